@@ -1,0 +1,97 @@
+"""Asyncio client for the partner-programme API of Premium Exchanger sites and their clones.
+
+    async with Session("https://site.example", "the key") as session:
+        async for exchange in session.iter_exchanges():
+            ...
+
+`Account`, `Session` and the records are all that most programs need; `ppapi_async.sandbox` is a
+local server to try them on, `ppapi_async.testing` brings it to your tests.
+"""
+
+from ppapi_async.account import Account, Dialect, Secret
+from ppapi_async.errors import (
+    ApiDisabledError,
+    ApiError,
+    AuthError,
+    BlockedError,
+    DecodeError,
+    IncompleteError,
+    MethodNotSupportedError,
+    PayoutNotSent,
+    PayoutOutcomeUnknown,
+    PayoutRejected,
+    PPAPIError,
+    RateLimitedError,
+    RedirectError,
+    RequestTimeoutError,
+    ResponseError,
+    ResponseTooLargeError,
+    ServerError,
+    TransportError,
+)
+from ppapi_async.models import (
+    Exchange,
+    Info,
+    Link,
+    Payout,
+    PayoutAttempt,
+    PayoutMethod,
+    PayoutReceipt,
+    PayoutSearch,
+    PayoutStatus,
+    Progress,
+    SearchOutcome,
+    StatusChange,
+    Window,
+)
+from ppapi_async.session import Session
+from ppapi_async.state import Checkpoint, FileCheckpoint, MemoryCheckpoint
+from ppapi_async.streams import Stream
+from ppapi_async.transport import Hooks, RequestFacts, Retry
+from ppapi_async.version import __version__
+
+__all__ = [
+    "Account",
+    "ApiDisabledError",
+    "ApiError",
+    "AuthError",
+    "BlockedError",
+    "Checkpoint",
+    "DecodeError",
+    "Dialect",
+    "Exchange",
+    "FileCheckpoint",
+    "Hooks",
+    "IncompleteError",
+    "Info",
+    "Link",
+    "MemoryCheckpoint",
+    "MethodNotSupportedError",
+    "PPAPIError",
+    "Payout",
+    "PayoutAttempt",
+    "PayoutMethod",
+    "PayoutNotSent",
+    "PayoutOutcomeUnknown",
+    "PayoutReceipt",
+    "PayoutRejected",
+    "PayoutSearch",
+    "PayoutStatus",
+    "Progress",
+    "RateLimitedError",
+    "RedirectError",
+    "RequestFacts",
+    "RequestTimeoutError",
+    "ResponseError",
+    "ResponseTooLargeError",
+    "Retry",
+    "SearchOutcome",
+    "Secret",
+    "ServerError",
+    "Session",
+    "StatusChange",
+    "Stream",
+    "TransportError",
+    "Window",
+    "__version__",
+]

@@ -1,0 +1,14 @@
+"""Status, headers and bytes to records or an error. Pure; the only JSON and the only cattrs."""
+
+from ppapi_async.codec.answer import Answer, Reader
+from ppapi_async.codec.pages import PageCodec
+from ppapi_async.codec.rows import data_steps, info_steps, receipt_steps
+
+__all__ = [
+    "Answer",
+    "PageCodec",
+    "Reader",
+    "data_steps",
+    "info_steps",
+    "receipt_steps",
+]

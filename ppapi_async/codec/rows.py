@@ -1,0 +1,351 @@
+"""One object at a time: cattrs hooks for whatever form a value takes on the wire.
+
+This is the careful way, for what the fast way in `pages` refuses, and for the small answers. Every
+hook takes the value as JSON has it (numbers with a fraction as `Decimal`) and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TypeAlias, TypeVar
+
+import attrs
+import cattrs
+import msgspec
+from attrs import evolve, frozen
+from cattrs.gen import make_dict_structure_fn, override
+
+from ppapi_async.account import Dialect
+from ppapi_async.clock import SiteClock
+from ppapi_async.codec.answer import Answer, Envelope, Reader, read_answer
+from ppapi_async.codec.text import restore
+from ppapi_async.errors import DecodeError, PPAPIError
+from ppapi_async.models import (
+    Exchange,
+    Info,
+    Json,
+    Link,
+    Payout,
+    PayoutMethod,
+    PayoutReceipt,
+    PayoutStatus,
+    StatusChange,
+)
+
+__all__ = [
+    "KNOWN_KEYS",
+    "TEXT_FIELDS",
+    "correct_time",
+    "data_steps",
+    "decode_error",
+    "finish_row",
+    "info_steps",
+    "parse_json",
+    "receipt_steps",
+    "restore_text",
+    "rows_of",
+    "structure_row",
+]
+
+T = TypeVar("T")
+Outcome: TypeAlias = Generator[None, None, T | PPAPIError]
+_SHOWN = 60
+_WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
+TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
+    Link: ("browser", "referrer", "query_string"),
+    Exchange: ("currency_code_give", "currency_code_get", "psys_give", "psys_get"),
+    Payout: ("account", "pay_currency_code", "original_currency_code"),
+    PayoutMethod: ("title",),
+    Info: (),
+}
+
+
+def _wire_keys(record: type[attrs.AttrsInstance]) -> frozenset[str]:
+    names = (_WIRE_NAMES.get(field.name, field.name) for field in attrs.fields(record))
+    return frozenset(names) - {"extra"}
+
+
+KNOWN_KEYS: Mapping[type, frozenset[str]] = {record: _wire_keys(record) for record in TEXT_FIELDS}
+
+
+def parse_json(raw: bytes) -> Json:
+    """Return the JSON value that all of `raw` is; numbers with a fraction as exact `Decimal`.
+
+    Raises:
+        ValueError: it is not strict JSON.
+    """
+
+    def refuse(name: str) -> Json:
+        raise ValueError(f"{name} is not JSON")
+
+    value: Json = json.loads(raw, parse_float=Decimal, parse_constant=refuse)
+    return value
+
+
+def _int(value: object, _: object = int) -> int:
+    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        return int(value)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("not a whole number")
+    return value
+
+
+def money(value: object, _: object = Decimal) -> Decimal:
+    """Return the exact amount of any JSON form; `"-0"` (it occurs) is 0."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise ValueError("not an amount")
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise ValueError("not an amount") from None
+    if not amount.is_finite():
+        raise ValueError("not a finite amount")
+    return abs(amount) if amount.is_zero() else amount
+
+
+_FLAGS: Mapping[object, bool] = {
+    0: False, 1: True, "0": False, "1": True, "": False, "true": True, "false": False,
+}  # fmt: skip - PHP prints false as ""
+
+
+def _flag(value: object, _: object = bool) -> bool:
+    if isinstance(value, str | int) and value in _FLAGS:
+        return _FLAGS[value]
+    raise ValueError("not a flag (0 or 1)")
+
+
+def _text(value: object, _: object = str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise ValueError("not a text")
+    return str(value)
+
+
+def _optional_text(value: object, _: object = None) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _optional_money(value: object, _: object = None) -> Decimal | None:
+    return None if value is None or value == "" else money(value)
+
+
+def _optional_int(value: object, _: object = None) -> int | None:
+    return None if value is None else _int(value)
+
+
+def _wall_clock(value: object, _: object = datetime) -> datetime:
+    try:
+        return datetime.fromtimestamp(_int(value), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError("not a unix time") from None
+
+
+def _payout_status(value: object, _: object = PayoutStatus) -> PayoutStatus:
+    return PayoutStatus(_text(value))
+
+
+def _per_cent(value: object, _: object = Decimal) -> Decimal:
+    return money(value.removesuffix("%").strip() if isinstance(value, str) else value)
+
+
+def rows_of(items: Json) -> list[Json]:
+    """Return the rows of `items`, a list or an object keyed by id; a row without id gets its key."""
+    if isinstance(items, dict):
+        return [
+            {"id": key, **row} if isinstance(row, dict) else row for key, row in items.items()
+        ]
+    if not isinstance(items, list):
+        raise ValueError("not a list of rows")
+    return items
+
+
+def _many(converter: cattrs.Converter, row: type) -> Callable[[object, object], object]:
+    def structure(value: Json, _: object) -> object:
+        return tuple(converter.structure(one, row) for one in rows_of(value or []))
+
+    return structure  # type: ignore[return-value]  # a hook takes what JSON has
+
+
+def _record_hook(converter: cattrs.Converter, record: type) -> Callable[[object, object], object]:
+    names = {name: override(rename=wire) for name, wire in _WIRE_NAMES.items()}
+    present = {name: names[name] for name in names if name in {f.name for f in attrs.fields(record)}}
+    hook = make_dict_structure_fn(record, converter, extra=override(omit=True), **present)
+
+    def structure(value: object, kind: object) -> object:
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        return hook({key: one for key, one in value.items() if one is not None}, kind)
+
+    return structure
+
+
+@functools.cache
+def converter() -> cattrs.Converter:
+    """Return the converter with a hook for each kind of value on the wire."""
+    made = cattrs.Converter(detailed_validation=True)
+    hooks: list[tuple[object, Callable[[object, object], object]]] = [
+        (int, _int),
+        (Decimal, money),
+        (bool, _flag),
+        (str, _text),
+        (datetime, _wall_clock),
+        (str | None, _optional_text),
+        (Decimal | None, _optional_money),
+        (int | None, _optional_int),
+        (PayoutStatus, _payout_status),
+        (tuple[StatusChange, ...], _many(made, StatusChange)),
+        (tuple[PayoutMethod, ...], _many(made, PayoutMethod)),
+    ]
+    for kind, hook in hooks:
+        made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
+    for record in (Link, Exchange, Payout, Info, StatusChange):
+        made.register_structure_hook(record, _record_hook(made, record))
+    made.register_structure_hook(PayoutMethod, _payout_method_hook(made))
+    return made
+
+
+def _payout_method_hook(made: cattrs.Converter) -> Callable[[object, object], object]:
+    plain = _record_hook(made, PayoutMethod)
+
+    def structure(value: object, kind: object) -> object:
+        if isinstance(value, dict) and "comission" in value:
+            value = {**value, "comission": _per_cent(value["comission"])}
+        method = plain(value, kind)
+        assert isinstance(method, PayoutMethod)
+        finish_row(method, value)
+        return method
+
+    return structure
+
+
+def structure_row(value: Json, record: type[T]) -> T | list[tuple[str, str]]:
+    """Return the record, or the `(path, value)` of each thing that is wrong with it."""
+    try:
+        return converter().structure(value, record)
+    except cattrs.BaseValidationError as error:
+        return list(_problems(error, value))
+    except (ValueError, TypeError) as error:
+        return [("", f"{_show(value)}: {error}")]
+
+
+def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[str, str]]:
+    """Walk cattrs' tree of errors down to the fields."""
+    for one in error.exceptions:
+        note = next((n for n in getattr(one, "__notes__", ()) if hasattr(n, "name")), None)
+        name = "" if note is None else _WIRE_NAMES.get(str(note.name), str(note.name))
+        inner = value.get(name) if isinstance(value, dict) else None
+        if isinstance(one, cattrs.BaseValidationError):
+            yield from ((f"{name}.{path}".strip("."), shown) for path, shown in _problems(one, inner))
+        elif inner is None:
+            yield name, "missing"
+        else:
+            yield name, f"{_show(inner)}: {one}"
+
+
+def _show(value: Json) -> str:
+    text = repr(str(value) if isinstance(value, Decimal) else value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def finish_row(record: object, value: Json) -> None:
+    """Complete a fresh record in place: keep its unknown keys, restore its text.
+
+    In place, because nobody else has seen the record yet and a copy costs more than the decoding.
+    """
+    known = KNOWN_KEYS[type(record)]
+    if isinstance(value, dict) and not value.keys() <= known:
+        extra = {key: one for key, one in value.items() if key not in known}
+        object.__setattr__(record, "extra", extra)
+    restore_text(record)
+
+
+def restore_text(record: object) -> None:
+    """Undo the server's changes to the record's texts, in place."""
+    for name in TEXT_FIELDS[type(record)]:
+        text = getattr(record, name)
+        if text:
+            object.__setattr__(record, name, restore(text))
+
+
+def correct_time(record: object, clock: SiteClock) -> None:
+    """Turn the record's wall-clock times into instants, in place."""
+    object.__setattr__(record, "time", clock.to_instant(record.time))  # type: ignore[attr-defined]
+    if isinstance(record, Exchange) and record.statuses:
+        steps = tuple(evolve(s, time=clock.to_instant(s.time)) for s in record.statuses)
+        object.__setattr__(record, "statuses", steps)
+
+
+def decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError:
+    """Return the error that lists these problems, redacted."""
+    clean = [(reader.clip(path), reader.clip(shown)) for path, shown in problems]
+    listed = "; ".join(f"{path or 'data'} = {shown}" for path, shown in clean[:5])
+    return DecodeError(
+        f"the answer is not what the API promises: {listed}",
+        account=reader.account.name,
+        method=reader.method,
+        problems=clean,
+    )
+
+
+def _structure_data(envelope: Envelope, record: type[T], reader: Reader) -> T | DecodeError:
+    value = _data(envelope, reader)
+    if isinstance(value, DecodeError):
+        return value
+    result = structure_row(value, record)
+    if isinstance(result, list):
+        return decode_error(result, reader)
+    if record in KNOWN_KEYS:
+        finish_row(result, value)
+    return result
+
+
+def _data(envelope: Envelope, reader: Reader) -> Json | DecodeError:
+    if isinstance(envelope.data, msgspec.UnsetType):
+        return None
+    try:
+        return parse_json(bytes(envelope.data))
+    except (ValueError, RecursionError) as error:
+        return decode_error([("data", type(error).__name__)], reader)
+
+
+def info_steps(answer: Answer, reader: Reader) -> Outcome[tuple[Info, Dialect | None]]:
+    """Decode get_info, and what dialect the answer shows.
+
+    `items` may be a list, an object, or not there.
+    """
+    yield from ()
+    envelope = read_answer(answer, reader)
+    if isinstance(envelope, PPAPIError):
+        return envelope
+    info = _structure_data(envelope, Info, reader)
+    return info if isinstance(info, PPAPIError) else (info, envelope.dialect)
+
+
+@frozen
+class _Receipt:
+    payout_id: int
+
+
+def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
+    """Decode add_payout."""
+    yield from ()
+    envelope = read_answer(answer, reader)
+    if isinstance(envelope, PPAPIError):
+        return envelope
+    receipt = _structure_data(envelope, _Receipt, reader)
+    if isinstance(receipt, PPAPIError):
+        return receipt
+    return PayoutReceipt(receipt.payout_id, reader.clip(envelope.error_text or ""))
+
+
+def data_steps(answer: Answer, reader: Reader) -> Outcome[Json]:
+    """Decode any method's `data` as JSON, money exact; None where the envelope has none."""
+    yield from ()
+    envelope = read_answer(answer, reader)
+    return envelope if isinstance(envelope, PPAPIError) else _data(envelope, reader)

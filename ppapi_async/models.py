@@ -1,0 +1,255 @@
+"""What the API tells, as frozen, slotted records. No JSON, no I/O.
+
+The names are the wire's (the vendor's `comission` becomes `commission`). Times are true instants in
+UTC, corrected by the account's zone; money is `Decimal`, exact to the last place that was sent; text
+is un-escaped. `extra` holds the keys that a site adds of its own, as decoded JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from typing import Generic, Protocol, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
+
+from attrs import field, frozen
+
+__all__ = [
+    "Exchange",
+    "Info",
+    "Json",
+    "Link",
+    "Payout",
+    "PayoutAttempt",
+    "PayoutMethod",
+    "PayoutReceipt",
+    "PayoutSearch",
+    "PayoutStatus",
+    "Progress",
+    "Row",
+    "SearchOutcome",
+    "StatusChange",
+    "Window",
+]
+
+Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
+RowT = TypeVar("RowT", bound="Row")
+
+
+class _NoExtra(Mapping[str, object]):
+    """The empty mapping that nearly every record shares; a dict each would cost 64 bytes."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> object:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "NO_EXTRA"
+
+
+NO_EXTRA = _NoExtra()
+
+
+class Row(Protocol):
+    """What all rows of a list method have."""
+
+    @property
+    def id(self) -> int:
+        """The site's id, unique within the method."""
+
+    @property
+    def time(self) -> datetime:
+        """When, in UTC."""
+
+    @property
+    def extra(self) -> Mapping[str, object]:
+        """Keys that the library does not know."""
+
+
+class PayoutStatus(Enum):
+    """Where a payout stands (the vendor's page: 0, 1, 2, 3)."""
+
+    WAITING = "0"
+    DONE = "1"
+    CANCELLED = "2"
+    CANCELLED_BY_USER = "3"
+
+
+@frozen
+class Link:
+    """A visit that the partner brought: one row of get_links."""
+
+    id: int
+    time: datetime
+    """When, in UTC."""
+    date: str = ""
+    """The site's own wall-clock, as it wrote it."""
+    browser: str = ""
+    ip: str | None = None
+    referrer: str = ""
+    user_hash: str = ""
+    """The visitor's hash at the site; an `Exchange` of the same visitor carries it too."""
+    query_string: str = ""
+    """The query of the landing page, with the partner's sub-ids; see `query`."""
+    extra: Mapping[str, object] = NO_EXTRA
+
+    @property
+    def query(self) -> dict[str, str]:
+        """`query_string` as a dict; of a repeated parameter the last one, as PHP has it."""
+        return dict(parse_qsl(self.query_string.lstrip("?"), keep_blank_values=True))
+
+
+@frozen
+class StatusChange:
+    """One step in an exchange's history (`status_history=True`)."""
+
+    time: datetime
+    status: str
+    date: str = ""
+
+
+@frozen
+class Exchange:
+    """An order of a visitor that the partner brought: one row of get_exchanges."""
+
+    id: int
+    time: datetime
+    """When, in UTC: created on classic sites, last edited on 2.7 ones."""
+    amount_give: Decimal
+    amount_get: Decimal
+    exchange_success: bool
+    accrued: bool
+    """Whether the reward has been credited. It can go back to False."""
+    partner_reward: Decimal
+    """In the site's base currency; a forecast until `accrued`."""
+    date: str = ""
+    currency_code_give: str = ""
+    currency_code_get: str = ""
+    course_give: Decimal | None = None
+    course_get: Decimal | None = None
+    user_hash: str = ""
+    user_ip: str | None = None
+    psys_give: str | None = None
+    psys_get: str | None = None
+    status: str | None = None
+    """An open set: new, payed, success, cancel, … and a site's own (`my12`). 2.7 only."""
+    hash: str | None = None
+    statuses: tuple[StatusChange, ...] = ()
+    extra: Mapping[str, object] = NO_EXTRA
+
+
+@frozen
+class Payout:
+    """A request for a payout: one row of get_payouts. `time` does not move with the status."""
+
+    id: int
+    time: datetime
+    method_id: int
+    account: str
+    pay_amount: Decimal
+    original_amount: Decimal
+    status: PayoutStatus
+    date: str = ""
+    pay_currency_code: str = ""
+    original_currency_code: str = ""
+    extra: Mapping[str, object] = NO_EXTRA
+
+
+@frozen
+class PayoutMethod:
+    """A way to be paid. A site lists it only while its reserve covers the balance."""
+
+    id: int
+    title: str
+    commission: Decimal
+    """In per cent; the wire's `comission`."""
+    amount: Decimal
+    """What one would receive of the whole balance, in the method's currency."""
+    extra: Mapping[str, object] = NO_EXTRA
+
+
+@frozen
+class Info:
+    """The partner's account: get_info."""
+
+    balance: Decimal
+    """In the site's base currency, which the API does not name."""
+    min_payout: Decimal
+    items: tuple[PayoutMethod, ...] = ()
+    partner_id: int | None = None
+    extra: Mapping[str, object] = NO_EXTRA
+
+
+@frozen
+class PayoutAttempt:
+    """What a payout request carried and when it was sent: what `find_payout` looks for."""
+
+    method_id: int
+    account: str
+    sent_at: datetime
+    """By this machine's clock."""
+
+
+@frozen
+class PayoutReceipt:
+    """The site took the request for a payout."""
+
+    payout_id: int
+    text: str = ""
+    """What the site says about it, often nothing."""
+
+
+class SearchOutcome(StrEnum):
+    """What a search for a payout came to."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    AMBIGUOUS = "ambiguous"
+
+
+@frozen
+class PayoutSearch:
+    """What get_payouts says of an attempt whose outcome was unknown.
+
+    `FOUND`: exactly one payout fits. `ABSENT`: none does (a slow server may still book it: ask
+    again after a few minutes before paying again). `AMBIGUOUS`: several fit, or one fits but for
+    its time; look at `payouts`.
+    """
+
+    outcome: SearchOutcome
+    payouts: tuple[Payout, ...] = ()
+
+
+@frozen
+class Window(Generic[RowT]):
+    """A proven piece of a stream: all rows with `start <= time < end`, oldest first."""
+
+    start: datetime | None
+    end: datetime | None
+    records: list[RowT]
+    requests: int
+
+
+@frozen
+class Progress:
+    """How far a stream is."""
+
+    rows: int
+    """Handed out or ready to be."""
+    covered: timedelta
+    """How much of the range is proven; what lies before the first row counts once it is."""
+    requests: int
+    fraction: float | None = field(default=None)
+    """Of the range, 0 to 1; None where its beginning or end is not known."""

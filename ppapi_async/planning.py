@@ -1,0 +1,286 @@
+"""A whole range: which windows to read, in which order, and how wide.
+
+The range is a row of segments. An *elastic* one is still to be cut into windows; windows are cut off
+its near end, as wide as recent ones suggest. A window that turns out too large goes back, one of
+which only the newer part was read keeps that part and returns the rest. Pure: nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Generic, TypeVar
+
+from attrs import Factory, define, field
+
+from ppapi_async.models import Row
+from ppapi_async.windows import Evidence, WindowRead
+
+__all__ = ["Plan", "Segment", "State"]
+
+RowT = TypeVar("RowT", bound=Row)
+DAY = 86_400
+_LIVE = 26 * 3600  # how far a site's clock may be off: a wrong time zone, either way
+_FIRST_REACH = 1024 * DAY  # how far back the search for the first row goes at first
+_ROWS_OF_UNCAPPED = 2000  # aimed for in an answer: under a megabyte
+_PAGES_OF_CAPPED = 8  # aimed for in a window: its last page is half empty on average
+_MOST_PAGES = 16  # before a window that turned out large is cut where it stands
+_FIRST_PAGES = 4  # the same, for the first look at the whole range
+_MOST_KEPT = 2  # parts read ahead that wait for older ones
+_GROWTH = 4
+_PIECES = 8  # that a window too large for one answer is cut into
+
+
+class State(Enum):
+    """What has become of a segment."""
+
+    ELASTIC = "not planned"
+    READING = "being read"
+    DONE = "complete"
+
+
+@define(eq=False)
+class Segment(Generic[RowT]):
+    """A span of inclusive wire seconds; None is an open end."""
+
+    start: int | None
+    end: int | None
+    state: State = State.ELASTIC
+    most_pages: int | None = None
+    """Requests after which the reading stops where it is; None: reads to the end."""
+    records: list[RowT] = Factory(list)
+    requests: int = 0
+
+    @property
+    def width(self) -> int | None:
+        """Seconds; None with an open end."""
+        if self.start is None or self.end is None:
+            return None
+        return self.end - self.start + 1
+
+
+@define
+class Plan(Generic[RowT]):
+    """Decides what to read; whoever drives it reports what came of it.
+
+    Args:
+        start, end: the range in inclusive wire seconds, None for open.
+        now: the present by the site's clock, as far as we know it.
+        evidence: what is known of the server.
+        window: a fixed width in seconds; None adapts.
+        newest_first: hand out from new to old.
+        rows_move: whether rows may move to the present meanwhile.
+    """
+
+    start: int | None
+    end: int | None
+    now: int = field(kw_only=True)
+    evidence: Evidence = field(kw_only=True)
+    window: int | None = field(default=None, kw_only=True)
+    newest_first: bool = field(default=False, kw_only=True)
+    rows_move: bool = field(default=True, kw_only=True)
+    segments: deque[Segment[RowT]] = Factory(deque)
+    """From old to new."""
+    _width: int = DAY
+    _reach: int = _FIRST_REACH
+    _looked: bool = False
+    _relook: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.end is None or self.start is None or self.start <= self.end:
+            self.segments.append(Segment(self.start, self.end))
+        self._width = self.window or self._first_width()
+
+    @property
+    def done(self) -> bool:
+        """Whether every window has been read and handed out."""
+        return not self.segments and self._relook is None
+
+    @property
+    def next_second(self) -> int | None:
+        """Where the part begins that has not been handed out (oldest first)."""
+        return self.segments[0].start if self.segments else self._relook
+
+    def take(self) -> Segment[RowT] | None:
+        """Return the next window to read; None while it has to wait for those under way."""
+        reading = any(segment.state is State.READING for segment in self.segments)
+        if not self.segments and self._relook is not None:
+            self.segments.append(Segment(self._relook, self.end))
+            self._relook = None
+        order = reversed(self.segments) if self.newest_first else self.segments
+        elastic = next((s for s in order if s.state is State.ELASTIC), None)
+        if elastic is None:
+            return None
+        piece = self._cut(elastic)
+        if reading and not self.newest_first and self.is_live(piece):
+            # Rows may move from what is being read to the present; so the present is read last.
+            self._join(piece)
+            return None
+        piece.state = State.READING
+        return piece
+
+    def is_live(self, segment: Segment[RowT]) -> bool:
+        """Whether rows may appear in the segment while it is being read."""
+        return segment.end is None or segment.end >= self.now - _LIVE
+
+    def finish(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+        """Take the window as complete."""
+        self._settle(segment, read)
+        self._adapt(segment)
+        if read.requests > 1 or (self.newest_first and len(self.segments) > 1):
+            self._look_again(segment, read)
+
+    def part(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+        """Take the newer part of the window as complete; its `rest` is to be read again."""
+        if read.rest is None or read.rest[1] is None:
+            raise ValueError("read: has no rest that could be left")
+        edge = read.rest[1]
+        read.stop()
+        self._follow_rate(len(read.rows), self._top(segment) - edge)
+        if self._is_worth_keeping(segment):
+            self.segments.insert(self.segments.index(segment), Segment(segment.start, edge))
+            segment.start = edge + 1
+            self._settle(segment, read)
+            self._look_again(segment, read)
+        else:
+            segment.requests += read.requests
+            self._give_back(segment)
+        self._looked = True
+
+    def _is_worth_keeping(self, segment: Segment[RowT]) -> bool:
+        """Whether to hold the newer part in memory until the older one has been read."""
+        if self.newest_first or not self._looked:
+            return True
+        if segment.start is None:  # still in search of the first row: go back further
+            self._reach *= _GROWTH
+            return False
+        return sum(s.state is State.DONE for s in self.segments) < _MOST_KEPT
+
+    def _give_back(self, segment: Segment[RowT]) -> None:
+        segment.state = State.ELASTIC
+        self._join(segment)
+
+    def shrink(self, segment: Segment[RowT]) -> bool:
+        """Give back a window that brings too much at once; False where it cannot be narrower."""
+        width = segment.width
+        if width is not None and width <= 1:
+            return False
+        if segment.start is None:
+            if self._top(segment) <= 1:
+                return False
+            self._reach *= _GROWTH
+        elif width is None:
+            width = max(2, self.now + DAY - segment.start)
+        if width is not None:
+            self._width = max(1, width // _PIECES)
+        self._looked = True
+        self._give_back(segment)
+        return True
+
+    def pop(self) -> Segment[RowT] | None:
+        """Return the next complete window in the order of the stream, None while it is not."""
+        if not self.segments:
+            return None
+        index = -1 if self.newest_first else 0
+        if self.segments[index].state is not State.DONE:
+            return None
+        return self.segments.pop() if self.newest_first else self.segments.popleft()
+
+    def _settle(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+        segment.records = list(read.rows.values())
+        segment.requests += read.requests
+        segment.state = State.DONE
+
+    def _look_again(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+        """Ask once more, at the end, for what came or moved since the first answer."""
+        since = segment.start if read.first_newest is None else read.first_newest
+        if self.rows_move and self.is_live(segment) and since is not None:
+            self._relook = since if self._relook is None else min(since, self._relook)
+
+    # How wide
+
+    def _first_width(self) -> int:
+        if self.evidence.rate:
+            return max(3600, int(self._target() / self.evidence.rate / 2))
+        if self.start is None:
+            return DAY
+        return max(DAY, ((self.end or self.now) - self.start) // 64)
+
+    def _target(self) -> int:
+        """Rows to aim for in a window."""
+        if self.evidence.capped:
+            return _PAGES_OF_CAPPED * max(self.evidence.largest, self.evidence.surely_whole)
+        return _ROWS_OF_UNCAPPED
+
+    def _adapt(self, segment: Segment[RowT]) -> None:
+        width, rows = segment.width, len(segment.records)
+        if self.window is not None or width is None:
+            return
+        wanted = self._target() * width // rows if rows else width * _GROWTH
+        wanted = max(width // _PIECES, 1, min(wanted, width * _GROWTH))
+        # A window cut short by the end of the range says nothing against wider ones.
+        self._width = wanted if width >= self._width or wanted < self._width else self._width
+        if rows:
+            self.evidence.rate = rows / width
+
+    def _follow_rate(self, rows: int, seconds: int) -> None:
+        """Size the next windows by the density of what was just read."""
+        if rows and seconds > 0 and self.window is None:
+            self.evidence.rate = rows / seconds
+            self._width = max(1, int(self._target() / self.evidence.rate / 2))
+
+    # Where to cut
+
+    def _top(self, segment: Segment[RowT]) -> int:
+        return self.now if segment.end is None else segment.end
+
+    def _cut(self, elastic: Segment[RowT]) -> Segment[RowT]:
+        """Cut the next window off an elastic segment."""
+        if self._reads_on(elastic):
+            elastic.most_pages = _MOST_PAGES if self._looked else _FIRST_PAGES
+            return elastic
+        if self.newest_first:
+            return self._cut_newest(elastic)
+        start, end = elastic.start, elastic.end
+        last = self._top(elastic) - self._reach if start is None else start + self._width - 1
+        last = max(last, 1)
+        limit = self.now if end is None else end
+        if last >= limit or (start is not None and limit - last < self._width // 4):
+            elastic.most_pages = None if self.window else _MOST_PAGES
+            return elastic
+        piece: Segment[RowT] = Segment(start, last)
+        piece.most_pages = 1 if start is None else None if self.window else _MOST_PAGES
+        elastic.start = last + 1
+        self.segments.insert(self.segments.index(elastic), piece)
+        return piece
+
+    def _reads_on(self, elastic: Segment[RowT]) -> bool:
+        """Whether to ask for all of the segment: where a capped server pages it down by itself."""
+        if self.evidence.unfiltered:
+            return True  # every answer is the same: one reading must do
+        if self.window is not None or not (self.evidence.capped and self.evidence.newest_first):
+            return False
+        return self.newest_first or not self._looked
+
+    def _cut_newest(self, elastic: Segment[RowT]) -> Segment[RowT]:
+        end = self._top(elastic)
+        first = end - self._width + 1
+        floor = 0 if elastic.start is None else elastic.start
+        if first - floor < self._width // 4:
+            elastic.most_pages = None
+            return elastic
+        piece: Segment[RowT] = Segment(first, elastic.end)
+        elastic.end = first - 1
+        self.segments.insert(self.segments.index(elastic) + 1, piece)
+        return piece
+
+    def _join(self, segment: Segment[RowT]) -> None:
+        """Make one segment of this elastic one and its elastic neighbours."""
+        index = self.segments.index(segment)
+        while index + 1 < len(self.segments) and self.segments[index + 1].state is State.ELASTIC:
+            segment.end = self.segments[index + 1].end
+            del self.segments[index + 1]
+        while index > 0 and self.segments[index - 1].state is State.ELASTIC:
+            index -= 1
+            segment.start = self.segments[index].start
+            del self.segments[index]

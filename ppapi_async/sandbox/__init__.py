@@ -1,0 +1,22 @@
+"""A local partner API to run against: four dialects, seeded books, faults on demand."""
+
+from .books import Books
+from .faults import Fault, FaultQueue, PlannedFault
+from .records import Click, Order, Partner, Payout, PayoutMethod
+from .server import Sandbox, SeenRequest
+from .traffic import Rates
+
+__all__ = [
+    "Books",
+    "Click",
+    "Fault",
+    "FaultQueue",
+    "Order",
+    "Partner",
+    "Payout",
+    "PayoutMethod",
+    "PlannedFault",
+    "Rates",
+    "Sandbox",
+    "SeenRequest",
+]

@@ -1,0 +1,314 @@
+"""The truth that a sandbox serves: one partner's clicks, orders, payouts and balance."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from enum import Enum, auto
+
+from attrs import asdict, evolve
+
+from .records import SUCCESSFUL, Click, Order, Partner, Payout, PayoutMethod, plain
+from .shelf import DAY, By, Shelf
+from .traffic import Event, EventKind, Rates, Traffic
+
+WAITING, DONE, CANCELLED, CANCELLED_BY_USER = range(4)
+
+_PAYOUT_PERIOD = 14 * DAY
+# Which of the payouts of generated books, counted in fortnights, came to nothing.
+_FAILED_PAYOUTS = {3: CANCELLED, 10: CANCELLED_BY_USER}
+
+
+class Refusal(Enum):
+    """Why a payout is refused."""
+
+    METHOD = auto()
+    ACCOUNT = auto()
+    BLACKLIST = auto()
+    RESERVE = auto()
+    BALANCE = auto()
+
+
+def usual_methods() -> list[PayoutMethod]:
+    """Return the payout methods of generated books; the second's reserve is always too small."""
+    return [
+        PayoutMethod(id=11, title="Tether TRC20 USDT", currency="USDTTRC20", commission="2"),
+        PayoutMethod(
+            id=22, title="Bitcoin BTC", currency="BTC", rate="0.00001556", reserve="0.00000001"
+        ),
+        PayoutMethod(
+            id=33, title="Сбербанк RUB", currency="SBERRUB", commission="1.5", rate="97.4213"
+        ),
+    ]
+
+
+def make_key(seed: int, length: int = 35) -> str:
+    """Make up an API key."""
+    draw = random.Random(f"key {seed}")
+    return "".join(draw.choices(string.ascii_letters + string.digits, k=length))
+
+
+class Books:
+    """One partner's books on a site.
+
+    Instants are true unix seconds and ranges half-open, whatever clock a server shows.
+    """
+
+    def __init__(
+        self,
+        *,
+        partner: Partner | None = None,
+        methods: Sequence[PayoutMethod] | None = None,
+        clicks: Iterable[Click] = (),
+        orders: Iterable[Order] = (),
+        payouts: Iterable[Payout] = (),
+        currency: str = "USD",
+        min_payout: str = "10",
+        blacklist: Iterable[str] = (),
+        traffic: Traffic | None = None,
+    ) -> None:
+        """Open the books; accounts on `blacklist` are never paid, `traffic` drives `advance`."""
+        self.partner = partner or Partner()
+        self.methods = list(usual_methods() if methods is None else methods)
+        self.clicks = Shelf(clicks)
+        self.orders = Shelf(orders)
+        self.payouts = Shelf(payouts)
+        self.currency = currency
+        self.min_payout = min_payout
+        self.blacklist = frozenset(blacklist)
+        self.traffic = traffic or Traffic()
+
+    def __repr__(self) -> str:
+        return (
+            f"Books(clicks={len(self.clicks)}, orders={len(self.orders)}, "
+            f"payouts={len(self.payouts)}, balance={self.partner.balance!r})"
+        )
+
+    # --- made up
+
+    @classmethod
+    def generate(
+        cls,
+        seed: int,
+        rows: int,
+        start: int,
+        end: int,
+        *,
+        clicks: int | None = None,
+        rates: Rates | None = None,
+        partner: Partner | None = None,
+    ) -> Books:
+        """Make up `rows` orders created in ``[start, end)`` and all that goes with them.
+
+        The same arguments make the same books. Clicks are three to an order, up to 30,000,
+        unless told. What the orders will do after `end` is on the agenda of `advance`.
+        """
+        traffic = Traffic(seed, rates=rates)
+        orders = []
+        for row_id, at in enumerate(traffic.times(rows, start, end), 1):
+            order, steps = traffic.order(row_id, at, end - 1)
+            orders.append(order)
+            traffic.expect_steps(row_id, steps)
+        visits = traffic.times(min(3 * rows, 30_000) if clicks is None else clicks, start, end)
+        books = cls(
+            partner=partner or Partner(api_key=make_key(seed)),
+            clicks=[traffic.click(row_id, at) for row_id, at in enumerate(visits, 1)],
+            orders=orders,
+            traffic=traffic,
+        )
+        books._settle(start, end)
+        traffic.begin(end)
+        return books
+
+    @classmethod
+    def uniform(
+        cls,
+        rows: int,
+        start: int,
+        end: int,
+        *,
+        burst_at: int | None = None,
+        burst: int = 1300,
+        seed: int = 1,
+    ) -> Books:
+        """Make `rows` successful orders evenly spaced over ``[start, end)``, cheaply.
+
+        With `burst_at`, that second holds `burst` of them (and any that falls there anyway).
+        Orders never move (edited = created), and there are no clicks and no payouts.
+        """
+        crowd = 0 if burst_at is None else min(burst, rows)
+        even = rows - crowd
+        times = [start + index * (end - start) // even for index in range(even)]
+        if burst_at is not None:
+            times = sorted(times + [burst_at] * crowd)
+        sample, _ = Traffic(seed).order(1, start, start)
+        own = ("id", "created", "history", "given_hash")
+        shared = asdict(
+            evolve(sample, success=True, accrued=True),
+            recurse=False,
+            filter=lambda attribute, _: attribute.name not in own,
+        )
+        orders = (
+            Order(id=row_id, created=at, history=((at, "success"),), **shared)
+            for row_id, at in enumerate(times, 1)
+        )
+        balance = plain(Decimal(sample.reward) * rows)
+        return cls(partner=Partner(api_key=make_key(seed), balance=balance), orders=orders)
+
+    def _settle(self, start: int, end: int) -> None:
+        """Pay out what had accrued every fortnight, so that rewards, payouts and balance agree."""
+        changes = sorted(change for order in self.orders for change in _accruals(order))
+        taken = iter(changes)
+        upcoming = next(taken, None)
+        for number, at in enumerate(range(start + _PAYOUT_PERIOD, end, _PAYOUT_PERIOD), 1):
+            while upcoming is not None and upcoming[0] <= at:
+                self._credit(upcoming[1])
+                upcoming = next(taken, None)
+            if self._refusal_of_balance() is None:
+                self._conclude(
+                    self._book_payout(self.methods[0], f"TX{number:032x}", at), number, end
+                )
+        while upcoming is not None:
+            self._credit(upcoming[1])
+            upcoming = next(taken, None)
+
+    def _conclude(self, payout: Payout, number: int, end: int) -> None:
+        status = _FAILED_PAYOUTS.get(number, DONE)
+        decided = payout.created + self.traffic.rates.payout_delay
+        if decided < end:
+            self.move_payout(payout.id, status)
+        else:
+            self.traffic.expect([Event(decided, EventKind.PAYOUT_MOVES, payout.id)])
+
+    # --- questions about the truth
+
+    def exchanges_in(
+        self, start: int | None = None, end: int | None = None, *, by: By = "created"
+    ) -> list[Order]:
+        """Return the orders created, or last edited, in the range, oldest first."""
+        return self.orders.within(start, end, by=by)
+
+    def links_in(self, start: int | None = None, end: int | None = None) -> list[Click]:
+        """Return the clicks in the range, oldest first."""
+        return self.clicks.within(start, end)
+
+    def payouts_in(self, start: int | None = None, end: int | None = None) -> list[Payout]:
+        """Return the payouts requested in the range, oldest first."""
+        return self.payouts.within(start, end)
+
+    def rewards_by_currency(
+        self, start: int | None = None, end: int | None = None, *, by: By = "created"
+    ) -> dict[str, Decimal]:
+        """Add up the accrued rewards in the range, by the currency that was given."""
+        totals: dict[str, Decimal] = {}
+        for order in self.exchanges_in(start, end, by=by):
+            if order.accrued:
+                totals[order.currency_give] = totals.get(order.currency_give, Decimal()) + Decimal(
+                    order.reward
+                )
+        return totals
+
+    # --- changes
+
+    def _credit(self, amount: Decimal) -> None:
+        self.partner.balance = plain(Decimal(self.partner.balance) + amount)
+
+    def move_order(self, row_id: int, at: int, status: str) -> Order:
+        """Give an order a new status; success accrues the reward, leaving it takes it back."""
+        old = self.orders[row_id]
+        won = status in SUCCESSFUL
+        order = evolve(old, history=(*old.history, (at, status)), success=won, accrued=won)
+        self.orders.put(order)
+        if order.accrued != old.accrued:
+            self._credit(Decimal(order.reward) if order.accrued else -Decimal(order.reward))
+        return order
+
+    def move_payout(self, row_id: int, status: int) -> Payout:
+        """Settle a waiting payout: the money is gone for good, or comes back to the balance."""
+        payout = evolve(self.payouts[row_id], status=status)
+        self.payouts.put(payout)
+        amount = Decimal(payout.original_amount)
+        if status == DONE:
+            self.partner.received = plain(Decimal(self.partner.received) + amount)
+        else:
+            self._credit(amount)
+        return payout
+
+    def request_payout(self, method_id: int, account: str, now: int) -> Payout | Refusal:
+        """Request the whole balance, or tell the first reason why not, as servers check them."""
+        method = next((method for method in self.methods if method.id == method_id), None)
+        if method is None:
+            return Refusal.METHOD
+        refusal = self._refusal(method, account)
+        if refusal is not None:
+            return refusal
+        payout = self._book_payout(method, account, now)
+        settled = Event(now + self.traffic.rates.payout_delay, EventKind.PAYOUT_MOVES, payout.id)
+        self.traffic.expect([settled])
+        return payout
+
+    def _refusal(self, method: PayoutMethod, account: str) -> Refusal | None:
+        if re.fullmatch(method.account_pattern, account) is None:
+            return Refusal.ACCOUNT
+        if account in self.blacklist:
+            return Refusal.BLACKLIST
+        if not method.covers(self.partner.balance):
+            return Refusal.RESERVE
+        return self._refusal_of_balance()
+
+    def _refusal_of_balance(self) -> Refusal | None:
+        balance = Decimal(self.partner.balance)
+        return Refusal.BALANCE if balance <= 0 or balance < Decimal(self.min_payout) else None
+
+    def _book_payout(self, method: PayoutMethod, account: str, at: int) -> Payout:
+        balance = self.partner.balance
+        payout = Payout(
+            id=self.payouts.next_id,
+            created=at,
+            method_id=method.id,
+            account=account,
+            pay_amount=plain(method.receives(balance)),
+            pay_currency=method.currency,
+            original_amount=balance,
+            original_currency=self.currency,
+        )
+        self.payouts.put(payout)
+        self.partner.balance = "0"
+        return payout
+
+    def advance(self, now: float) -> int:
+        """Let happen what happens up to `now`, and return how many things did.
+
+        Asked often or seldom, the outcome is the same.
+        """
+        happened = 0
+        for event in self.traffic.due(now):
+            self._apply(event)
+            happened += 1
+        return happened
+
+    def _apply(self, event: Event) -> None:
+        if event.kind is EventKind.CLICK:
+            self.clicks.put(self.traffic.click(self.clicks.next_id, event.at))
+        elif event.kind is EventKind.ORDER:
+            order, steps = self.traffic.order(self.orders.next_id, event.at, event.at)
+            self.orders.put(order)
+            self.traffic.expect_steps(order.id, steps)
+        elif event.kind is EventKind.ORDER_MOVES:
+            self.move_order(event.row_id, event.at, event.status)
+        elif self.payouts[event.row_id].status == WAITING:
+            self.move_payout(event.row_id, DONE)
+
+
+def _accruals(order: Order) -> list[tuple[int, Decimal]]:
+    """List when an order's reward came and went."""
+    changes = []
+    held = False
+    for at, status in order.history:
+        if (status in SUCCESSFUL) != held:
+            held = not held
+            changes.append((at, Decimal(order.reward) if held else -Decimal(order.reward)))
+    return changes

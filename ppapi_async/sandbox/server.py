@@ -1,0 +1,286 @@
+"""The sandbox: a partner API on a local port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from types import EllipsisType, TracebackType
+from typing import Self
+
+from aiohttp import web
+from attrs import define
+
+from ppapi_async.account import Dialect
+
+from .answers import Site
+from .books import Books, make_key
+from .faults import Cut, Fault, FaultQueue, Outcome, PlannedFault, strike
+from .manners import ENDPOINTS, Answer, Call, Manner
+from .records import Partner
+from .shelf import DAY, SiteClock
+from .traffic import Rates
+
+_MONTHS = 90 * DAY  # how far back made-up books go
+_SEEN = 10_000  # requests remembered
+_CAPS = {Dialect.DELEGATING: 500, Dialect.USER_API: 500}
+_KEY_LENGTHS = {Dialect.DELEGATING: 32, Dialect.USER_API: 32}
+_SECRET_HEADERS = frozenset({"api-key", "api-login"})
+# SO_LINGER on with zero seconds: closing sends RST instead of FIN.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+@define(kw_only=True)
+class SeenRequest:
+    """A request that arrived, without its key. `status` stays None if no answer was sent.
+
+    `method` is the name that the vendor's page uses, "" if the request was not for the API;
+    `connection` is the client's port, the same for requests on one connection.
+    """
+
+    method: str
+    verb: str
+    path: str
+    query: dict[str, str]
+    form: dict[str, str]
+    headers: dict[str, str]
+    connection: int
+    fault: Fault | None = None
+    status: int | None = None
+
+
+class Sandbox:
+    """A local server that speaks one dialect over seeded books.
+
+    ``async with Sandbox(Dialect.CLASSIC) as sandbox: ...  # sandbox.url, sandbox.api_key``
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect = Dialect.CLASSIC,
+        *,
+        books: Books | None = None,
+        others: Sequence[Books] = (),
+        rows: int = 1000,
+        seed: int = 1,
+        api_key: str | None = None,
+        timezone: str = "UTC",
+        cap: int | EllipsisType | None = ...,
+        default_limit: int = 100,
+        honours_limit: bool = True,
+        honours_offset: bool = True,
+        honours_filter: bool = True,
+        language: str = "en",
+        live: bool = False,
+        rates: Rates | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        endpoint: str | None = None,
+    ) -> None:
+        """Prepare a sandbox; nothing listens until `start`.
+
+        Without `books`, `rows` orders of the last 90 days are made up from `seed`, with `rates`.
+        `others` are further partners' books on the same site. `api_key` replaces the first
+        partner's key. `cap` is what the dialect usually has unless given: 500 rows on 2.7, None
+        (no cap) on clones; classic has none whatever is given. `live` lets the books go on with
+        `clock`. `endpoint` is the path, on user-api the path before the method.
+        """
+        self.books = books or self._make_up(dialect, rows, seed, clock, rates)
+        if api_key is not None:
+            self.books.partner.api_key = api_key
+        self._all_books = (self.books, *others)
+        manner = Manner(
+            dialect=dialect,
+            endpoint=endpoint or ENDPOINTS[dialect],
+            clock=SiteClock(timezone),
+            cap=_CAPS.get(dialect) if cap is ... else cap,
+            default_limit=default_limit,
+            honours_limit=honours_limit,
+            honours_offset=honours_offset,
+            honours_filter=honours_filter,
+            language=language,
+        )
+        self._site = Site(manner, self._all_books)
+        self.faults = FaultQueue()
+        self.requests: deque[SeenRequest] = deque(maxlen=_SEEN)
+        self.requests_count = 0
+        self._arrival = asyncio.Event()
+        self._live = live
+        self._clock = clock
+        self._sleep = sleep
+        self._address = (host, port)
+        self._runner: web.ServerRunner | None = None
+
+    def __repr__(self) -> str:
+        state = self.url if self._runner else "not listening"
+        return f"<Sandbox {self.dialect} {state} {self.books!r}>"
+
+    @staticmethod
+    def _make_up(
+        dialect: Dialect, rows: int, seed: int, clock: Callable[[], float], rates: Rates | None
+    ) -> Books:
+        end = int(clock())
+        partner = Partner(api_key=make_key(seed, _KEY_LENGTHS.get(dialect, 35)))
+        return Books.generate(seed, rows, end - _MONTHS, end, rates=rates, partner=partner)
+
+    # --- what a client needs to know
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect that is spoken."""
+        return self._site.manner.dialect
+
+    @property
+    def url(self) -> str:
+        """The site's address, without the endpoint's path.
+
+        Raises:
+            RuntimeError: The sandbox has not been started.
+        """
+        if self._runner is None:
+            raise RuntimeError("the sandbox is not listening: use `async with`, or await start()")
+        return f"http://{self._address[0]}:{self._address[1]}"
+
+    @property
+    def endpoint(self) -> str:
+        """The path of the API."""
+        return self._site.manner.endpoint
+
+    @property
+    def api_key(self) -> str:
+        """The first partner's key."""
+        return self.books.partner.api_key
+
+    @property
+    def api_login(self) -> str | None:
+        """The first partner's login on user-api, None elsewhere."""
+        return self.books.partner.api_login if self.dialect is Dialect.USER_API else None
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen. Port 0 picks a free one, which stays the sandbox's if it is started again.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        if self._runner is not None:
+            return
+        self._site.prepare()
+        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, *self._address).start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._address = (self._address[0], runner.addresses[0][1])
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Let go of hanging calls and stop listening. May be called again, and after it `start`."""
+        self.faults.release()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def arrived(self, count: int) -> None:
+        """Wait until `count` requests in all have arrived, answered or not."""
+        while self.requests_count < count:
+            await self._arrival.wait()
+
+    # --- a request
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        call = await _read(request)
+        method = self._site.manner.method_of(call) or ""
+        planned = self.faults.take(method, call)
+        seen = self._note(request, call, method, planned)
+        outcome = self._answer(call) if planned is None else await self._strike(planned, call)
+        if isinstance(outcome, Cut):
+            return _cut(request, outcome)
+        seen.status = outcome.status
+        return web.Response(status=outcome.status, headers=outcome.headers, body=outcome.body)
+
+    def _answer(self, call: Call) -> Answer:
+        now = self._clock()
+        if self._live:
+            for books in self._all_books:
+                books.advance(now)
+        return self._site.answer(call, int(now))
+
+    async def _strike(self, planned: PlannedFault, call: Call) -> Outcome:
+        outcome = strike(planned, call, answer=self._answer, refuse=self._site.refuse)
+        if planned.fault is Fault.HANG:
+            await self.faults.hang()
+        elif planned.fault is Fault.SLOW:
+            await self._sleep(planned.seconds)
+        return outcome
+
+    def _note(
+        self, request: web.BaseRequest, call: Call, method: str, planned: PlannedFault | None
+    ) -> SeenRequest:
+        seen = SeenRequest(
+            method=method,
+            verb=call.http_method,
+            path=call.path,
+            query={name: value for name, value in call.query.items() if name != "api_key"},
+            form=dict(call.form),
+            headers={n: value for n, value in call.headers.items() if n not in _SECRET_HEADERS},
+            connection=_client_port(request),
+            fault=None if planned is None else planned.fault,
+        )
+        self.requests.append(seen)
+        self.requests_count += 1
+        self._arrival.set()
+        self._arrival = asyncio.Event()
+        return seen
+
+
+async def _read(request: web.BaseRequest) -> Call:
+    form = await request.post()
+    return Call(
+        request.method,
+        request.path,
+        # Of a parameter that comes twice, PHP keeps the last.
+        query=dict(request.query.items()),
+        form={name: value for name, value in form.items() if isinstance(value, str)},
+        headers=request.headers,
+        target=request.raw_path,
+    )
+
+
+def _client_port(request: web.BaseRequest) -> int:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return int(peer[1]) if peer else 0
+
+
+def _cut(request: web.BaseRequest, cut: Cut) -> web.Response:
+    """End the connection; aiohttp then drops the response that this returns, unsent."""
+    transport = request.transport
+    if transport is not None:
+        transport.write(cut.sent)
+        if cut.reset:
+            connection: socket.socket = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            transport.abort()
+        else:
+            transport.close()
+    return web.Response()

@@ -1,0 +1,86 @@
+"""Where positions are kept. A store is anything with `load` and `save` of a JSON object."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ppapi_async.models import Json
+
+__all__ = ["Checkpoint", "FileCheckpoint", "MemoryCheckpoint"]
+
+
+class Checkpoint(Protocol):
+    """Keeps the position of one stream.
+
+    Both methods are called from the event loop, `save` after every window and when the stream is
+    closed, so they should be quick. What is saved is JSON and holds no key.
+    """
+
+    def load(self) -> Mapping[str, Json] | None:
+        """Return what was saved last, None if nothing was."""
+
+    def save(self, position: Mapping[str, Json]) -> None:
+        """Keep the position in place of the one before."""
+
+
+class MemoryCheckpoint:
+    """Keeps the position in this object, as the JSON that a file would hold."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+
+    def load(self) -> Mapping[str, Json] | None:
+        """Return what was saved last."""
+        return None if self.text is None else _parsed(self.text, "the checkpoint")
+
+    def save(self, position: Mapping[str, Json]) -> None:
+        """Keep the position."""
+        self.text = json.dumps(position)
+
+
+class FileCheckpoint:
+    """Keeps the position in a file, which is replaced whole: killed at any moment, one is there.
+
+    Args:
+        path: the file; its directory must exist.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+
+    def load(self) -> Mapping[str, Json] | None:
+        """Return what the file holds, None if there is none.
+
+        Raises:
+            ValueError: the file is not a checkpoint.
+        """
+        try:
+            text = self._path.read_text("utf-8")
+        except FileNotFoundError:
+            return None
+        return _parsed(text, str(self._path))
+
+    def save(self, position: Mapping[str, Json]) -> None:
+        """Replace the file."""
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=self._path.parent, prefix=self._path.name, delete=False
+        ) as file:
+            json.dump(position, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).replace(self._path)
+
+
+def _parsed(text: str, name: str) -> Mapping[str, Json]:
+    try:
+        position = json.loads(text)
+    except ValueError:
+        position = None
+    if not isinstance(position, dict):
+        raise ValueError(f"checkpoint: {name} holds no position; delete it to start anew")
+    return position

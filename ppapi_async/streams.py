@@ -1,0 +1,386 @@
+"""Async iterators over all rows of a range: the plan carried out over the line to a site."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from attrs import define, field, frozen
+
+from ppapi_async.clock import SiteClock
+from ppapi_async.codec import PageCodec, info_steps
+from ppapi_async.errors import (
+    IncompleteError,
+    MethodNotSupportedError,
+    PPAPIError,
+    ResponseTooLargeError,
+    ServerError,
+    TransportError,
+)
+from ppapi_async.models import Progress, Row, Window
+from ppapi_async.page import Page
+from ppapi_async.planning import Plan, Segment
+from ppapi_async.positions import Identity
+from ppapi_async.runs import Run
+from ppapi_async.state import Checkpoint
+from ppapi_async.transport import Transport
+from ppapi_async.windows import Evidence, Query, WindowRead
+from ppapi_async.wire import traits_of
+
+__all__ = ["Options", "Request", "Stream"]
+
+RowT = TypeVar("RowT", bound=Row)
+_ANSWER_OF_WINDOW = 2 * 1024 * 1024  # bytes; a window that brings more is narrowed
+_ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for time-outs and server errors
+_MOST_FAILED = 6  # windows in a row that are narrowed for that reason
+_BY_TIME = attrgetter("time", "id")
+
+
+@frozen(kw_only=True)
+class Options:
+    """How to go through a range; see `Session.iter_exchanges`."""
+
+    window: timedelta | None = None
+    concurrency: int = 1
+    newest_first: bool = False
+    checkpoint: Checkpoint | None = None
+    progress: Callable[[Progress], object] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.window is not None and self.window < timedelta(seconds=1):
+            raise ValueError("window: pass a timedelta of a second or more, or None to adapt")
+        if not 1 <= self.concurrency <= 64:
+            raise ValueError("concurrency: pass 1 to 64 windows at once")
+        if self.newest_first and self.checkpoint is not None:
+            raise ValueError("checkpoint: needs the order oldest first")
+
+
+@frozen(kw_only=True)
+class Request(Generic[RowT]):
+    """What to ask a site for."""
+
+    method: str
+    record: type[RowT]
+    start: datetime | None
+    end: datetime | None
+    params: dict[str, str | int]
+    ip: str | None = None
+    """Sent only to servers whose filter works: classic's get_links finds nothing with it."""
+    matches: Callable[[RowT], bool] | None = None
+    """The same filter, applied here to whatever comes."""
+
+    @property
+    def filters(self) -> str:
+        """What belongs to the identity of a checkpoint, apart from the range."""
+        return " ".join(f"{name}={value}" for name, value in self.params.items()) + (self.ip or "")
+
+
+@define(eq=False)
+class Stream(Generic[RowT]):
+    """The rows of a range, oldest first, each once, proven complete.
+
+    Iterate it once, row by row or by `windows()`. Leaving the loop early is fine; whoever keeps
+    the stream can also close it with `aclose` or `async with`.
+    """
+
+    _transport: Transport
+    _evidence: Evidence
+    _request: Request[RowT]
+    _page_size: int
+    _options: Options
+    _clock: SiteClock = field(init=False)
+    _codec: PageCodec[RowT] = field(init=False)
+    _started: bool = False
+    _running: AsyncGenerator[object, None] | None = None
+    _requests: int = 0
+    _rows: int = 0
+    _failed_windows: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self._clock = SiteClock(self._transport.account.zone)
+        reader = self._transport.reader(self._request.method)
+        self._codec = PageCodec(self._request.record, self._clock, reader)
+
+    # The face
+
+    def __aiter__(self) -> AsyncIterator[RowT]:
+        """Iterate over the rows.
+
+        Raises:
+            IncompleteError: some seconds could not be proven complete.
+            PPAPIError: what the site answered in the end.
+        """
+        rows = self._iterate()
+        self._start(rows)
+        return rows
+
+    def windows(self) -> AsyncIterator[Window[RowT]]:
+        """Iterate over proven windows instead of single rows; raises as iterating does."""
+        windows = self._deliver_windows()
+        self._start(windows)
+        return windows
+
+    async def aclose(self) -> None:
+        """Stop: nothing stays behind, and the checkpoint holds the position."""
+        if self._running is not None:
+            await self._running.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _start(self, generator: AsyncGenerator[object, None]) -> None:
+        if self._started:
+            raise RuntimeError("a stream can be iterated once; ask the session for another")
+        self._started = True
+        self._running = generator
+
+    # Handing out
+
+    async def _deliver_windows(self) -> AsyncGenerator[Window[RowT], None]:
+        run = await self._begin()
+        try:
+            async with aclosing(self._read_windows(run)) as windows:
+                async for window in windows:
+                    run.handing_out = window.records
+                    run.handed_out = len(window.records)
+                    yield window
+                    run.end_window()
+        finally:
+            run.save()
+
+    async def _iterate(self) -> AsyncGenerator[RowT, None]:
+        run = await self._begin()
+        try:
+            async with aclosing(self._read_windows(run)) as windows:
+                async for window in windows:
+                    run.handing_out = window.records
+                    for run.handed_out, row in enumerate(window.records, 1):  # noqa: B020
+                        yield row
+                    run.end_window()
+        finally:
+            run.save()
+
+    async def _begin(self) -> Run[RowT]:
+        await self._recognise()
+        request, traits = self._request, traits_of(self._transport.dialect)
+        moves = traits.rows_move and request.method == "get_exchanges"
+        now = datetime.fromtimestamp(self._transport.hooks.clock(), UTC)
+        clock, window = self._clock, self._options.window
+        run: Run[RowT] = Run(
+            identity=Identity(
+                account=self._transport.account.fingerprint,
+                method=request.method,
+                filters=request.filters,
+                start=None if request.start is None else clock.first_second(request.start),
+                end=None if request.end is None else clock.last_second(request.end),
+            ),
+            checkpoint=self._options.checkpoint,
+            now=clock.last_second(now) + 1,
+            may_meet_again=moves,
+        )
+        run.plan = Plan(
+            run.cursor,
+            run.identity.end,
+            now=run.now,
+            evidence=self._evidence,
+            window=None if window is None else int(window.total_seconds()),
+            newest_first=self._options.newest_first,
+            rows_move=moves,
+        )
+        return run
+
+    async def _recognise(self) -> None:
+        """Learn the dialect, and from it whom to trust with what, before the first page."""
+        transport, evidence = self._transport, self._evidence
+        if transport.dialect is None:
+            await recognise(transport)
+        traits = traits_of(transport.dialect)
+        evidence.capped = traits.capped
+        evidence.surely_whole = min(traits.surely_whole, self._page_size)
+        evidence.newest_first = traits.newest_first
+
+    # Reading
+
+    async def _read_windows(self, run: Run[RowT]) -> AsyncGenerator[Window[RowT], None]:
+        plan, tasks = run.plan, run.tasks
+        try:
+            while not plan.done:
+                await self._read_some(run)
+                while (segment := plan.pop()) is not None:
+                    run.waiting.discard(segment)
+                    window = await self._window(run, segment)
+                    if window.records or segment.start is not None:
+                        yield window
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _read_some(self, run: Run[RowT]) -> None:
+        """Read windows until something has changed."""
+        if self._options.concurrency == 1:
+            segment = run.plan.take()
+            if segment is not None:
+                await self._read(run, segment)
+            return
+        while len(run.tasks) + len(run.waiting) < self._options.concurrency:
+            segment = run.plan.take()
+            if segment is None:
+                break
+            run.tasks[segment] = asyncio.create_task(self._read(run, segment))
+        if run.tasks:
+            await asyncio.wait(run.tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        for segment in [s for s, task in run.tasks.items() if task.done()]:
+            if run.tasks[segment].exception() is None:
+                del run.tasks[segment]
+                run.waiting.add(segment)
+        run.waiting &= set(run.plan.segments)
+        head = run.plan.segments[-1 if self._options.newest_first else 0]
+        if head in run.tasks and run.tasks[head].done():
+            await run.tasks.pop(head)  # it failed, and all before it has been handed out
+
+    async def _read(self, run: Run[RowT], segment: Segment[RowT]) -> None:
+        """Read a window to its end, or as far as the plan wants it."""
+        read: WindowRead[RowT] = WindowRead(self._evidence, segment.start, segment.end)
+        while (query := read.query) is not None:
+            if segment.most_pages and read.requests >= segment.most_pages and read.rest:
+                run.plan.part(segment, read)
+                return
+            page = await self._page_or_shrink(run, segment, query, first=read.requests == 0)
+            if page is None:
+                return
+            read.feed(page)
+        if read.unproven:
+            raise self._incomplete(read)
+        run.plan.finish(segment, read)
+
+    async def _page_or_shrink(
+        self, run: Run[RowT], segment: Segment[RowT], query: Query, *, first: bool
+    ) -> Page[RowT] | None:
+        """Return the page, or None where the window has been given back to be narrowed."""
+        may_shrink = first and segment.width != 1 and not self._evidence.unfiltered
+        gentle = may_shrink and self._failed_windows < _MOST_FAILED
+        try:
+            page = await self._ask(query, may_shrink=may_shrink, gentle=gentle)
+        except (TransportError, ServerError, ResponseTooLargeError) as error:
+            too_large = isinstance(error, ResponseTooLargeError)
+            if not (may_shrink if too_large else gentle) or not run.plan.shrink(segment):
+                raise
+            self._failed_windows += not too_large
+            return None
+        self._failed_windows = 0
+        return page
+
+    async def _ask(self, query: Query, *, may_shrink: bool, gentle: bool) -> Page[RowT]:
+        params: dict[str, str | int] = {}
+        # 0 and below mean "no bound" to a server, so a start there is left out, and an end there
+        # is asked for as second 1: the rows of that second are outside the range and dropped.
+        if query.start is not None and query.start > 0:
+            params["start_time"] = query.start
+        if query.end is not None:
+            params["end_time"] = max(query.end, 1)
+        params |= self._request.params
+        if self._request.ip is not None and traits_of(self._transport.dialect).filters_ip:
+            params["ip"] = self._request.ip
+        if self._evidence.capped is not False:
+            params["limit"] = self._page_size
+            if query.offset:
+                params["offset"] = query.offset
+        self._requests += 1
+        return await self._transport.read(
+            self._request.method,
+            params,
+            self._codec.steps,
+            attempts=_ATTEMPTS_OF_WINDOW if gentle else None,
+            largest=min(_ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
+        )
+
+    def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
+        spans = [
+            tuple(None if s is None else self._clock.second_to_instant(s) for s in span)
+            for span in read.unproven
+        ]
+        shown = "; ".join(f"{a or '…'} to {b or '…'}" for a, b in spans)
+        return IncompleteError(
+            f"cannot prove that all rows came of {shown}: the site cuts its answers there and"
+            " ignores what asks for the rest",
+            account=self._transport.account.name,
+            method=self._request.method,
+            spans=[(a, b) for a, b in spans],
+        )
+
+    async def _window(self, run: Run[RowT], segment: Segment[RowT]) -> Window[RowT]:
+        """Make the window that is handed out: in order, in range, filtered, without repeats."""
+        async with self._transport.decoding:
+            records = sorted(segment.records, key=_BY_TIME)
+        segment.records = []
+        records = self._in_range(records)
+        if self._request.matches is not None:
+            records = [row for row in records if self._request.matches(row)]
+        if run.may_repeat(segment):
+            ids, repeats = {row.id for row in records}, set[int]()
+            for known in run.told.repeats(ids):
+                repeats |= known
+                await asyncio.sleep(0)
+            records = [row for row in records if row.id not in repeats]
+        newest = self._clock.first_second(records[-1].time) if records else None
+        run.begin_window(segment, newest)
+        if self._options.newest_first:
+            records.reverse()
+        self._rows += len(records)
+        self._report(run, segment)
+        return Window(
+            _later(self._request.start, self._instant(segment.start)),
+            _earlier(self._request.end, self._instant(segment.end, 1)),
+            records,
+            segment.requests,
+        )
+
+    def _in_range(self, records: list[RowT]) -> list[RowT]:
+        """Cut off what lies outside: where the zone's clock jumps, more is asked for than wanted."""
+        start, end = self._request.start, self._request.end
+        first = 0 if start is None else bisect_left(records, start, key=attrgetter("time"))
+        last = None if end is None else bisect_left(records, end, key=attrgetter("time"))
+        return records[first:last] if first or last not in (None, len(records)) else records
+
+    def _instant(self, second: int | None, add: int = 0) -> datetime | None:
+        return None if second is None else self._clock.second_to_instant(second + add)
+
+    def _report(self, run: Run[RowT], segment: Segment[RowT]) -> None:
+        if self._options.progress is not None:
+            covered = timedelta(seconds=run.covered)
+            self._options.progress(Progress(self._rows, covered, self._requests, run.fraction))
+
+
+async def recognise(transport: Transport) -> None:
+    """Ask get_info, the one answer that tells the dialect whatever the account has."""
+    reader = transport.reader("get_info")
+    try:
+        steps = functools.partial(info_steps, reader=reader)
+        _, dialect = await transport.read("get_info", {}, steps)
+        transport.learn(dialect)
+    except MethodNotSupportedError:
+        return
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one is not None and other is not None else one or other
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(one, other) if one is not None and other is not None else one or other

@@ -1,0 +1,333 @@
+"""One account's line to its site: sends, waits, retries, never leaks. The only client-side aiohttp.
+
+Everything that goes wrong becomes a value of the error tree *inside* `_send`, and is raised outside
+of it: so no exception of aiohttp (they hold urls, and urls hold the key) ever becomes the cause,
+the context or the traceback of what a user sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from datetime import timedelta
+from typing import TypeAlias, TypeVar
+
+import aiohttp
+from attrs import define, field, frozen
+from yarl import URL
+
+from ppapi_async.account import Account, Dialect
+from ppapi_async.codec import Answer, Reader
+from ppapi_async.errors import (
+    ApiError,
+    DecodeError,
+    MethodNotSupportedError,
+    PPAPIError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseError,
+    ResponseTooLargeError,
+    ServerError,
+    TransportError,
+)
+from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
+from ppapi_async.wire import HttpRequest, endpoints, request_for
+
+__all__ = ["Hooks", "RequestFacts", "Retry", "Steps", "Transport", "seconds_of"]
+
+T = TypeVar("T")
+_log = logging.getLogger("ppapi_async")
+Duration: TypeAlias = "float | timedelta"
+Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
+"""Decodes an answer; yields where others may run; returns the value or the error it is."""
+_LONGEST_CONNECT = 15.0
+_KEEPALIVE = 15.0
+_CONNECTIONS_PER_HOST = 16
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)})
+
+
+def seconds_of(value: Duration, argument: str) -> float:
+    """Return a positive duration in seconds.
+
+    Raises:
+        ValueError: it is not positive.
+        TypeError: it is no duration.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise TypeError(f"{argument}: pass seconds or a timedelta")
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{argument}: pass more than 0 seconds, not {seconds:g}")
+    return seconds
+
+
+def _duration(value: Duration) -> timedelta:
+    return value if isinstance(value, timedelta) else timedelta(seconds=value)
+
+
+@frozen(kw_only=True)
+class Retry:
+    """How often and how patiently reads are repeated. Payouts never are.
+
+    Args:
+        attempts: requests for one call, the first included; 1 never repeats.
+        delay: the first wait at most; it doubles each time, and the real wait is a random part of
+            it ("full jitter").
+        longest: no wait is longer. A server that asks (`Retry-After`) for more gets an error
+            instead of a client that sleeps.
+        budget: repeats that a session may have in hand. Each takes one, ten successes return one;
+            so a site that is down is not asked several times over for long.
+    """
+
+    attempts: int = field(default=4)
+    delay: timedelta = field(default=timedelta(seconds=0.5), converter=_duration)
+    longest: timedelta = field(default=timedelta(seconds=30), converter=_duration)
+    budget: int = field(default=20)
+
+    def __attrs_post_init__(self) -> None:
+        if self.attempts < 1 or self.budget < 0:
+            raise ValueError("retry: attempts start at 1, the budget at 0")
+        if self.delay < timedelta() or self.longest < timedelta():
+            raise ValueError("retry: a wait cannot be negative")
+
+    def wait(self, repeat: int, error: PPAPIError, chance: float) -> float | None:
+        """Return the seconds to wait before repeat 1, 2, …; None where it is not worth it."""
+        if isinstance(error, RateLimitedError) and error.retry_after is not None:
+            asked = error.retry_after
+            return asked if asked <= self.longest.total_seconds() else None
+        most = min(self.delay.total_seconds() * 2 ** (repeat - 1), self.longest.total_seconds())
+        return most * chance
+
+
+def is_transient(error: PPAPIError) -> bool:
+    """Tell whether the same request may well succeed in a moment."""
+    if isinstance(error, ResponseTooLargeError):
+        return False
+    if isinstance(error, ResponseError):  # with 200 it is a page that stands in for the API
+        return error.status in _TRANSIENT or error.status == 200
+    return isinstance(error, TransportError)
+
+
+@frozen
+class RequestFacts:
+    """What `Session.on_request` is told of each HTTP request; nothing in it is secret."""
+
+    account: str
+    method: str
+    attempt: int
+    status: int | None
+    """None where no answer came."""
+    seconds: float
+    received: int
+    """Bytes of the body, decompressed."""
+    error: str | None
+    """The name of the error's class."""
+
+
+@frozen
+class Hooks:
+    """What a test replaces: the wall clock, sleeping, and chance (0 ≤ x < 1)."""
+
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+
+
+@define(eq=False)
+class Transport:
+    """Sends the requests of one account, one session long."""
+
+    account: Account
+    http: aiohttp.ClientSession = field(repr=False)
+    timeout: float
+    retry: Retry
+    largest_answer: int
+    hooks: Hooks
+    dialect: Dialect | None = None
+    on_request: Callable[[RequestFacts], object] | None = None
+    decoding: asyncio.Lock = field(factory=asyncio.Lock, repr=False)
+    """Held while an answer is decoded, so that many streams do not hold the loop in a row."""
+    _endpoint: int = 0
+    _settled: bool = False
+    _budget: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.dialect = self.account.dialect
+        self._budget = self.retry.budget
+
+    def reader(self, method: str) -> Reader:
+        """Return who asks, for the codec's errors."""
+        return Reader(self.account, method)
+
+    def learn(self, dialect: Dialect | None) -> None:
+        """Remember what dialect an answer showed; the endpoint that answered stays."""
+        if self.dialect is None and dialect is not None:
+            endpoint = endpoints(self.account, None)[self._endpoint]
+            known = endpoints(self.account, dialect)
+            self._endpoint = known.index(endpoint) if endpoint in known else 0
+            self.dialect = dialect
+
+    async def read(
+        self,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        *,
+        attempts: int | None = None,
+        largest: int | None = None,
+    ) -> T:
+        """Ask until there is a usable answer or no point in asking on.
+
+        Raises:
+            PPAPIError: what the last answer came to.
+        """
+        attempts = self.retry.attempts if attempts is None else min(attempts, self.retry.attempts)
+        attempt = 1
+        while True:
+            result = await self.once(method, params, steps, attempt=attempt, largest=largest)
+            if not isinstance(result, PPAPIError):
+                self._budget = min(self._budget + 0.1, self.retry.budget)
+                return result
+            if self._try_next_endpoint(result):
+                continue
+            wait = self._wait(result, attempt, attempts)
+            if wait is None:
+                raise result
+            _log.debug("%s; asking again in %.1f s", result, wait)
+            await self.hooks.sleep(wait)
+            attempt += 1
+
+    def _wait(self, error: PPAPIError, attempt: int, attempts: int) -> float | None:
+        if attempt >= attempts or not is_transient(error) or self._budget < 1:
+            return None
+        wait = self.retry.wait(attempt, error, self.hooks.chance())
+        if wait is not None:
+            self._budget -= 1
+        return wait
+
+    def _try_next_endpoint(self, error: PPAPIError) -> bool:
+        """Move on to the next place where the API may be, as long as it has not been found."""
+        missing = isinstance(error, ResponseError) and error.status in (404, 410)
+        if self._settled or not missing:
+            return False
+        self._endpoint += 1
+        if self._endpoint < len(endpoints(self.account, self.dialect)):
+            return True
+        self._endpoint = 0
+        return False
+
+    async def once(
+        self,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        *,
+        attempt: int = 1,
+        largest: int | None = None,
+    ) -> T | PPAPIError:
+        """Send one request, and return what its answer came to; nothing is raised."""
+        urls = endpoints(self.account, self.dialect)
+        endpoint = urls[min(self._endpoint, len(urls) - 1)]
+        request = request_for(self.account, self.dialect, endpoint, method, params)
+        began = self.hooks.clock()
+        answer = await self._send(request, method, largest or self.largest_answer)
+        result = answer if isinstance(answer, PPAPIError) else await self._decode(steps(answer))
+        if not isinstance(result, PPAPIError) or isinstance(result, ApiError | DecodeError):
+            self._settled = True
+        self._tell(method, attempt, began, answer, result)
+        return result
+
+    async def _decode(self, steps: Generator[None, None, T | PPAPIError]) -> T | PPAPIError:
+        async with self.decoding:
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    value: T | PPAPIError = stop.value
+                    return value
+                await asyncio.sleep(0)
+
+    def _tell(
+        self, method: str, attempt: int, began: float, answer: Answer | PPAPIError, result: object
+    ) -> None:
+        if self.on_request is None:
+            return
+        facts = RequestFacts(
+            account=self.account.name,
+            method=method,
+            attempt=attempt,
+            status=getattr(answer, "status", None),
+            seconds=max(0.0, self.hooks.clock() - began),
+            received=len(answer.body) if isinstance(answer, Answer) else 0,
+            error=type(result).__name__ if isinstance(result, PPAPIError) else None,
+        )
+        # In a callback of its own: a hook that fails must not turn a paid payout into an error.
+        asyncio.get_running_loop().call_soon(self.on_request, facts)
+
+    async def _send(self, request: HttpRequest, method: str, largest: int) -> Answer | PPAPIError:
+        """Return the answer or what went wrong. Only cancellation is raised, as a fresh exception.
+
+        aiohttp's own frames hold the url: neither its exceptions nor the traceback of its
+        cancellation may go further than this.
+        """
+        cancelled: tuple[object, ...]
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._exchange(request, method, largest)
+        except asyncio.CancelledError as error:
+            cancelled = error.args
+        except (aiohttp.ClientError, OSError, UnicodeError, CutShortError) as error:
+            return self._failure(error, method)
+        raise asyncio.CancelledError(*cancelled)
+
+    async def _exchange(
+        self, request: HttpRequest, method: str, largest: int
+    ) -> Answer | PPAPIError:
+        if self.http.closed or self.http.connector is None or self.http.connector.closed:
+            return self._error(TransportError, method, "the session is closed", sent=False)
+        headers = {"Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
+        if request.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        async with self.http.request(
+            request.verb,
+            URL(request.url(), encoded=True),
+            data=None if request.form is None else request.body(),
+            headers={**headers, **request.headers()},
+            allow_redirects=False,
+        ) as response:
+            reader = BodyReader(response.headers.get("Content-Encoding", ""), largest)
+            try:
+                async for chunk in response.content.iter_any():
+                    reader.feed(chunk)
+                return Answer(response.status, response.headers.copy(), reader.close())
+            except BodyTooLargeError as error:
+                response.close()
+                text = f"{error}; ask for a shorter time, or raise largest_answer"
+                return self._too_large(text, method, response.status)
+
+    def _too_large(self, text: str, method: str, status: int) -> ResponseTooLargeError:
+        return ResponseTooLargeError(text, account=self.account.name, method=method, status=status)
+
+    def _failure(self, error: Exception, method: str) -> PPAPIError:
+        """Translate what aiohttp raised. Its text may hold the url, so it is redacted."""
+        unsent = isinstance(
+            error,
+            aiohttp.ClientConnectorError
+            | aiohttp.InvalidURL
+            | aiohttp.ConnectionTimeoutError
+            | UnicodeError,
+        )
+        if isinstance(error, TimeoutError):
+            text = "could not connect in time" if unsent else f"no answer in {self.timeout:g} s"
+            return self._error(RequestTimeoutError, method, text, sent=not unsent)
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        told = self.reader(method).clip(f"{type(error).__name__}: {text}")
+        return self._error(TransportError, method, told, sent=not unsent)
+
+    def _error(
+        self, kind: type[TransportError], method: str, text: str, *, sent: bool
+    ) -> TransportError:
+        return kind(text, account=self.account.name, method=method, sent=sent)
