@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import field, frozen
+from attrs.validators import optional
 
 __all__ = ["Account", "Dialect", "Secret"]
 
@@ -71,10 +72,8 @@ def _optional_secret(value: str | Secret | None) -> Secret | None:
     return None if value is None else _secret(value)
 
 
-def _check_secret(account: Account, attribute: object, value: Secret | None) -> None:
+def _check_secret(_: Account, attribute: object, value: Secret) -> None:
     argument = getattr(attribute, "name", "api_key")
-    if value is None:
-        return
     if not isinstance(value.reveal(), str):
         raise TypeError(f"{argument}: pass a str")
     if not value.reveal():
@@ -143,7 +142,7 @@ class Account:
     url: str = field(converter=_normal_url, kw_only=False)
     api_key: Secret = field(converter=_secret, validator=_check_secret, kw_only=False)
     api_login: Secret | None = field(
-        default=None, converter=_optional_secret, validator=_check_secret
+        default=None, converter=_optional_secret, validator=optional(_check_secret)
     )
     name: str = field(default="")
     timezone: str = "UTC"
@@ -248,10 +247,8 @@ class Account:
         Raw, percent-encoded (once or more, either case), as HTML entities, JSON or form escapes;
         also where the text breaks off inside the key.
         """
-        for secret in (self.api_key, self.api_login):
-            if secret is not None:
-                text = _redact(text, secret)
-        return text
+        text = _redact(text, self.api_key)
+        return text if self.api_login is None else _redact(text, self.api_login)
 
 
 def _redact(text: str, secret: Secret) -> str:

@@ -1,9 +1,9 @@
 """The site's clock: local wall-clock that the wire reports as if it were UTC.
 
-A site at UTC+3 writes `time` three hours ahead of the true instant, and its filters compare the same
-shifted clock (wire notes, "Time"). A *wire second* here is such a number. Where the clock repeats an
-hour, the earlier instant is meant; so a wire second has exactly one instant, and ranges that touch
-share out all rows between them.
+A site at UTC+3 writes `time` three hours ahead of the true instant, and its filters compare the
+same shifted clock. A *wire second* here is such a number. Where the clock repeats an hour, the
+earlier instant is meant; so a wire second has exactly one instant, and ranges that touch share out
+all rows between them.
 """
 
 from __future__ import annotations

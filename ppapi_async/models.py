@@ -1,8 +1,8 @@
 """What the API tells, as frozen, slotted records. No JSON, no I/O.
 
-The names are the wire's (the vendor's `comission` becomes `commission`). Times are true instants in
-UTC, corrected by the account's zone; money is `Decimal`, exact to the last place that was sent; text
-is un-escaped. `extra` holds the keys that a site adds of its own, as decoded JSON.
+The names are the wire's (the vendor's `comission` becomes `commission`). Times are true instants
+in UTC, corrected by the account's zone; money is `Decimal`, exact to the last place that was sent;
+text is un-escaped. `extra` holds the keys that a site adds of its own, as decoded JSON.
 """
 
 from __future__ import annotations

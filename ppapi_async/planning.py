@@ -1,8 +1,8 @@
 """A whole range: which windows to read, in which order, and how wide.
 
-The range is a row of segments. An *elastic* one is still to be cut into windows; windows are cut off
-its near end, as wide as recent ones suggest. A window that turns out too large goes back, one of
-which only the newer part was read keeps that part and returns the rest. Pure: nothing here waits.
+The range is a row of segments. An *elastic* one is still to be cut into windows; windows are cut
+off its near end, as wide as recent ones suggest. A window that turns out too large goes back, one
+of which only the newer part was read keeps that part and returns the rest. Pure: nothing waits.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Segment(Generic[RowT]):
     """Requests after which the reading stops where it is; None: reads to the end."""
     records: list[RowT] = Factory(list)
     requests: int = 0
+    again: bool = False
+    """Whether this is another look at the live edge."""
 
     @property
     def width(self) -> int | None:
@@ -84,6 +86,9 @@ class Plan(Generic[RowT]):
     _width: int = DAY
     _reach: int = _FIRST_REACH
     _looked: bool = False
+    """Whether the first look at the whole range is over."""
+    _narrow: bool = False
+    """Whether a window has been too large: from then on, none is asked for without bounds."""
     _relook: int | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -105,7 +110,7 @@ class Plan(Generic[RowT]):
         """Return the next window to read; None while it has to wait for those under way."""
         reading = any(segment.state is State.READING for segment in self.segments)
         if not self.segments and self._relook is not None:
-            self.segments.append(Segment(self._relook, self.end))
+            self.segments.append(Segment(self._relook, self.end, again=True))
             self._relook = None
         order = reversed(self.segments) if self.newest_first else self.segments
         elastic = next((s for s in order if s.state is State.ELASTIC), None)
@@ -162,18 +167,13 @@ class Plan(Generic[RowT]):
 
     def shrink(self, segment: Segment[RowT]) -> bool:
         """Give back a window that brings too much at once; False where it cannot be narrower."""
-        width = segment.width
-        if width is not None and width <= 1:
+        top, bottom = self._top(segment), 1 if segment.start is None else segment.start
+        if top <= bottom:
             return False
         if segment.start is None:
-            if self._top(segment) <= 1:
-                return False
             self._reach *= _GROWTH
-        elif width is None:
-            width = max(2, self.now + DAY - segment.start)
-        if width is not None:
-            self._width = max(1, width // _PIECES)
-        self._looked = True
+        self._width = max(1, min(top - bottom, self._width) // _PIECES)
+        self._looked = self._narrow = True
         self._give_back(segment)
         return True
 
@@ -193,7 +193,10 @@ class Plan(Generic[RowT]):
 
     def _look_again(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
         """Ask once more, at the end, for what came or moved since the first answer."""
-        since = segment.start if read.first_newest is None else read.first_newest
+        known = (second for second in (segment.start, read.first_newest) if second is not None)
+        since = max(known, default=None)
+        if segment.again and since == segment.start:
+            return  # the second in which it ended before is still the newest
         if self.rows_move and self.is_live(segment) and since is not None:
             self._relook = since if self._relook is None else min(since, self._relook)
 
@@ -236,7 +239,7 @@ class Plan(Generic[RowT]):
 
     def _cut(self, elastic: Segment[RowT]) -> Segment[RowT]:
         """Cut the next window off an elastic segment."""
-        if self._reads_on(elastic):
+        if self._reads_on():
             elastic.most_pages = _MOST_PAGES if self._looked else _FIRST_PAGES
             return elastic
         if self.newest_first:
@@ -254,11 +257,12 @@ class Plan(Generic[RowT]):
         self.segments.insert(self.segments.index(elastic), piece)
         return piece
 
-    def _reads_on(self, elastic: Segment[RowT]) -> bool:
+    def _reads_on(self) -> bool:
         """Whether to ask for all of the segment: where a capped server pages it down by itself."""
         if self.evidence.unfiltered:
             return True  # every answer is the same: one reading must do
-        if self.window is not None or not (self.evidence.capped and self.evidence.newest_first):
+        pages_down = self.evidence.capped and self.evidence.newest_first and not self._narrow
+        if self.window is not None or not pages_down:
             return False
         return self.newest_first or not self._looked
 

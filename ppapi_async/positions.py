@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import accumulate, pairwise
 
 from attrs import Factory, define, frozen
@@ -30,7 +31,7 @@ class Told:
         """Count these as handed out."""
         self.ids.extend(ids)
 
-    def repeats(self, ids: Set[int]) -> Iterator[Set[int]]:
+    def repeats(self, ids: AbstractSet[int]) -> Iterator[AbstractSet[int]]:
         """Yield those of `ids` that have been handed out, searching about a millisecond a step."""
         for start in range(0, len(self.ids), _SEARCHED):
             yield ids & set(self.ids[start : start + _SEARCHED])

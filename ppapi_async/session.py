@@ -47,7 +47,6 @@ from ppapi_async.transport import (
 from ppapi_async.version import __version__
 from ppapi_async.windows import Evidence
 
-
 __all__ = ["Instant", "Session"]
 
 RowT = TypeVar("RowT", bound=Row)
@@ -382,9 +381,9 @@ class Session:
             PayoutOutcomeUnknown: it may have been carried out.
             ValueError: an argument is not usable.
         """
-        if isinstance(method_id, bool) or not isinstance(method_id, int) or method_id <= 0:
+        if type(method_id) is not int or method_id <= 0:
             raise ValueError("method_id: pass the id of a payout method of get_info")
-        if not isinstance(account, str) or not account.strip():
+        if not account.strip():
             raise ValueError("account: pass the wallet or card to pay to")
         least, most = _amount(at_least, "at_least"), _amount(at_most, "at_most")
         if least is not None and most is not None and least > most:

@@ -19,7 +19,6 @@ from ppapi_async.codec import PageCodec, info_steps
 from ppapi_async.errors import (
     IncompleteError,
     MethodNotSupportedError,
-    PPAPIError,
     ResponseTooLargeError,
     ServerError,
     TransportError,
@@ -169,7 +168,7 @@ class Stream(Generic[RowT]):
             async with aclosing(self._read_windows(run)) as windows:
                 async for window in windows:
                     run.handing_out = window.records
-                    for run.handed_out, row in enumerate(window.records, 1):  # noqa: B020
+                    for run.handed_out, row in enumerate(window.records, 1):
                         yield row
                     run.end_window()
         finally:
@@ -279,10 +278,12 @@ class Stream(Generic[RowT]):
             page = await self._ask(query, may_shrink=may_shrink, gentle=gentle)
         except (TransportError, ServerError, ResponseTooLargeError) as error:
             too_large = isinstance(error, ResponseTooLargeError)
-            if not (may_shrink if too_large else gentle) or not run.plan.shrink(segment):
+            if not (may_shrink if too_large else gentle):
                 raise
-            self._failed_windows += not too_large
-            return None
+            if run.plan.shrink(segment):
+                self._failed_windows += not too_large
+                return None
+            page = await self._ask(query, may_shrink=False, gentle=False)
         self._failed_windows = 0
         return page
 
@@ -343,7 +344,7 @@ class Stream(Generic[RowT]):
         if self._options.newest_first:
             records.reverse()
         self._rows += len(records)
-        self._report(run, segment)
+        self._report(run)
         return Window(
             _later(self._request.start, self._instant(segment.start)),
             _earlier(self._request.end, self._instant(segment.end, 1)),
@@ -352,7 +353,7 @@ class Stream(Generic[RowT]):
         )
 
     def _in_range(self, records: list[RowT]) -> list[RowT]:
-        """Cut off what lies outside: where the zone's clock jumps, more is asked for than wanted."""
+        """Cut off what lies outside: where the zone's clock jumps, too much is asked for."""
         start, end = self._request.start, self._request.end
         first = 0 if start is None else bisect_left(records, start, key=attrgetter("time"))
         last = None if end is None else bisect_left(records, end, key=attrgetter("time"))
@@ -361,7 +362,7 @@ class Stream(Generic[RowT]):
     def _instant(self, second: int | None, add: int = 0) -> datetime | None:
         return None if second is None else self._clock.second_to_instant(second + add)
 
-    def _report(self, run: Run[RowT], segment: Segment[RowT]) -> None:
+    def _report(self, run: Run[RowT]) -> None:
         if self._options.progress is not None:
             covered = timedelta(seconds=run.covered)
             self._options.progress(Progress(self._rows, covered, self._requests, run.fraction))

@@ -24,13 +24,11 @@ from ppapi_async.codec import Answer, Reader
 from ppapi_async.errors import (
     ApiError,
     DecodeError,
-    MethodNotSupportedError,
     PPAPIError,
     RateLimitedError,
     RequestTimeoutError,
     ResponseError,
     ResponseTooLargeError,
-    ServerError,
     TransportError,
 )
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
@@ -46,7 +44,9 @@ Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
 _LONGEST_CONNECT = 15.0
 _KEEPALIVE = 15.0
 _CONNECTIONS_PER_HOST = 16
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)})
+_TRANSIENT = frozenset(
+    {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
+)
 
 
 def seconds_of(value: Duration, argument: str) -> float:
@@ -98,7 +98,9 @@ class Retry:
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
             asked = error.retry_after
             return asked if asked <= self.longest.total_seconds() else None
-        most = min(self.delay.total_seconds() * 2 ** (repeat - 1), self.longest.total_seconds())
+        most: float = min(
+            self.delay.total_seconds() * 2 ** (repeat - 1), self.longest.total_seconds()
+        )
         return most * chance
 
 

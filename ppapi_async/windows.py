@@ -3,9 +3,9 @@
 A server may cut an answer without a sign (2.7: after `limit` rows, 100 by default), so a window is
 read by a machine that takes an answer for whole only on evidence, and otherwise asks for the rest:
 towards older rows from the oldest second seen (that second again, rows are told apart by id), and
-with `offset` inside a second that holds more than a page. Of a server whose order is not known only
-the filter is trusted: its window is halved until each part is whole. Rows may move to the present while one
-reads; whoever drives this machine looks at the live edge again for them.
+with `offset` inside a second that holds more than a page. Of a server whose order is not known
+only the filter is trusted: its window is halved until each part is whole. Rows may move to the
+present while one reads; whoever drives this machine looks at the live edge again for them.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class WindowRead(Generic[RowT]):
             walk.advance(ids)
 
     def _end_or_check(self, walk: _Walk) -> None:
-        """End the walk; one over more than a second first looks whether rows came in at its head."""
+        """End the walk; over more than a second, look first whether rows came in at its head."""
         if walk.span[0] == walk.span[1] is not None:
             self._end_walk(walk, proven=True)
         else:

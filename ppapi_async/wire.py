@@ -1,10 +1,10 @@
 """The four dialects as data: a method and its parameters to an HTTP request.
 
-All that differs between servers on the way *to* them is in `TRAITS`. Reads are POST with the routing
-in the query and the method's parameters in query and form: classic and 2.7 read them only from the
-form (in the query they are silently ignored and everything comes back), clones are documented to
-read them from the query. get_info has no parameters, so it is the GET that the vendor's page shows:
-aiohttp may resend a GET once by itself, which cannot hurt here.
+All that differs between servers on the way *to* them is in `TRAITS`. Reads are POST with the
+routing in the query and the method's parameters in query and form: classic and 2.7 read them only
+from the form (in the query they are silently ignored and everything comes back), clones are
+documented to read them from the query. get_info has no parameters, so it is the GET that the
+vendor's page shows: aiohttp may resend a GET once by itself, which cannot hurt here.
 """
 
 from __future__ import annotations
@@ -128,7 +128,11 @@ class HttpRequest:
         pairs = [*self.query]
         # The key stands where sites' own links have it: after api_action.
         pairs[1:1] = [(n, s.reveal()) for n, s in self.secrets if ":" not in n]
-        return f"{self.endpoint}?{urlencode(pairs, quote_via=quote, safe='')}" if pairs else self.endpoint
+        return (
+            f"{self.endpoint}?{urlencode(pairs, quote_via=quote, safe='')}"
+            if pairs
+            else self.endpoint
+        )
 
     def headers(self) -> dict[str, str]:
         """Return the headers that carry secrets."""

@@ -39,13 +39,16 @@ _BOM = b"\xef\xbb\xbf"
 _NOISE = re.compile(
     rb"(?:\s*(?:<br\s*/?>)?\s*(?:<b>)?(?:PHP )?"
     rb"(?:Warning|Notice|Deprecated|Strict Standards|User Warning|User Notice|User Deprecated)"
-    rb"(?:</b>)?:\s[^\n]{1,4000}? on line (?:<b>)?\d{1,7}(?:</b>)?(?:<br\s*/?>)?[ \t\r]*(?:\n|(?=\{)))+"
+    rb"(?:</b>)?:\s[^\n]{1,4000}? on line (?:<b>)?\d{1,7}(?:</b>)?(?:<br\s*/?>)?"
+    rb"[ \t\r]*(?:\n|(?=\{)))+"
 )
-_FATAL = re.compile(rb"(?:Fatal error|Parse error|critical error|Allowed memory size|database)", re.I)
+_FATAL = re.compile(
+    rb"(?:Fatal error|Parse error|critical error|Allowed memory size|database)", re.IGNORECASE
+)
 _CHALLENGE = re.compile(
     rb"just a moment|challenge-platform|cf-chl|captcha|attention required|access denied"
     rb"|ddos|you have been blocked|(?:your|this) (?:country|region|ip)|not available in",
-    re.I,
+    re.IGNORECASE,
 )
 
 
@@ -197,7 +200,7 @@ _REASONS = (
 
 
 def payout_reason(text: str) -> str:
-    """Return why a payout was refused; the Russian texts do not tell `method` and `currency` apart."""
+    """Return why a payout was refused; in Russian `currency` reads like `method`."""
     return next((reason for reason, marks in _REASONS if any(m in text for m in marks)), "other")
 
 
@@ -229,9 +232,15 @@ def _kind_of_page(
     if status == 429:
         return RateLimitedError, "too many requests; poll less often"
     if 300 <= status < 400:
-        return RedirectError, "the site redirects, which is not followed; if it moved, use its new url"
+        return (
+            RedirectError,
+            "the site redirects, which is not followed; if it moved, use its new url",
+        )
     if status in (401, 403, 451) or headers.get("CF-Mitigated") or _CHALLENGE.search(body):
-        return BlockedError, "a page stands before the API; ask the site to let this address through"
+        return (
+            BlockedError,
+            "a page stands before the API; ask the site to let this address through",
+        )
     if status >= 500 or _FATAL.search(body):
         return ServerError, f"the server failed with HTTP {status}"
     if status == 404:

@@ -1,14 +1,14 @@
 """Pages of rows: the fast way for what is clean, the careful way for the rest.
 
-Three tiers. A page goes from its bytes straight into records (msgspec). Where that refuses, the page
-is split raw and decoded row by row; only the rows that still fail go through the hooks in `rows`,
-which know every form of a value or name what is wrong. Nothing is dropped in any tier.
+Three tiers. A page goes from its bytes straight into records (msgspec). Where that refuses, the
+page is split raw and decoded row by row; only the rows that still fail go through the hooks in
+`rows`, which know every form of a value or name what is wrong. Nothing is dropped in any tier.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from datetime import UTC
 from decimal import Decimal
 from itertools import chain
@@ -85,7 +85,11 @@ class _Fast(Generic[RowT]):
 _fast = functools.cache(_Fast)
 
 
-def _page_hook(kind: type) -> object:
+def _is_page(kind: object) -> bool:
+    return getattr(kind, "__origin__", None) is Page
+
+
+def _page_hook(kind: type) -> Callable[[bytes, object], Page[Row]]:
     """Make cattrs' structure hook for `Page[Record]`: hands the whole body to msgspec.
 
     It takes clean pages only and raises `ValueError` for all others.
@@ -163,7 +167,9 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 @functools.cache
 def _converter() -> cattrs.Converter:
     made = converter().copy()
-    made.register_structure_hook_factory(lambda t: getattr(t, "__origin__", None) is Page, _page_hook)
+    made.register_structure_hook_factory(
+        _is_page, _page_hook
+    )
     return made
 
 
@@ -255,7 +261,7 @@ class PageCodec(Generic[RowT]):
     def _decode_row(self, key: str, raw: bytes) -> RowT | list[tuple[str, str]]:
         """Return the row, its time still by the site's clock, or what is wrong with it."""
         try:
-            row = _fast(self.record).row.decode(raw)
+            row: RowT = _fast(self.record).row.decode(raw)
             if _are_clean([row]) and _KEYS.decode(raw).keys() <= KNOWN_KEYS[self.record]:
                 restore_text(row)
                 return row

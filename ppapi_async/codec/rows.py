@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Hook: TypeAlias = Callable[[Json, object], object]
 Outcome: TypeAlias = Generator[None, None, T | PPAPIError]
 _SHOWN = 60
 _WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
@@ -111,7 +112,13 @@ def money(value: object, _: object = Decimal) -> Decimal:
 
 
 _FLAGS: Mapping[object, bool] = {
-    0: False, 1: True, "0": False, "1": True, "": False, "true": True, "false": False,
+    0: False,
+    1: True,
+    "0": False,
+    "1": True,
+    "": False,
+    "true": True,
+    "false": False,
 }  # fmt: skip - PHP prints false as ""
 
 
@@ -150,37 +157,40 @@ def _payout_status(value: object, _: object = PayoutStatus) -> PayoutStatus:
     return PayoutStatus(_text(value))
 
 
-def _per_cent(value: object, _: object = Decimal) -> Decimal:
+def _per_cent(value: Json, _: object = Decimal) -> Decimal:
     return money(value.removesuffix("%").strip() if isinstance(value, str) else value)
 
 
 def rows_of(items: Json) -> list[Json]:
-    """Return the rows of `items`, a list or an object keyed by id; a row without id gets its key."""
+    """Return the rows of `items`, a list or an object keyed by id; a row without id gets it."""
     if isinstance(items, dict):
-        return [
-            {"id": key, **row} if isinstance(row, dict) else row for key, row in items.items()
-        ]
+        return [{"id": key, **row} if isinstance(row, dict) else row for key, row in items.items()]
     if not isinstance(items, list):
         raise ValueError("not a list of rows")
     return items
 
 
-def _many(converter: cattrs.Converter, row: type) -> Callable[[object, object], object]:
+def _many(made: cattrs.Converter, row: type) -> Hook:
     def structure(value: Json, _: object) -> object:
-        return tuple(converter.structure(one, row) for one in rows_of(value or []))
+        return tuple(made.structure(one, row) for one in rows_of(value or []))
 
-    return structure  # type: ignore[return-value]  # a hook takes what JSON has
+    return structure
 
 
-def _record_hook(converter: cattrs.Converter, record: type) -> Callable[[object, object], object]:
-    names = {name: override(rename=wire) for name, wire in _WIRE_NAMES.items()}
-    present = {name: names[name] for name in names if name in {f.name for f in attrs.fields(record)}}
-    hook = make_dict_structure_fn(record, converter, extra=override(omit=True), **present)
+def _record_hook(made: cattrs.Converter, record: type[attrs.AttrsInstance]) -> Hook:
+    """Make the hook of a record: null is as good as missing, unknown keys are passed over."""
+    overrides = {"extra": override(omit=True)}
+    if record is PayoutMethod:
+        overrides["commission"] = override(rename="comission", struct_hook=_per_cent)
+    hook = make_dict_structure_fn(record, made, **overrides)  # type: ignore[arg-type]
 
-    def structure(value: object, kind: object) -> object:
+    def structure(value: Json, kind: object) -> object:
         if not isinstance(value, dict):
             raise ValueError("not an object")
-        return hook({key: one for key, one in value.items() if one is not None}, kind)
+        made_record = hook({key: one for key, one in value.items() if one is not None}, kind)
+        if record is PayoutMethod:  # the one record that is only ever part of another
+            finish_row(made_record, value)
+        return made_record
 
     return structure
 
@@ -189,7 +199,7 @@ def _record_hook(converter: cattrs.Converter, record: type) -> Callable[[object,
 def converter() -> cattrs.Converter:
     """Return the converter with a hook for each kind of value on the wire."""
     made = cattrs.Converter(detailed_validation=True)
-    hooks: list[tuple[object, Callable[[object, object], object]]] = [
+    hooks: list[tuple[object, Hook]] = [
         (int, _int),
         (Decimal, money),
         (bool, _flag),
@@ -204,24 +214,10 @@ def converter() -> cattrs.Converter:
     ]
     for kind, hook in hooks:
         made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
-    for record in (Link, Exchange, Payout, Info, StatusChange):
+    records = (Link, Exchange, Payout, PayoutMethod, Info, StatusChange)
+    for record in records:
         made.register_structure_hook(record, _record_hook(made, record))
-    made.register_structure_hook(PayoutMethod, _payout_method_hook(made))
     return made
-
-
-def _payout_method_hook(made: cattrs.Converter) -> Callable[[object, object], object]:
-    plain = _record_hook(made, PayoutMethod)
-
-    def structure(value: object, kind: object) -> object:
-        if isinstance(value, dict) and "comission" in value:
-            value = {**value, "comission": _per_cent(value["comission"])}
-        method = plain(value, kind)
-        assert isinstance(method, PayoutMethod)
-        finish_row(method, value)
-        return method
-
-    return structure
 
 
 def structure_row(value: Json, record: type[T]) -> T | list[tuple[str, str]]:
@@ -241,7 +237,9 @@ def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[
         name = "" if note is None else _WIRE_NAMES.get(str(note.name), str(note.name))
         inner = value.get(name) if isinstance(value, dict) else None
         if isinstance(one, cattrs.BaseValidationError):
-            yield from ((f"{name}.{path}".strip("."), shown) for path, shown in _problems(one, inner))
+            yield from (
+                (f"{name}.{path}".strip("."), shown) for path, shown in _problems(one, inner)
+            )
         elif inner is None:
             yield name, "missing"
         else:

@@ -7,11 +7,33 @@ import re
 __all__ = ["may_be_altered", "restore"]
 
 # The server swaps one Latin letter of these whole words for a Cyrillic look-alike and lower-cases
-# the word, so that a sub-id `select` comes back as `sеlect` with a Cyrillic е.
+# the word, so that a sub-id `select` comes back with a Cyrillic second letter.
 _WORDS = frozenset(
-    "select insert union loadfile load_file outfile cookie concat update eval base64 delete"
-    " truncate replace infile handler include script"
-    " shell_exec exec passthru system proc_open".split()
+    [
+        "select",
+        "insert",
+        "union",
+        "loadfile",
+        "load_file",
+        "outfile",
+        "cookie",
+        "concat",
+        "update",
+        "eval",
+        "base64",
+        "delete",
+        "truncate",
+        "replace",
+        "infile",
+        "handler",
+        "include",
+        "script",
+        "shell_exec",
+        "exec",
+        "passthru",
+        "system",
+        "proc_open",
+    ]
 )
 _CYRILLIC = "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0455\u0458\u0501\u043a\u04bb\u04cf"
 _LATIN = "aeopcxyisjdkhl"

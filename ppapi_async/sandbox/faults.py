@@ -215,8 +215,7 @@ _STATUS_PAGES = {
     Fault.GEO_200: (200, "This site is not available in your country."),
     Fault.FATAL_200: (
         200,
-        "<b>Fatal error</b>: Allowed memory size of 134217728 bytes exhausted (tried to allocate "
-        "20480 bytes) in <b>/var/www/site/wp-includes/wp-db.php</b> on line <b>2056</b>",
+        "<b>Fatal error</b>: Allowed memory size exhausted in <b>/w/wp-db.php</b> on line <b>9</b>",
     ),
 }
 _API_ERRORS = frozenset({Fault.API_DISABLED, Fault.API_ERROR})

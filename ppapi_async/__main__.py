@@ -1,0 +1,8 @@
+"""`python -m ppapi_async`: see `ppapi_async.cli`."""
+
+import sys
+
+from ppapi_async.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Fixtures for the tests of programs that use this library: a pytest plugin.
+
+    pip install "ppapi-async[testing]"
+
+pytest finds the plugin by itself. `ppapi_sandbox` is a running `ppapi_async.sandbox.Sandbox`, fresh
+for each test; `ppapi_account` is an `Account` on it:
+
+    from ppapi_async import Session
+    from ppapi_async.sandbox import Fault
+
+    async def test_all_orders_are_booked(ppapi_sandbox, ppapi_account):
+        ppapi_sandbox.faults.add(Fault.HTML_502)
+        async with Session(ppapi_account) as session:
+            orders = await session.get_exchanges()
+        assert len(orders) == len(ppapi_sandbox.books.orders)
+
+The marker `ppapi_sandbox` takes the arguments of `Sandbox`, on a test, a class or a module (as
+`pytestmark`); the nearest has the last word for each argument. Unless told otherwise the site is a
+classic one with 100 exchanges. The account follows the marker's `timezone`.
+
+    @pytest.mark.ppapi_sandbox(dialect="delegating", rows=2000, timezone="Europe/Moscow")
+    async def test_pages(ppapi_sandbox, ppapi_account): ...
+
+    @pytest.mark.parametrize("page", [
+        pytest.param("new", marks=pytest.mark.ppapi_sandbox(dialect="clone")),
+        pytest.param("old", marks=pytest.mark.ppapi_sandbox(dialect="classic")),
+    ])
+    async def test_both(ppapi_account, page): ...
+
+Both modes of pytest-asyncio will do; in the strict one mark the tests `@pytest.mark.asyncio` as
+usual. The sandbox runs in the very loop of its test, whatever `loop_scope` that has, so the test
+has to be async. Nothing here costs time or needs pytest-asyncio until a test asks for a fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import pytest
+
+if TYPE_CHECKING:
+    from ppapi_async.account import Account
+    from ppapi_async.sandbox import Sandbox
+
+__all__ = ["ppapi_account", "ppapi_sandbox"]
+
+# Imports stand inside functions here: pytest loads this module in every run of everyone who has
+# the library installed.
+
+_ROWS = 100
+_LoopScope: TypeAlias = Literal["function", "class", "module", "package", "session"]
+_LOOP_SCOPES: tuple[_LoopScope, ...] = get_args(_LoopScope)
+_PYTEST_ASYNCIO = ("asyncio", "pytest_asyncio", "pytest_asyncio.plugin")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and what runs the sandbox where there is pytest-asyncio."""
+    config.addinivalue_line(
+        "markers",
+        "ppapi_sandbox(**options): arguments of ppapi_async.sandbox.Sandbox for the fixtures"
+        " ppapi_sandbox and ppapi_account, such as dialect, rows, timezone.",
+    )
+    if _has_pytest_asyncio(config):
+        config.pluginmanager.register(_Runners(), "ppapi_async.testing.runners")
+
+
+def _has_pytest_asyncio(config: pytest.Config) -> bool:
+    return any(config.pluginmanager.hasplugin(name) for name in _PYTEST_ASYNCIO)
+
+
+@pytest.fixture
+def ppapi_sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Return a running sandbox, as the marker `ppapi_sandbox` wants it."""
+    if not _has_pytest_asyncio(request.config):
+        pytest.fail(
+            "ppapi_sandbox needs pytest-asyncio: pip install 'ppapi-async[testing]'", pytrace=False
+        )
+    sandbox: Sandbox = request.getfixturevalue(_runner_of(_loop_scope(request)))
+    return sandbox
+
+
+@pytest.fixture
+def ppapi_account(request: pytest.FixtureRequest, ppapi_sandbox: Sandbox) -> Account:
+    """Return an account on the sandbox; its dialect is left to be recognised."""
+    from ppapi_async.account import Account  # noqa: PLC0415
+
+    return Account(
+        ppapi_sandbox.url,
+        ppapi_sandbox.api_key,
+        api_login=ppapi_sandbox.api_login,
+        timezone=_options(request).get("timezone", "UTC"),
+    )
+
+
+def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return what the markers say, those of the test over those of its class and module."""
+    options: dict[str, Any] = {"dialect": "classic", "rows": _ROWS}
+    for marker in reversed(list(request.node.iter_markers("ppapi_sandbox"))):
+        if marker.args:
+            pytest.fail(
+                'ppapi_sandbox: pass keyword arguments, such as dialect="clone"', pytrace=False
+            )
+        options |= marker.kwargs
+    return options
+
+
+def _loop_scope(request: pytest.FixtureRequest) -> str:
+    """Return the scope of the loop in which pytest-asyncio will run the test."""
+    marker = request.node.get_closest_marker("asyncio")
+    asked = {} if marker is None else marker.kwargs
+    try:
+        default = request.config.getini("asyncio_default_test_loop_scope")
+    except ValueError:  # pytest-asyncio before 0.26 does not know it
+        default = "function"
+    return str(asked.get("loop_scope") or asked.get("scope") or default)
+
+
+def _runner_of(scope: str) -> str:
+    return f"_ppapi_sandbox_in_{scope}_loop"
+
+
+class _Runners:
+    """A plugin with a fixture for each loop that a test may run in."""
+
+    def __init__(self) -> None:
+        for scope in _LOOP_SCOPES:
+            setattr(self, _runner_of(scope), _make_runner(scope))
+
+
+def _make_runner(scope: _LoopScope) -> object:
+    import pytest_asyncio  # noqa: PLC0415
+
+    @pytest_asyncio.fixture(loop_scope=scope, name=_runner_of(scope))
+    async def run_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+        from ppapi_async.account import Dialect  # noqa: PLC0415
+        from ppapi_async.sandbox import Sandbox  # noqa: PLC0415
+
+        options = _options(request)
+        dialect = Dialect(options.pop("dialect"))
+        async with Sandbox(dialect, **options) as sandbox:
+            yield sandbox
+
+    return run_sandbox

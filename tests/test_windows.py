@@ -1,0 +1,232 @@
+"""Promise 1 on the pure rooms: nothing lost, nothing twice, proven; whatever the server does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from ppapi_async.planning import Plan
+from ppapi_async.windows import Evidence, Query, WindowRead
+
+from .simulated import Mark, Reader, Site, Unproven
+
+NOW = 10_000_000
+SECONDS = st.one_of(
+    st.integers(1, NOW),
+    st.integers(NOW - 50, NOW),  # a burst at the present
+    st.integers(5_000_000, 5_000_003),  # and one long ago
+)
+
+
+@st.composite
+def row_sets(draw: st.DrawFn) -> dict[int, int]:
+    """Rows with bursts, gaps and an overfull second."""
+    seconds = draw(st.lists(SECONDS, max_size=60))
+    seconds += [draw(SECONDS)] * draw(st.sampled_from([0, 0, 3, 30]))
+    ids = draw(st.permutations(range(1, len(seconds) + 1)))
+    return dict(zip(ids, seconds, strict=True))
+
+
+def known_capped(page: int) -> Evidence:
+    """What is known of a 2.7 server, on the scale of the test."""
+    return Evidence(capped=True, surely_whole=min(2, page), newest_first=True)
+
+
+def unknown(_: int) -> Evidence:
+    """What is known of a server that nobody has recognised, but for the smallest page."""
+    return Evidence(capped=None, surely_whole=2)
+
+
+@st.composite
+def readers(draw: st.DrawFn) -> Reader:
+    """Any server, any range, any way of reading."""
+    cap = draw(st.integers(2, 12))
+    evidence_of: Callable[[int], Evidence] = draw(st.sampled_from([known_capped, unknown]))
+    is_known = evidence_of is known_capped
+    rows = draw(row_sets())
+    moving = draw(st.booleans())
+    site = Site(
+        rows,
+        cap=cap,
+        limit=draw(st.none() | st.integers(2, 12)),
+        honours_offset=draw(st.booleans()),
+        honours_filter=draw(st.sampled_from([True, True, True, False])),
+        order="newest first"
+        if is_known
+        else draw(st.sampled_from(["newest first", "oldest first"])),
+        moves=draw(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), max_size=6))
+        if moving
+        else [],
+        now=NOW,
+    )
+    start = draw(st.none() | st.integers(1, NOW))
+    end = draw(st.none() | st.integers(start or 1, NOW + 100)) if not moving else None
+    return Reader(
+        site,
+        evidence_of(cap),
+        start,
+        end,
+        now=NOW,
+        window=draw(st.none() | st.integers(1_000_000, NOW)),
+        newest_first=draw(st.booleans()),
+        most_rows=draw(st.none() | st.integers(4, 12)),
+        concurrency=1 if moving else draw(st.integers(1, 3)),
+    )
+
+
+@given(reader=readers())
+def test_promise_1_every_row_once_or_unproven(reader: Reader) -> None:
+    """Any rows, cap, limit, offset, filter, order and moves: every row once, or it is said."""
+    before = dict(reader.site.rows)
+    try:
+        got = reader.run()
+    except Unproven:
+        weak = not (reader.site.honours_offset and reader.site.honours_filter)
+        assert weak or reader.site.moves, "gave up on a server that answers every question"
+        return
+    ids = [row.id for row in got]
+    assert len(ids) == len(set(ids))
+    inside = {
+        row_id
+        for row_id, second in before.items()
+        if (reader.start is None or second >= reader.start)
+        and (reader.end is None or second <= reader.end)
+    }
+    moved = {row_id for _, row_id in reader.site.moves}
+    assert inside <= set(ids)
+    assert set(ids) - inside <= moved
+
+
+@given(reader=readers())
+def test_order_is_by_time(reader: Reader) -> None:
+    """Oldest first, or newest first, unless rows move meanwhile."""
+    assume(not reader.site.moves)
+    try:
+        times = [row.time for row in reader.run()]
+    except Unproven:
+        return
+    ordered = all(a >= b if reader.newest_first else a <= b for a, b in pairwise(times))
+    assert ordered
+
+
+@given(rows=row_sets(), start=st.none() | st.integers(1, NOW), most=st.integers(1, 40))
+def test_uncapped_answers_prove_themselves(
+    rows: dict[int, int], start: int | None, most: int
+) -> None:
+    """On a classic server nothing is asked twice, and answers too large narrow the window."""
+    site = Site(rows, now=NOW)
+    evidence = Evidence(capped=False)
+    reader = Reader(site, evidence, start, None, now=NOW, most_rows=most, rows_move=False)
+    got = {row.id for row in reader.run()}
+    assert got == {i for i, second in rows.items() if start is None or second >= start}
+    assert not any(query.offset for query in site.asked)
+
+
+def spread(count: int, span: int = NOW, *, burst: int = 0) -> dict[int, int]:
+    """Rows spread evenly, with a burst in one second."""
+    rows = {i: 1 + i * span // count for i in range(count - burst)}
+    return rows | {count - burst + i: span // 2 for i in range(burst)}
+
+
+@pytest.mark.parametrize("start", [None, 1])
+@pytest.mark.parametrize(("rows", "burst"), [(100_000, 1_300), (1_000, 0), (30_000, 600), (700, 0)])
+def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> None:
+    """1.15 times the pages that are there, and five, on a capped server that is known."""
+    site = Site(spread(rows, 90 * 86_400, burst=burst), cap=500, now=90 * 86_400)
+    evidence = Evidence(capped=True, surely_whole=100, newest_first=True)
+    got = Reader(site, evidence, start, None, now=90 * 86_400).run()
+    assert len(got) == rows
+    assert len(site.asked) + 1 <= 1.15 * -(-rows // 500) + 5  # get_info is one of them
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    """A long range through small pages is never held whole."""
+    site = Site(spread(100_000, 90 * 86_400), cap=500, now=90 * 86_400)
+    evidence = Evidence(capped=True, surely_whole=100, newest_first=True)
+    reader = Reader(site, evidence, 1, None, now=90 * 86_400)
+    assert len(reader.run()) == 100_000
+    assert reader.most_held <= 16_000
+
+
+def read_all(
+    site: Site, evidence: Evidence, start: int | None, end: int | None
+) -> WindowRead[Mark]:
+    """Read one window to its end."""
+    read = WindowRead[Mark](evidence, start, end)
+    while (query := read.query) is not None:
+        read.feed(site.answer(query))
+    return read
+
+
+def test_full_page_is_not_taken_for_a_window() -> None:
+    """A page as large as the cap is followed by the question for the rest."""
+    site = Site(spread(120, 1_000), cap=100)
+    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 2_000)
+    assert len(read.rows) == 120
+    assert site.asked[1].end == min(s for s in sorted(site.rows.values())[-100:])
+
+
+def test_overfull_second_is_walked_by_offset() -> None:
+    """1,300 rows of one second come by offset, each page overlapping the last by a row."""
+    site = Site({i: 77 for i in range(1_300)}, cap=500)
+    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
+    assert len(read.rows) == 1_300
+    assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 998]
+
+
+def test_overfull_second_without_offset_is_unproven() -> None:
+    """Where offset is ignored, the second is named instead of its rows being lost."""
+    site = Site({i: 77 for i in range(1_300)}, cap=500, honours_offset=False)
+    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
+    assert read.unproven == [(77, 77)]
+
+
+def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
+    """A row that moves away shifts the others under the offset; the walk begins again."""
+    site = Site({i: 77 for i in range(1_300)}, cap=500, moves=[(2, 3)], now=10_000)
+    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
+    assert set(read.rows) == set(range(1_300))
+    assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 0, 499, 998]
+
+
+def test_ignored_filter_is_recognised() -> None:
+    """Rows outside the window mean that the filter is ignored; they are not handed out."""
+    site = Site(spread(40, 1_000), honours_filter=False)
+    evidence = Evidence(capped=False)
+    read = read_all(site, evidence, 500, 600)
+    assert evidence.unfiltered
+    assert {site.rows[i] for i in read.rows} <= set(range(500, 601))
+
+
+@example(cap=10)
+@given(cap=st.integers(10, 30))
+def test_unknown_server_is_probed(cap: int) -> None:
+    """Of an unknown server a big answer is not believed before a bigger one has been seen."""
+    site = Site(spread(cap + 5, 1_000), cap=cap)
+    read = read_all(site, Evidence(), 0, 2_000)
+    assert len(read.rows) == cap + 5
+    assert len(site.asked) > 1
+
+
+def test_small_answer_of_an_unknown_server_is_believed() -> None:
+    """Fewer rows than any server's page need no second question."""
+    site = Site(spread(9, 1_000))
+    assert len(read_all(site, Evidence(), 0, 2_000).rows) == 9
+    assert site.asked == [Query(0, 2_000)]
+
+
+def test_empty_range_plans_nothing() -> None:
+    """A range that ends before it starts has no windows."""
+    assert Plan[Mark](5, 4, now=10, evidence=Evidence()).done
+
+
+def test_single_second_cannot_be_narrowed() -> None:
+    """`shrink` says so, instead of asking the same for ever."""
+    plan = Plan[Mark](5, 5, now=NOW, evidence=Evidence())
+    segment = plan.take()
+    assert segment is not None
+    assert not plan.shrink(segment)
