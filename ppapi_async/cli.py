@@ -78,16 +78,21 @@ def _add_sandbox(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = commands.add_parser("sandbox", help=text, description=text)
     command.set_defaults(run=_run_sandbox)
     add = command.add_argument
-    add("--dialect", choices=[*Dialect], default=Dialect.CLASSIC, help="default: %(default)s")
+    add(
+        "--dialect",
+        choices=[d.value for d in Dialect],
+        default="classic",
+        help="default: %(default)s",
+    )
     add(
         "--rows",
-        type=_number("rows", 0, _MOST_ROWS),
+        type=_number(0, _MOST_ROWS),
         default=1000,
         help="exchanges of the last 90 days; clicks and payouts to match (default: %(default)s)",
     )
     add(
         "--port",
-        type=_number("port", 0, 65_535),
+        type=_number(0, 65_535),
         default=8080,
         help="0 picks a free one (default: %(default)s)",
     )
@@ -96,7 +101,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("--live", action="store_true", help="let new clicks and orders come, and old ones move on")
     add(
         "--cap",
-        type=_number("rows", 1, _MOST_ROWS),
+        type=_number(1, _MOST_ROWS),
         help="most rows in an answer (default: 500 on delegating and user-api)",
     )
 
@@ -108,14 +113,14 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     add = command.add_argument
     add(
         "--rows",
-        type=_number("rows", 1, _MOST_ROWS),
+        type=_number(1, _MOST_ROWS),
         default=demo.ROWS,
         help="exchanges at each site (default: %(default)s)",
     )
     add("--seed", type=int, default=1, help="the same seed makes up the same books")
 
 
-def _number(what: str, least: int, most: int) -> Callable[[str], int]:
+def _number(least: int, most: int) -> Callable[[str], int]:
     """Return an argparse type for whole numbers in a range."""
 
     def read(text: str) -> int:
@@ -124,7 +129,9 @@ def _number(what: str, least: int, most: int) -> Callable[[str], int]:
         except ValueError:
             number = least - 1
         if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"{text!r}: pass {least} to {most} {what}")
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: pass a whole number from {least} to {most}"
+            )
         return number
 
     return read

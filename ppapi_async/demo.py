@@ -201,7 +201,10 @@ def table(tallies: Sequence[Tally], checks: Sequence[Check]) -> str:
         for code in top
     ]
     lines += [
-        ["all rewards", *(_money(sum(tally.rewards.values(), Decimal())) for tally in tallies)],
+        [
+            "all rewards (USD)",
+            *(_money(sum(tally.rewards.values(), Decimal())) for tally in tallies),
+        ],
         ["the site's books", *("same" if check.complete else "DIFFER" for check in checks)],
     ]
     return _align(lines)
@@ -254,7 +257,7 @@ class Screen:
     def show(self, site: str, progress: Progress) -> None:
         """Show how far a site is."""
         done = progress.fraction or 0.0
-        text = f"{site} {progress.rows:,} rows, {progress.requests:,} requests, {done:.0%}"
+        text = f"{site} {progress.rows:,} rows {done:.0%}"
         self._sites[site] = text
         if self._to.isatty():
             line = "   ".join(self._sites.values())

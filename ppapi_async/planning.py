@@ -217,6 +217,8 @@ class Plan(Generic[RowT]):
 
     def _adapt(self, segment: Segment[RowT]) -> None:
         width, rows = segment.width, len(segment.records)
+        if self.window is not None:
+            self._width = min(self.window, self._width * _GROWTH)  # it may have been narrowed
         if self.window is not None or width is None:
             return
         wanted = self._target() * width // rows if rows else width * _GROWTH

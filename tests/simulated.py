@@ -81,7 +81,7 @@ class Site:
         )
 
 
-class Unproven(Exception):
+class UnprovenError(Exception):
     """What the stream would raise as IncompleteError."""
 
 
@@ -143,7 +143,7 @@ class Reader:
         query = read.query
         if query is None:
             if read.unproven:
-                raise Unproven(read.unproven)
+                raise UnprovenError(read.unproven)
             self.plan.finish(segment, read)
             return False
         if segment.most_pages and read.requests >= segment.most_pages and read.rest:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ppapi_async.planning import Plan
 from ppapi_async.windows import Evidence, Query, WindowRead
 
-from .simulated import Mark, Reader, Site, Unproven
+from .simulated import Mark, Reader, Site, UnprovenError
 
 NOW = 10_000_000
 SECONDS = st.one_of(
@@ -84,7 +84,7 @@ def test_promise_1_every_row_once_or_unproven(reader: Reader) -> None:
     before = dict(reader.site.rows)
     try:
         got = reader.run()
-    except Unproven:
+    except UnprovenError:
         weak = not (reader.site.honours_offset and reader.site.honours_filter)
         assert weak or reader.site.moves, "gave up on a server that answers every question"
         return
@@ -107,7 +107,7 @@ def test_order_is_by_time(reader: Reader) -> None:
     assume(not reader.site.moves)
     try:
         times = [row.time for row in reader.run()]
-    except Unproven:
+    except UnprovenError:
         return
     ordered = all(a >= b if reader.newest_first else a <= b for a, b in pairwise(times))
     assert ordered
@@ -172,7 +172,7 @@ def test_full_page_is_not_taken_for_a_window() -> None:
 
 def test_overfull_second_is_walked_by_offset() -> None:
     """1,300 rows of one second come by offset, each page overlapping the last by a row."""
-    site = Site({i: 77 for i in range(1_300)}, cap=500)
+    site = Site(dict.fromkeys(range(1300), 77), cap=500)
     read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
     assert len(read.rows) == 1_300
     assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 998]
@@ -180,14 +180,14 @@ def test_overfull_second_is_walked_by_offset() -> None:
 
 def test_overfull_second_without_offset_is_unproven() -> None:
     """Where offset is ignored, the second is named instead of its rows being lost."""
-    site = Site({i: 77 for i in range(1_300)}, cap=500, honours_offset=False)
+    site = Site(dict.fromkeys(range(1300), 77), cap=500, honours_offset=False)
     read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
     assert read.unproven == [(77, 77)]
 
 
 def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
     """A row that moves away shifts the others under the offset; the walk begins again."""
-    site = Site({i: 77 for i in range(1_300)}, cap=500, moves=[(2, 3)], now=10_000)
+    site = Site(dict.fromkeys(range(1300), 77), cap=500, moves=[(2, 3)], now=10_000)
     read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
     assert set(read.rows) == set(range(1_300))
     assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 0, 499, 998]

@@ -213,7 +213,10 @@ def converter() -> cattrs.Converter:
         (tuple[PayoutMethod, ...], _many(made, PayoutMethod)),
     ]
     for kind, hook in hooks:
-        made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
+        if isinstance(kind, type):
+            made.register_structure_hook(kind, hook)
+        else:
+            made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
     records = (Link, Exchange, Payout, PayoutMethod, Info, StatusChange)
     for record in records:
         made.register_structure_hook(record, _record_hook(made, record))

@@ -1,0 +1,109 @@
+"""Decoding: `PageCodec` against T, msgspec straight from bytes into the same attrs classes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from bench.measure import Line, interleaved
+from bench.rows import keyed, listed, newest_first, with_odd
+from ppapi_async.account import Account
+from ppapi_async.clock import SiteClock
+from ppapi_async.codec import Answer, PageCodec, Reader
+from ppapi_async.models import Exchange, Link
+from ppapi_async.page import Page
+
+CLEAN, ONE_PER_CENT = 1.15, 1.4
+_FACTS = {"Content-Type": "application/json; charset=utf-8"}
+
+
+class _ListedItems(msgspec.Struct):
+    items: list[Exchange]
+
+
+class _Listed(msgspec.Struct):
+    data: _ListedItems
+
+
+class _KeyedItems(msgspec.Struct):
+    items: dict[str, Exchange]
+
+
+class _Keyed(msgspec.Struct):
+    data: _KeyedItems
+
+
+class _LinkItems(msgspec.Struct):
+    items: list[Link]
+
+
+class _Links(msgspec.Struct):
+    data: _LinkItems
+
+
+def _ours(record: type[Exchange | Link], body: bytes, rows: int) -> Callable[[], object]:
+    reader = Reader(Account("https://bench.example", "k3y-of-the-bench"), "get_exchanges")
+    codec = PageCodec(record, SiteClock(ZoneInfo("UTC")), reader)
+    answer = Answer(200, _FACTS, body)
+    page = codec.decode(answer)
+    if not isinstance(page, Page) or len(page.records) != rows:
+        raise TypeError(f"the page was not decoded: {page!r:.300}")
+    return functools.partial(codec.decode, answer)
+
+
+def _reference(body: bytes) -> dict[str, Callable[[], object]]:
+    made: dict[str, Callable[[], object]] = {"json": functools.partial(json.loads, body)}
+    made["msgspec to dicts"] = functools.partial(msgspec.json.Decoder().decode, body)
+    try:
+        orjson = importlib.import_module("orjson")
+    except ModuleNotFoundError:
+        return made
+    return made | {"orjson": functools.partial(orjson.loads, body)}
+
+
+def _t(target: type, body: bytes) -> Callable[[], object]:
+    return functools.partial(msgspec.json.Decoder(target, strict=False).decode, body)
+
+
+def measure(*, rows: int = 500, rounds: int = 150, repeats: int = 3) -> Iterator[Line]:
+    """Decode each kind of page, against T of the clean page with the same rows."""
+    plain = newest_first("plain", rows)
+    body = listed(plain, b"0")
+    candidates = {"T": _t(_Listed, body), "clean": _ours(Exchange, body, rows)}
+    for name, share in (("1 % odd", 0.01), ("10 % odd", 0.1), ("all odd", 1.0)):
+        candidates[name] = _ours(Exchange, listed(with_odd(plain, share), b"0"), rows)
+    candidates |= _reference(body)
+    aims = {"clean": CLEAN, "1 % odd": ONE_PER_CENT}
+    yield from _against_t("348-byte rows", candidates, aims, rows, rounds, repeats)
+    for name, target, record, page in _other_pages(rows, plain):
+        pair = {"T": _t(target, page), name: _ours(record, page, rows)}
+        yield from _against_t("", pair, {name: CLEAN}, rows, rounds, repeats)
+
+
+def _other_pages(
+    rows: int, plain: Sequence[tuple[int, bytes]]
+) -> Iterator[tuple[str, type, type[Exchange | Link], bytes]]:
+    yield "keyed by id", _Keyed, Exchange, keyed(plain)
+    yield "2.7, Cyrillic names", _Listed, Exchange, listed(newest_first("cyrillic", rows))
+    yield "links with &amp;", _Links, Link, listed(newest_first("link", rows))
+
+
+def _against_t(
+    title: str,
+    candidates: dict[str, Callable[[], object]],
+    aims: dict[str, float],
+    rows: int,
+    rounds: int,
+    repeats: int,
+) -> Iterator[Line]:
+    seconds = interleaved(candidates, rounds, repeats)
+    base = seconds.pop("T")
+    for name, taken in seconds.items():
+        note = f"{taken / rows * 1e6:.2f} us a row, T {base / rows * 1e6:.2f}"
+        shown = f"{title}, {name}" if title else name
+        yield Line("decode", shown, taken / base, "x T", aims.get(name), note=note)

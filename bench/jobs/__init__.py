@@ -1,0 +1,1 @@
+"""What is run in a process of its own: each module has `run(site, **options)`."""

@@ -1,0 +1,164 @@
+"""Look for a key in all that an error, a log or a repr may show, however it is written there."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import logging
+import pickle
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+__all__ = ["SPELLINGS", "assert_absent", "assert_survives_pickling", "assert_unlogged", "find"]
+
+FRAGMENT = 8
+"""A piece of the key this long counts as the key."""
+_TESTS = Path(__file__).parent
+
+
+def _lower_hex(text: str) -> str:
+    return re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), text)
+
+
+def _percent(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _php_html(text: str) -> str:
+    return html.escape(text).replace("&#x27;", "&#039;")
+
+
+def _json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+SPELLINGS: Mapping[str, Callable[[str], str]] = {
+    "raw": str,
+    "percent": _percent,
+    "percent, lower": lambda text: _lower_hex(_percent(text)),
+    "percent, with slashes": quote,
+    "percent, all of it": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "percent twice": lambda text: _percent(_percent(text)),
+    "percent twice, lower": lambda text: _lower_hex(_percent(_lower_hex(_percent(text)))),
+    "percent thrice": lambda text: _percent(_percent(_percent(text))),
+    "form": quote_plus,
+    "HTML": html.escape,
+    "HTML of PHP": _php_html,
+    "HTML, decimal": lambda text: "".join(f"&#{ord(c)};" for c in text),
+    "HTML, hex": lambda text: "".join(f"&#x{ord(c):X};" for c in text),
+    "JSON": _json,
+    "JSON of PHP": lambda text: _json(text).replace("/", "\\/"),
+    "JSON, upper hex": lambda text: re.sub(r"\\u\w{4}", lambda m: _upper(m[0]), _json(text)),
+    "JSON, as UTF-8": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+}
+"""How pages write a text; each is looked for, and each makes a page that echoes a key."""
+
+
+def _upper(escape: str) -> str:
+    return escape[:2] + escape[2:].upper()
+
+
+_FURTHER: tuple[Callable[[str], str], ...] = (
+    lambda text: repr(text)[1:-1],
+    lambda text: repr(text.encode())[2:-1],
+    lambda text: repr(repr(text))[2:-2],
+    lambda text: text.encode("raw_unicode_escape").decode("latin-1"),
+)
+
+
+@functools.cache
+def _traces(key: str) -> frozenset[bytes]:
+    """Return every piece of the key in every spelling."""
+    pieces = [key[i : i + FRAGMENT] for i in range(len(key) - FRAGMENT + 1)]
+    ways = (*SPELLINGS.values(), *_FURTHER)
+    return frozenset(way(piece).encode() for piece in pieces for way in ways)
+
+
+def find(key: str, shown: str | bytes) -> str | None:
+    """Return the surroundings of a piece of the key in what is shown, None if there is none."""
+    text = shown.encode("utf-8", "backslashreplace") if isinstance(shown, str) else shown
+    for trace in _traces(key):
+        if (at := text.find(trace)) >= 0:
+            return text[max(0, at - 80) : at + 80].decode("utf-8", "replace")
+    return None
+
+
+def assert_absent(key: str, *things: object) -> None:
+    """Assert that no trace of the key is in these: all that errors hold, the repr of others."""
+    for thing in things:
+        for where, shown in _surfaces(thing):
+            found = find(key, shown)
+            assert found is None, f"the key shows in {where}: {found}"
+
+
+def _surfaces(thing: object) -> Iterator[tuple[str, str | bytes]]:
+    if isinstance(thing, str | bytes):
+        yield "text", thing
+    elif isinstance(thing, BaseException):
+        for error in _chain(thing):
+            yield from _parts(error)
+    else:
+        yield f"str of {type(thing).__name__}", str(thing)
+        yield f"repr of {type(thing).__name__}", repr(thing)
+
+
+def _chain(error: BaseException) -> Iterable[BaseException]:
+    """Return the error and all that hangs on it, suppressed contexts included."""
+    found: dict[int, BaseException] = {}
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in found:
+            found[id(one)] = one
+            waiting += [one.__cause__, one.__context__]
+            if isinstance(one, BaseExceptionGroup):
+                waiting += one.exceptions
+    return found.values()
+
+
+def _parts(error: BaseException) -> Iterator[tuple[str, str | bytes]]:
+    name = type(error).__name__
+    yield f"str of {name}", str(error)
+    yield f"repr of {name}", repr(error)
+    yield f"args of {name}", repr(error.args)
+    yield f"__dict__ of {name}", repr(vars(error))
+    yield f"notes of {name}", repr(getattr(error, "__notes__", ()))
+    yield f"traceback of {name}", "".join(traceback.format_exception(error))
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        yield f"pickle of {name}", pickle.dumps(error, protocol)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        if Path(code.co_filename).parent != _TESTS:
+            for local, value in frame.f_locals.items():
+                where = f"{local!r} of {code.co_qualname} at {code.co_filename}:{frame.f_lineno}"
+                yield where, _repr(value)
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - a half-made object; what matters is what it shows
+        return repr(error)
+
+
+def assert_unlogged(key: str, records: Iterable[logging.LogRecord]) -> None:
+    """Assert that no trace of the key is in these log records, with all that they carry."""
+    formatter = logging.Formatter()
+    for record in records:
+        found = find(key, formatter.format(record) + repr(vars(record)))
+        assert found is None, f"the key is logged by {record.name}: {found}"
+        if record.exc_info and record.exc_info[1] is not None:
+            assert_absent(key, record.exc_info[1])
+
+
+def assert_survives_pickling(error: BaseException) -> None:
+    """Assert that a pickled error comes back with its class, text and attributes."""
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(error, protocol))
+        assert type(again) is type(error)
+        assert (str(again), again.args) == (str(error), error.args)
+        assert vars(again) == vars(error)

@@ -1,0 +1,270 @@
+"""A raw socket server that counts every request head that arrives, and answers by script.
+
+Raw, because what matters is what really came over the wire: an HTTP library on this side would
+hide a request that came twice, or an answer that is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import define, field, frozen
+
+__all__ = ["FAULTS", "INFO", "Clock", "End", "RawServer", "Reply", "Script", "Seen", "http"]
+
+_NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST instead of FIN
+_USER_API = {"get_partner_info": "get_info", "add_partner_payout": "add_payout"}
+
+
+class End(Enum):
+    """What becomes of the connection after a reply."""
+
+    KEEP = auto()
+    CLOSE = auto()
+    RESET = auto()
+    HANG = auto()
+
+
+@frozen
+class Reply:
+    """The bytes to answer with, and what comes after them."""
+
+    data: bytes = b""
+    end: End = End.KEEP
+
+
+@define
+class Seen:
+    """A request of which at least the whole head arrived."""
+
+    method: str
+    verb: str
+    target: str
+    headers: Mapping[str, str]
+    connection: int
+    body: bytes = b""
+
+
+Script = Callable[[Seen], Reply]
+
+
+def http(
+    status: int | str, body: bytes | str = b"", *, end: End = End.KEEP, cut: int = 0, **more: str
+) -> Reply:
+    """Return a well-formed answer; `cut` leaves out bytes at its end, `more` are headers."""
+    data = body.encode() if isinstance(body, str) else body
+    headers = {"Content-Type": "application/json", "Set-Cookie": "PHPSESSID=s3ss10n; path=/"}
+    headers |= {"Content-Length": str(len(data))}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    whole = f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + data
+    return Reply(whole[: len(whole) - cut], end)
+
+
+INFO = '{"error":0,"error_text":"","data":{"balance":"122.01","min_payout":"10"}}'
+RECEIPT = '{"error":0,"error_text":"Payout is successfully requested","data":{"payout_id":"7"}}'
+PAGE = "<html><body>Hello</body></html>"
+_ZIPPED = gzip.compress(RECEIPT.encode())
+_ROUTES: Mapping[str, Script] = {
+    "get_info": lambda _: http(200, INFO),
+    "add_payout": lambda _: http(200, RECEIPT),
+    "get_payouts": lambda _: http(200, '{"error":0,"error_text":""}'),
+}
+
+
+def _redirect(status: int, host: str) -> Script:
+    return lambda seen: http(status, PAGE, Location=host + seen.target)
+
+
+def _elsewhere(seen: Seen) -> Reply:
+    host = seen.headers["host"].replace("127.0.0.1", "localhost")
+    return http(307, PAGE, Location=f"http://{host}/elsewhere{seen.target}")
+
+
+def _page(status: int, body: bytes | str = PAGE, end: End = End.KEEP, cut: int = 0) -> Script:
+    return lambda _: http(status, body, end=end, cut=cut, Content_Type="text/html")
+
+
+FAULTS: Mapping[str, Script] = {
+    "closed": lambda _: Reply(end=End.CLOSE),
+    "reset": lambda _: Reply(end=End.RESET),
+    "half a header": lambda _: Reply(b"HTTP/1.1 200 OK\r\nContent-Ty", End.CLOSE),
+    "100, then closed": lambda _: Reply(b"HTTP/1.1 100 Continue\r\n\r\n", End.CLOSE),
+    "no HTTP": lambda _: Reply(b"SSH-2.0-OpenSSH_9.6\r\n\r\n", End.CLOSE),
+    "cut body": lambda _: http(200, RECEIPT, cut=20, end=End.CLOSE),
+    "cut body, reset": lambda _: http(200, RECEIPT, cut=20, end=End.RESET),
+    "cut gzip": lambda _: http(200, _ZIPPED[:-12], Content_Encoding="gzip"),
+    "damaged gzip": lambda _: http(200, b"\x1f\x8b" + RECEIPT.encode(), Content_Encoding="gzip"),
+    "cut JSON": lambda _: http(200, RECEIPT[:-2]),
+    **{str(status): _page(status) for status in (500, 502, 503, 520, 524, 429)},
+    "500, then closed": _page(500, end=End.CLOSE),
+    "500 with a receipt": _page(500, RECEIPT),
+    "HTML page 200": _page(200),
+    "empty body": _page(200, b""),
+    "null": _page(200, b"null"),
+    "no receipt": lambda _: http(200, '{"error":0,"error_text":"","data":[]}'),
+    "301": _redirect(301, ""),
+    "302": _redirect(302, ""),
+    "303": _redirect(303, ""),
+    "307 to itself": _redirect(307, ""),
+    "308 to itself": _redirect(308, ""),
+    "307 elsewhere": _elsewhere,
+    "hang": lambda _: Reply(end=End.HANG),
+    "hang in the body": lambda _: http(200, RECEIPT, cut=20, end=End.HANG),
+}
+
+
+@define(eq=False)
+class RawServer:
+    """Listens on a loopback address; `seen` has all requests, also those without an answer.
+
+    ``async with RawServer() as server: ...`` ends when the clients have closed their connections:
+    only then is it certain that nothing more arrives.
+    """
+
+    script: dict[str, Script] = field(factory=lambda: dict(_ROUTES))
+    on_hang: Callable[[], object] = bool
+    on_bytes: Reply | None = None
+    """Answers the first bytes of a connection, be they what they may: no TLS, for instance."""
+    seen: list[Seen] = field(factory=list)
+    bytes_seen: int = 0
+    connections: int = 0
+    url: str = ""
+    _open: set[asyncio.BaseTransport] = field(factory=set)
+    _idle: asyncio.Event = field(factory=asyncio.Event)
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        if error is not None:
+            for transport in self._open:
+                transport.close()
+        while self._open:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def count(self, method: str) -> int:
+        """Return how many requests for a method arrived."""
+        return sum(seen.method == method for seen in self.seen)
+
+    def reply(self, seen: Seen) -> Reply:
+        """Return what the script has for this request; all that it lacks is refused."""
+        script = self.script.get(seen.method)
+        refusal = json.dumps({"error": 1, "error_text": "Api disabled"})
+        return http(200, refusal) if script is None else script(seen)
+
+    def opened(self, transport: asyncio.BaseTransport) -> int:
+        """Note a new connection and return its number."""
+        self._open.add(transport)
+        self.connections += 1
+        return self.connections
+
+    def lost(self, transport: asyncio.BaseTransport) -> None:
+        """Note the end of a connection."""
+        self._open.discard(transport)
+        self._idle.set()
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: counts a head as soon as it is whole, answers when the body is."""
+
+    def __init__(self, server: RawServer) -> None:
+        self._server = server
+        self._buffer = b""
+        self._waiting: Seen | None = None
+        self._number = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._number = self._server.opened(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.lost(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._server.bytes_seen += len(data)
+        self._buffer += data
+        if self._server.on_bytes is not None:
+            self._answer(self._server.on_bytes)
+            return
+        while self._take():
+            pass
+
+    def _take(self) -> bool:
+        """Take a head or a body off the buffer; return whether there may be more."""
+        if self._waiting is None:
+            head, end, rest = self._buffer.partition(b"\r\n\r\n")
+            if not end:
+                return False
+            self._waiting, self._buffer = _read_head(head.decode("latin-1"), self._number), rest
+            self._server.seen.append(self._waiting)
+        length = int(self._waiting.headers.get("content-length", "0"))
+        if len(self._buffer) < length:
+            return False
+        seen, self._waiting = self._waiting, None
+        seen.body, self._buffer = self._buffer[:length], self._buffer[length:]
+        self._answer(self._server.reply(seen))
+        return True
+
+    def _answer(self, reply: Reply) -> None:
+        if reply.data:
+            self._transport.write(reply.data)
+        if reply.end is End.RESET:
+            connection: socket.socket = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._transport.abort()
+        elif reply.end is End.CLOSE:
+            self._transport.close()
+        elif reply.end is End.HANG:
+            # Not at once: what was written shall have arrived before time flies.
+            asyncio.get_running_loop().call_soon(self._server.on_hang)
+
+
+def _read_head(head: str, connection: int) -> Seen:
+    first, *lines = head.split("\r\n")
+    verb, target, _ = first.split(" ", 2)
+    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    parts = urlsplit(target)
+    last = parts.path.rpartition("/")[2]
+    method = parse_qs(parts.query).get("method", [_USER_API.get(last, last)])[-1]
+    return Seen(method, verb, target, headers, connection)
+
+
+class Clock:
+    """Makes time fly for the running loop, so that time-outs end without waiting."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self._ahead = 0.0
+        loop.time = self.time  # type: ignore[method-assign]
+
+    def time(self) -> float:
+        """Return the loop's time, what was skipped included."""
+        return self._time() + self._ahead
+
+    def skip(self, seconds: float = 100.0) -> None:
+        """Go on as if `seconds` had passed."""
+        self._ahead += seconds

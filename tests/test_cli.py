@@ -1,0 +1,229 @@
+"""The command line: what it prints, how it ends, and that its examples run."""
+
+from __future__ import annotations
+
+import io
+import re
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from typing import IO
+
+import pytest
+
+from ppapi_async import cli, demo
+from ppapi_async.account import Dialect
+from ppapi_async.version import __version__
+
+_PYTHON = (sys.executable, "-X", "dev", "-W", "error")
+_SECONDS = 60
+
+
+class _InterruptingScreen(io.StringIO):
+    """Presses Ctrl-C as soon as it has been told how."""
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if "Ctrl-C stops the sandbox." in text:
+            signal.raise_signal(signal.SIGINT)
+        return written
+
+
+@contextmanager
+def _running_sandbox(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [*_PYTHON, "-m", "ppapi_async", "sandbox", "--port", "0", "--rows", "7", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, _read_introduction(process.stdout)
+        finally:
+            process.kill()
+
+
+def _read_introduction(stdout: IO[str]) -> str:
+    lines: list[str] = []
+    for line in stdout:
+        lines.append(line)
+        if line.startswith("Ctrl-C"):
+            break
+    return "".join(lines)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Return what stands in for stdout, and ends a sandbox once it has introduced itself."""
+    screen = _InterruptingScreen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    return screen
+
+
+@pytest.mark.parametrize("dialect", [*Dialect])
+def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(
+    dialect: Dialect, screen: io.StringIO
+) -> None:
+    """Url, key and login come first; Ctrl-C is a clean end, exit code 0."""
+    arguments = ["--dialect", dialect, "--rows", "3", "--port", "0", "--timezone", "Asia/Tbilisi"]
+    assert cli.main(["sandbox", *arguments]) == 0
+    told = screen.getvalue()
+    assert re.search(r"^  url +http://127\.0\.0\.1:\d+$", told, re.MULTILINE)
+    assert re.search(r"^  key +\w{30,}$", told, re.MULTILINE)
+    assert re.search(r"^  clock +Asia/Tbilisi$", told, re.MULTILINE)
+    assert ("login" in told) == (dialect is Dialect.USER_API)
+    assert told.endswith("\nstopped\n")
+
+
+def test_the_sandbox_goes_live_and_caps_its_answers(screen: io.StringIO) -> None:
+    """`--live`, `--cap` and `--seed` are taken; an empty site is one too."""
+    options = ["--dialect", "clone", "--live", "--cap", "5", "--seed", "9", "--rows", "0"]
+    assert cli.main(["sandbox", "--port", "0", *options]) == 0
+    assert "clone, live" in screen.getvalue()
+
+
+def test_ctrl_c_while_the_books_are_made_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C is heeded before the sandbox listens, too."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "Sandbox", interrupt)
+    assert cli.main(["sandbox"]) == 0
+    assert capsys.readouterr().out.endswith("\nstopped\n")
+
+
+def test_the_python_example_runs() -> None:
+    """What the sandbox prints as an example prints the account and every exchange."""
+    with _running_sandbox("--dialect", "user-api", "--timezone", "Europe/Moscow") as (_, told):
+        example = told[told.index("import asyncio") : told.index("Ctrl-C")]
+        command = [*_PYTHON, "-c", example]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    info, *exchanges = ran.stdout.splitlines()
+    assert info.startswith("Info(")
+    assert len(exchanges) == 7
+
+
+@pytest.mark.parametrize("dialect", [*Dialect])
+def test_the_curl_example_is_answered(dialect: Dialect) -> None:
+    """The url and the headers of the curl line get the account's balance."""
+    with _running_sandbox("--dialect", dialect) as (_, told):
+        line = next(line for line in told.splitlines() if line.startswith("curl"))
+        headers = dict(re.findall(r'-H "([^:]+): ([^"]+)"', line))
+        url = line.split('"')[-2]
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(url, headers=headers)
+        with opener.open(request, timeout=_SECONDS) as answer:
+            assert answer.status == HTTPStatus.OK
+            assert b'"balance"' in answer.read()
+
+
+def test_ctrl_c_leaves_nothing_on_stderr() -> None:
+    """A real process ends with 0, without a traceback or a warning."""
+    with _running_sandbox() as (process, _):
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=_SECONDS)
+    assert (process.returncode, rest, errors) == (0, "\nstopped\n", "")
+
+
+def test_a_port_in_use_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The line names the port and what to do; exit code 2."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert cli.main(["sandbox", "--rows", "1", "--port", str(port)]) == 2
+    assert capsys.readouterr().err == (
+        f"ppapi-async sandbox: cannot listen on port {port}: Address already in use;"
+        " pass another --port, or 0 for any free one\n"
+    )
+
+
+def test_a_failure_without_a_number_is_told_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An OSError need not have an errno."""
+
+    async def fail(_: object) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setattr(cli.Sandbox, "start", fail)
+    assert cli.main(["sandbox", "--rows", "1", "--port", "0"]) == 2
+    assert "no network here; pass another --port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("", "sandbox,demo"),
+        ("deamon", "'deamon'"),
+        ("sandbox --rows many", "--rows: 'many': pass a whole number from 0 to"),
+        ("sandbox --rows -1", "--rows: '-1'"),
+        ("sandbox --port 65536", "--port: '65536': pass a whole number from 0 to 65535"),
+        ("sandbox --dialect modern", "'classic'"),
+        ("sandbox --timezone Mars/Olympus", "'Mars/Olympus' is unknown; pass a name such as"),
+        ("sandbox --timezone /etc", "--timezone: '/etc' is unknown"),
+        ("sandbox --timezone=", "--timezone: '' is unknown"),
+        ("sandbox --seed one", "--seed"),
+        ("sandbox --dialect delegating --cap 0", "--cap: '0'"),
+        ("sandbox --cap 100", "--cap: classic sites send all rows in one answer"),
+        ("demo --rows 0", "--rows: '0'"),
+        ("demo --fast", "--fast"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    arguments: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on stderr that names the argument, nothing on stdout, exit code 2."""
+    assert cli.main(arguments.split()) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert named in told.err
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both go to stdout and end with 0, as everywhere."""
+    for argument, shown in (("--help", "sandbox"), ("--version", __version__)):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([argument])
+        assert ended.value.code == 0
+        assert shown in capsys.readouterr().out
+
+
+def test_the_demo_is_given_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit code is the program's."""
+    given: list[object] = []
+    monkeypatch.setattr(demo, "run", lambda **options: given.append(options) or 1)
+    assert cli.main(["demo", "--rows", "12", "--seed", "5"]) == 1
+    assert given == [{"rows": 12, "seed": 5}]
+
+
+def test_ctrl_c_ends_the_demo_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interrupted demo proved nothing, which shells see by the code."""
+
+    def interrupt(**_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run", interrupt)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr() == ("", "\n")
+
+
+def test_python_m_runs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m ppapi_async` exits with what `main` returns."""
+    monkeypatch.setattr(sys, "argv", ["ppapi_async", "nonsense"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("ppapi_async", run_name="__main__")
+    assert ended.value.code == 2
+    assert "'nonsense'" in capsys.readouterr().err

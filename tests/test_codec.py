@@ -1,0 +1,564 @@
+"""The codec: what each recorded answer becomes, exact money, odd forms, and errors that name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppapi_async import (
+    Account,
+    ApiDisabledError,
+    ApiError,
+    AuthError,
+    BlockedError,
+    DecodeError,
+    Dialect,
+    Exchange,
+    Info,
+    Link,
+    MethodNotSupportedError,
+    Payout,
+    PayoutReceipt,
+    PayoutRejected,
+    PayoutStatus,
+    PPAPIError,
+    RateLimitedError,
+    RedirectError,
+    ResponseError,
+    ServerError,
+)
+from ppapi_async.clock import SiteClock
+from ppapi_async.codec import Answer, PageCodec, Reader, data_steps, info_steps, receipt_steps
+from ppapi_async.codec.answer import retry_after
+from ppapi_async.codec.text import restore
+from ppapi_async.page import Page
+
+SAMPLES = Path(__file__).parent / "samples"
+ACCOUNT = Account("https://a.example", "KEY1KEY1KEY1")
+RECORDS: dict[str, type] = {"get_links": Link, "get_exchanges": Exchange, "get_payouts": Payout}
+CLASSIC, DELEGATING = "classic-2.2", "delegating-2.7"
+
+
+def sample(file: str, name: str) -> Answer:
+    """Return a recorded answer."""
+    response = json.loads((SAMPLES / f"{file}.json").read_text("utf-8"))[name]["response"]
+    headers = {"Content-Type": response["content_type"]}
+    return Answer(response["status"], headers, response["body"].encode())
+
+
+def finish(steps: object) -> object:
+    """Run decoding steps to their end."""
+    while True:
+        try:
+            next(steps)  # type: ignore[call-overload]
+        except StopIteration as stop:
+            return stop.value
+
+
+def decode(answer: Answer, method: str, zone: str = "UTC") -> object:
+    """Decode an answer to a method."""
+    reader = Reader(ACCOUNT, method)
+    if method == "get_info":
+        result = finish(info_steps(answer, reader))
+        return result[0] if isinstance(result, tuple) else result
+    if method == "add_payout":
+        return finish(receipt_steps(answer, reader))
+    return PageCodec(RECORDS[method], SiteClock(ZoneInfo(zone)), reader).decode(answer)
+
+
+def page_of(rows: object, method: str = "get_exchanges", zone: str = "UTC") -> Page[Exchange]:
+    """Decode rows that are put into a classic envelope."""
+    body = json.dumps({"error": 0, "error_text": "", "data": {"items": rows}}, default=str)
+    page = decode(Answer(200, {}, body.encode()), method, zone)
+    assert isinstance(page, Page), page
+    return page
+
+
+def exchange_row(**changes: object) -> dict[str, object]:
+    """Return a row as classic sends it, with changes."""
+    row = json.loads(sample(CLASSIC, "get_exchanges").body)["data"]["items"]["1895"]
+    return {k: v for k, v in {**row, **changes}.items() if v is not ...}
+
+
+LINK = Link(
+    id=1,
+    time=datetime(2025, 10, 8, 5, 6, 40, tzinfo=UTC),
+    date="2025-10-08 05:06:40",
+    browser="Chrome",
+    ip="203.0.113.7",
+    referrer='https://t.me/durov?a=1&b="2"',
+    user_hash="5f0c" * 8,
+    query_string="?cur_from=USDTTRC20&cur_to=SBERRUB&utm_source=select&sub=update_7",
+)
+PAYOUT = Payout(
+    id=5,
+    time=datetime(2026, 11, 22, 14, 10, 26, tzinfo=UTC),
+    method_id=11,
+    account="TXabcdefgh",
+    pay_amount=Decimal("119.5698"),
+    original_amount=Decimal("122.01"),
+    status=PayoutStatus.WAITING,
+    date="2026-11-22 14:10:26",
+    pay_currency_code="USDTTRC20",
+    original_currency_code="USD",
+)
+REJECTIONS = {
+    "add_payout-unknown-method": "method",
+    "add_payout-bad-account": "account",
+    "add_payout-params-in-query-ignored": "method",
+    "add_payout-again-no-balance": "balance",
+}
+COUNTS = {
+    "get_links": 3,
+    "get_links-empty": 0,
+    "get_links-filter-in-query-is-ignored": 3,
+    "get_exchanges": 4,
+    "get_exchanges-status_history": 4,
+    "get_payouts": 4,
+    "get_payouts-after": 5,
+}
+
+
+@pytest.mark.parametrize("file", [CLASSIC, DELEGATING])
+@pytest.mark.parametrize("name", COUNTS)
+def test_samples_of_lists(file: str, name: str) -> None:
+    """Every recorded list decodes to all its rows and shows its dialect."""
+    page = decode(sample(file, name), name.partition("-")[0])
+    assert isinstance(page, Page)
+    assert len(page.records) == COUNTS[name] == len(page.walls)
+    assert page.dialect == (Dialect.CLASSIC if file == CLASSIC else Dialect.DELEGATING)
+    assert page.falls
+
+
+@pytest.mark.parametrize("file", [CLASSIC, DELEGATING])
+def test_samples_of_links(file: str) -> None:
+    """Un-escaped, look-alikes restored, the query parsed; the ip filter is as broken as it was."""
+    page = decode(sample(file, "get_links"), "get_links")
+    assert isinstance(page, Page)
+    assert page.records[2] == LINK
+    assert LINK.query["utm_source"] == "select"
+    assert page.records[0].query == {"rid": "17", "sub": "it's ok"}
+    assert page.records[1].query["utm_campaign"] == "script"
+    assert page.records[1].referrer == "https://example.org/обмен"
+    by_ip = decode(sample(file, "get_links-ip"), "get_links")
+    assert isinstance(by_ip, Page)
+    assert len(by_ip.records) == (0 if file == CLASSIC else 2)
+
+
+def test_samples_of_exchanges() -> None:
+    """Classic and 2.7 fields, statuses only on 2.7, money to the last place."""
+    classic = decode(sample(CLASSIC, "get_exchanges-status_history"), "get_exchanges")
+    newer = decode(sample(DELEGATING, "get_exchanges-status_history"), "get_exchanges")
+    limited = decode(sample(DELEGATING, "get_exchanges-limit-offset"), "get_exchanges")
+    assert isinstance(classic, Page)
+    assert isinstance(newer, Page)
+    assert isinstance(limited, Page)
+    assert classic.records[1].course_get == Decimal("0.00000921")
+    assert classic.records[0].status is None
+    assert classic.records[3].accrued is True
+    assert newer.records[1].psys_get == "Сбербанк"
+    assert [change.status for change in newer.records[1].statuses] == ["new", "success"]
+    assert newer.records[1].statuses[1].time == newer.records[1].time
+    assert [row.id for row in limited.records] == [1895, 1897]
+
+
+def test_samples_of_payouts() -> None:
+    """Statuses are an enum, the method's id an int."""
+    page = decode(sample(CLASSIC, "get_payouts-after"), "get_payouts")
+    assert isinstance(page, Page)
+    assert page.records[0] == PAYOUT
+    assert [row.status for row in page.records[1:]] == list(PayoutStatus)
+
+
+@pytest.mark.parametrize(("file", "partner"), [(CLASSIC, None), (DELEGATING, 1)])
+def test_samples_of_info(file: str, partner: int | None) -> None:
+    """Methods from an object or a list, the commission in per cent; none where there are none."""
+    info = decode(sample(file, "get_info"), "get_info")
+    assert isinstance(info, Info)
+    assert (info.balance, info.min_payout, info.partner_id) == (Decimal("122.01"), 10, partner)
+    assert [(m.id, m.commission) for m in info.items] == [(11, 2), (33, Decimal("1.5"))]
+    assert info.items[1].amount == Decimal("120.17985")
+    poor = decode(sample(file, "get_info-zero-balance"), "get_info")
+    assert isinstance(poor, Info)
+    assert len(poor.items) == (3 if file == CLASSIC else 0)
+
+
+@pytest.mark.parametrize("file", [CLASSIC, DELEGATING])
+def test_samples_of_payout_requests(file: str) -> None:
+    """A receipt, or the reason of the refusal."""
+    receipt = decode(sample(file, "add_payout-ok"), "add_payout")
+    assert isinstance(receipt, PayoutReceipt)
+    assert receipt.payout_id == 5
+    for name, reason in REJECTIONS.items():
+        error = decode(sample(file, name), "add_payout")
+        assert isinstance(error, PayoutRejected)
+        assert (error.reason, error.code) == (reason, 1)
+
+
+REFUSALS = {
+    (CLASSIC, "bad-key"): AuthError,
+    (CLASSIC, "banned-user"): AuthError,
+    (CLASSIC, "empty-key"): MethodNotSupportedError,
+    (CLASSIC, "unknown-method"): MethodNotSupportedError,
+    (CLASSIC, "maintenance"): ApiDisabledError,
+    **dict.fromkeys(
+        ((DELEGATING, n) for n in ("bad-key", "banned-user", "empty-key", "unknown-method")),
+        ApiDisabledError,
+    ),
+    (DELEGATING, "maintenance"): ApiDisabledError,
+}
+
+
+@pytest.mark.parametrize(("where", "kind"), REFUSALS.items())
+def test_samples_of_refusals(where: tuple[str, str], kind: type[ApiError]) -> None:
+    """Each recorded refusal has its class; together with the others, no sample is left out."""
+    assert type(decode(sample(*where), "get_info")) is kind
+
+
+def test_every_sample_is_tested() -> None:
+    """A new recording wants a test that says what it becomes."""
+    tested = {name for _, name in REFUSALS} | set(REJECTIONS) | set(COUNTS)
+    tested |= {"get_info", "get_info-zero-balance", "get_links-ip", "add_payout-ok"}
+    tested |= {"get_exchanges-limit-offset"}
+    for file in (CLASSIC, DELEGATING):
+        assert set(json.loads((SAMPLES / f"{file}.json").read_text("utf-8"))) == tested
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (1, "Ошибка ключа REST API", AuthError),
+        (2, "IP blocked", AuthError),
+        (3, "Method not supported", MethodNotSupportedError),
+        (3, "", MethodNotSupportedError),
+        (1, "no active partner program", ApiError),
+        (7, "whatever", ApiError),
+    ],
+)
+def test_refusals_by_text_and_code(code: int, text: str, kind: type[ApiError]) -> None:
+    """Texts in both languages, and codes where there is no text."""
+    body = json.dumps({"error": str(code), "error_text": text}).encode()
+    error = decode(Answer(200, {}, body), "get_links")
+    assert type(error) is kind
+    assert (error.code, error.text) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Ошибка! На выбранную валюту запрещено выводить деньги", "method"),
+        ("Error! You are unable to make a selected currency transaction", "currency"),
+        ("Ошибка! Неверный кошелек", "account"),
+        ("Ошибка! Недостаточно средств на Вашем счете", "balance"),
+        ("Error! Your account in blacklist. Contact us", "blacklist"),
+        ("Ошибка! Ваш счет в черном списке. Свяжитесь с нами", "blacklist"),
+        ("no partner id", "programme"),
+        ("Nein", "other"),
+    ],
+)
+def test_reasons_of_rejected_payouts(text: str, reason: str) -> None:
+    """All texts of the wire notes, in both languages."""
+    body = json.dumps({"error": 1, "error_text": text}, ensure_ascii=False).encode()
+    error = decode(Answer(200, {}, body), "add_payout")
+    assert isinstance(error, PayoutRejected)
+    assert error.reason == reason
+
+
+def test_nothing_found_has_three_forms() -> None:
+    """No `data`, an empty list, an empty object: all mean no rows, on success only."""
+    for data in ("", ',"data":[]', ',"data":{}', ',"data":{"items":{}}', ',"data":{"items":[]}'):
+        page = decode(
+            Answer(200, {}, b'{"error":0,"error_text":""%s}' % data.encode()), "get_links"
+        )
+        assert isinstance(page, Page)
+        assert page.records == []
+    for body in (b'{"error":0,"status":"error","error_text":"x"}', b'{"error":4}'):
+        assert isinstance(decode(Answer(200, {}, body), "get_links"), ApiError)
+
+
+@pytest.mark.parametrize(
+    "data", ["null", "5", '"x"', "[1]", '{"rows":[]}', '{"items":null}', "false"]
+)
+def test_data_of_another_shape_is_not_empty(data: str) -> None:
+    """What is neither rows nor a known form of none raises, so that no row vanishes."""
+    answer = Answer(200, {}, b'{"error":0,"data":%s}' % data.encode())
+    error = decode(answer, "get_links")
+    assert isinstance(error, DecodeError)
+    assert error.problems[0][0] == "data"
+
+
+NOTICES = (
+    "<br />\n<b>Warning</b>:  No key in {x}: [] in <b>/w/a.php</b> on line <b>3</b><br />\n",
+    "\nNotice: Trying to access [] of {} in /w/wp-content/a.php on line 12\n",
+    "PHP Deprecated:  strftime() in /w/a.php on line 7\n",
+    "\ufeff",
+    "\n\r\n ",
+)
+
+
+@pytest.mark.parametrize(
+    "notices", [(n,) for n in NOTICES] + [(NOTICES[0], NOTICES[1], NOTICES[3])]
+)
+def test_php_noise_before_the_json(notices: tuple[str, ...]) -> None:
+    """Warnings, notices and byte-order marks before the answer are taken off by their form."""
+    body = "".join(notices).encode() + sample(CLASSIC, "get_links").body
+    page = decode(Answer(200, {}, body), "get_links")
+    assert isinstance(page, Page)
+    assert len(page.records) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'hello {"error":0,"error_text":""}',
+        b'{"error":0,"error_text":""} trailing',
+        b'{"error":0,"error_text":""}{"error":0}',
+        b'{"error":0,"data":{"items":[{"id":"1","time":1',
+        b'{"error_text":""}',
+        b"null",
+        b"[]",
+        b"3",
+        b"\xff\xfe",
+        b"",
+        b'{"error":NaN}',
+    ],
+)
+def test_what_is_not_wholly_json_is_not_the_api(body: bytes) -> None:
+    """No scan for something that looks like JSON: the whole body is the envelope, or none is."""
+    error = decode(Answer(200, {}, body), "get_links")
+    assert isinstance(error, ResponseError)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "kind"),
+    [
+        (301, {"Location": "https://b.example/?api_key=KEY1KEY1KEY1"}, b"", RedirectError),
+        (307, {}, b"", RedirectError),
+        (403, {}, b"<html>no</html>", BlockedError),
+        (503, {"CF-Mitigated": "challenge"}, b"<html></html>", BlockedError),
+        (200, {}, b"<title>Just a moment...</title>", BlockedError),
+        (429, {"Retry-After": "7"}, b"", RateLimitedError),
+        (429, {"Retry-After": "7"}, b'{"error":0,"error_text":""}', RateLimitedError),
+        (500, {}, b"<b>x</b>", ServerError),
+        (500, {}, b'{"error":0,"error_text":"","data":[]}', ServerError),
+        (524, {}, b"", ServerError),
+        (200, {}, b"<br />\n<b>Fatal error</b>: Allowed memory size", ServerError),
+        (404, {}, b"<html>nothing here</html>", ResponseError),
+        (200, {}, b"<html>a shop</html>", ResponseError),
+        (400, {}, b'{"error":1,"error_text":"REST API key error"}', AuthError),
+    ],
+)
+def test_pages_that_stand_in_for_the_api(
+    status: int, headers: dict[str, str], body: bytes, kind: type[PPAPIError]
+) -> None:
+    """Each is told by its status and its text; the key never shows."""
+    error = decode(Answer(status, headers, body), "get_links")
+    assert type(error) is kind
+    assert "KEY1KEY1" not in str(error) + repr(error.__dict__)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert again.__dict__ == error.__dict__
+    if isinstance(error, RateLimitedError):
+        assert error.retry_after == 7
+    if isinstance(error, RedirectError):
+        assert "?" not in error.location
+
+
+def test_retry_after_in_both_forms() -> None:
+    """Seconds, and an HTTP date against the server's own clock."""
+    date = "Tue, 24 Nov 2026 00:00:10 GMT"
+    assert retry_after({"Retry-After": "120"}) == 120
+    assert retry_after({"Retry-After": date, "Date": "Tue, 24 Nov 2026 00:00:00 GMT"}) == 10
+    assert retry_after({"Retry-After": date}, datetime(2026, 11, 25, tzinfo=UTC)) == 0
+    assert retry_after({"Retry-After": "Tue, 24 Nov 1970 00:00:10 -0000"}) == 0
+    assert retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({}) is None
+
+
+AMOUNTS = st.decimals(
+    allow_nan=False, allow_infinity=False, places=12, min_value=-(10**12), max_value=10**12
+)
+
+
+@given(amount=AMOUNTS, form=st.integers(0, 2))
+def test_money_is_exact_in_any_form(amount: Decimal, form: int) -> None:
+    """Strings, numbers, exponents: every place arrives, and zero is never negative."""
+    written = [f'"{amount}"', f"{amount:f}", f"{amount:e}"][form]
+    row = json.dumps(exchange_row(amount_give="@")).replace('"@"', written)
+    body = b'{"error":0,"data":{"items":[%s]}}' % row.encode()
+    page = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(page, Page)
+    assert page.records[0].amount_give == amount
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        ({"partner_reward": "-0"}, "partner_reward", Decimal(0)),
+        ({"exchange_success": True}, "exchange_success", True),
+        ({"exchange_success": ""}, "exchange_success", False),
+        ({"accrued": "1"}, "accrued", True),
+        ({"id": 7}, "id", 7),
+        ({"time": "1759900000"}, "time", datetime(2025, 10, 8, 5, 6, 40, tzinfo=UTC)),
+        ({"user_hash": 123}, "user_hash", "123"),
+        ({"course_get": ""}, "course_get", None),
+        ({"currency_code_get": ...}, "currency_code_get", ""),
+        ({"currency_code_get": None}, "currency_code_get", ""),
+        ({"status": "my12"}, "status", "my12"),
+        ({"statuses": {"1": {"time": 5, "status": "new"}}}, "statuses", 1),
+        ({"psys_give": "A &amp; B"}, "psys_give", "A & B"),
+    ],
+)
+def test_odd_forms_of_values(changes: dict[str, object], name: str, value: object) -> None:
+    """Forms that servers were seen to send, alone and among clean rows, at any place."""
+    for rows in (
+        [exchange_row(**changes)],
+        {"1": exchange_row(id="1"), "x": exchange_row(**{"id": "2", **changes})},
+        [exchange_row(id=str(i)) for i in range(20)] + [exchange_row(**{"id": "99", **changes})],
+    ):
+        page = page_of(rows)
+        assert len(page.records) == len(rows)
+        found = getattr(page.records[-1], name)
+        assert (len(found) if name == "statuses" else found) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "shown"),
+    [
+        ({"amount_give": "x"}, "amount_give", "'x': not an amount"),
+        ({"amount_give": "NAN"}, "amount_give", "not a finite amount"),
+        ({"amount_give": ""}, "amount_give", "not an amount"),
+        ({"amount_give": ...}, "amount_give", "missing"),
+        ({"time": "yesterday"}, "time", "not a unix time"),
+        ({"time": "2026-01-01T00:00:00"}, "time", "not a unix time"),
+        ({"time": 10**18}, "time", "not a unix time"),
+        ({"accrued": 2}, "accrued", "not a flag"),
+        ({"user_hash": []}, "user_hash", "not a text"),
+        ({"statuses": 5}, "statuses", "not a list"),
+    ],
+)
+def test_bad_row_is_named_and_never_vanishes(
+    changes: dict[str, object], path: str, shown: str
+) -> None:
+    """The error has the row's id, the path and the value; the good rows do not hide it."""
+    rows = [exchange_row(id=str(i)) for i in range(3)] + [exchange_row(**{"id": "99", **changes})]
+    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
+    error = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert error.problems[0][0] == f"items[3](id=99).{path}"
+    assert shown in error.problems[0][1]
+
+
+def test_row_without_id_gets_its_key() -> None:
+    """Clones may leave the id to the key of the object."""
+    assert page_of({"77": exchange_row(id=...)}).records[0].id == 77
+
+
+def test_row_that_is_no_object() -> None:
+    """A number among rows is named by its place."""
+    body = json.dumps({"error": 0, "data": {"items": [exchange_row(), 5]}}).encode()
+    error = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert error.problems[0][0] == "items[1]"
+
+
+@given(where=st.integers(0, 400), count=st.integers(401, 900))
+def test_unknown_keys_are_kept(where: int, count: int) -> None:
+    """A key of the site's own on any one row of any page is reachable, exact."""
+    rows = [exchange_row(id=str(i)) for i in range(count)]
+    rows[where]["site_note"] = {"a": 1.5}
+    records = page_of(rows).records
+    assert records[where].extra == {"site_note": {"a": Decimal("1.5")}}
+    assert sum(bool(row.extra) for row in records) == 1
+
+
+def test_key_named_extra_does_not_hide_itself() -> None:
+    """A site's own key that has our field's name is an unknown key like any other."""
+    assert page_of([exchange_row(extra={"a": 1})]).records[0].extra == {"extra": {"a": 1}}
+
+
+def test_large_answers_decode_in_slices() -> None:
+    """An answer over a quarter megabyte lets others run every few hundred rows."""
+    rows = [exchange_row(id=str(i)) for i in range(2_000)]
+    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
+    reader = Reader(ACCOUNT, "get_exchanges")
+    codec = PageCodec(Exchange, SiteClock(ZoneInfo("Europe/Moscow")), reader)
+    assert sum(1 for _ in codec.steps(Answer(200, {}, body))) == 8
+    page = codec.decode(Answer(200, {}, body))
+    assert isinstance(page, Page)
+    assert [row.id for row in page.records] == list(range(2_000))
+    assert page.records[0].time == datetime(2025, 10, 8, 2, 6, 40, tzinfo=UTC)
+    assert page.walls[0] == datetime(2025, 10, 8, 5, 6, 40, tzinfo=UTC)
+
+
+def test_times_are_corrected_by_the_zone() -> None:
+    """Rows and their history are true instants, on the fast way and on the careful one."""
+    history = [{"time": 1759900000, "date": "", "status": "new"}]
+    for row in (exchange_row(statuses=history), exchange_row(statuses=history, accrued="")):
+        record = page_of([row], zone="Europe/Moscow").records[0]
+        assert record.time == record.statuses[0].time == datetime(2025, 10, 8, 2, 6, 40, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "restored"),
+    [
+        ("?a=1&amp;b=it&#039;s &quot;x&quot; &lt;y&gt;", '?a=1&b=it\'s "x" <y>'),
+        ("&amp;copy=1", "&copy=1"),
+        ("?a=1&copy=1&reg", "?a=1&copy=1&reg"),
+        ("s\u0435lect", "select"),
+        ("x=\u0435xec&y=pr\u043ec_open", "x=exec&y=proc_open"),
+        ("\u043e\u0431\u043c\u0435\u043d", "\u043e\u0431\u043c\u0435\u043d"),
+        ("my_s\u0435lect", "my_s\u0435lect"),
+        ("s\u0435l\u0435ct", "s\u0435l\u0435ct"),
+    ],
+)
+def test_texts_are_restored(text: str, restored: str) -> None:
+    """Escapes and look-alikes are undone, real Cyrillic and bare ampersands are left alone."""
+    assert restore(text) == restored
+
+
+@given(
+    body=st.binary(max_size=200) | st.from_regex(rb"\{\"error\":.{0,60}\}"),
+    status=st.sampled_from([200, 500]),
+)
+def test_any_bytes_are_a_value_or_an_error_of_ours(body: bytes, status: int) -> None:
+    """Nothing else comes out, whatever comes in."""
+    for method in (*RECORDS, "get_info", "add_payout"):
+        result = decode(Answer(status, {}, body), method)
+        assert isinstance(result, Page | Info | PayoutReceipt | PPAPIError)
+
+
+def test_raw_data_keeps_its_numbers() -> None:
+    """`call` gets JSON with exact numbers; none where there is no data."""
+    reader = Reader(ACCOUNT, "test")
+    data = finish(data_steps(Answer(200, {}, b'{"error":0,"data":{"a":0.1}}'), reader))
+    assert data == {"a": Decimal("0.1")}
+    assert finish(data_steps(Answer(200, {}, b'{"error":0}'), reader)) is None
+    huge = b'{"error":0,"data":%s1%s}' % (b"[" * 5000, b"]" * 5000)
+    assert isinstance(
+        finish(data_steps(Answer(200, {}, huge), reader)), DecodeError | ResponseError
+    )
+
+
+def test_receipt_without_its_number() -> None:
+    """A success that tells no payout_id is a DecodeError, so the outcome counts as unknown."""
+    error = decode(Answer(200, {}, b'{"error":0,"data":[]}'), "add_payout")
+    assert isinstance(error, DecodeError)
+
+
+def test_clone_info() -> None:
+    """Numbers, an empty object for no methods, keys of the clone's own."""
+    data = b'{"balance":1.5,"min_payout":10,"items":{},"totalReceived":7.25,"link":"x"}'
+    body = b'{"status":"success","error":0,"data":%s}' % data
+    info = decode(Answer(200, {}, body), "get_info")
+    assert isinstance(info, Info)
+    assert info.balance == Decimal("1.5")
+    assert info.extra == {"totalReceived": Decimal("7.25"), "link": "x"}

@@ -1,0 +1,548 @@
+"""Never two payouts: whatever fails and however the session is configured, one request at most.
+
+A raw server counts what arrives. `TestClient` would not do: it switches off aiohttp's resends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppapi_async import (
+    Account,
+    ApiDisabledError,
+    ApiError,
+    AuthError,
+    DecodeError,
+    Dialect,
+    Hooks,
+    MethodNotSupportedError,
+    PayoutAttempt,
+    PayoutNotSent,
+    PayoutOutcomeUnknown,
+    PayoutReceipt,
+    PayoutRejected,
+    PPAPIError,
+    RateLimitedError,
+    RedirectError,
+    RequestTimeoutError,
+    ResponseError,
+    Retry,
+    SearchOutcome,
+    ServerError,
+    Session,
+    TransportError,
+)
+from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
+from tests.leaks import assert_absent, assert_survives_pickling
+from tests.raw_server import FAULTS, INFO, Clock, End, RawServer, Reply, Script, http
+
+KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
+WALLET = "TXabcdefgh"
+NOW = 1_760_000_000
+ATTEMPT = PayoutAttempt(11, WALLET, datetime.fromtimestamp(NOW, UTC))
+Lender: TypeAlias = Callable[[list[str]], aiohttp.ClientSession | None]
+
+
+async def instantly(_: float) -> None:
+    """Sleep not at all."""
+    await asyncio.sleep(0)
+
+
+HOOKS = Hooks(clock=lambda: float(NOW), sleep=instantly)
+
+# --- whose aiohttp session it is; each notes in a list what of it was used
+
+
+def _with_cookies(used: list[str]) -> aiohttp.ClientSession:
+    class Jar(aiohttp.CookieJar):
+        def update_cookies_from_headers(self, *args: Any) -> None:
+            used.append("cookie jar")
+
+    jar = Jar(unsafe=True)
+    jar.update_cookies({"PHPSESSID": "lent"})
+    return aiohttp.ClientSession(cookie_jar=jar)
+
+
+def _retrying(used: list[str]) -> aiohttp.ClientSession:
+    async def retry(
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        used.append("middleware")
+        for _ in range(2):
+            with contextlib.suppress(aiohttp.ClientError):
+                response = await handler(request)
+                if response.status == 200:
+                    return response
+        return await handler(request)
+
+    return aiohttp.ClientSession(middlewares=(retry,))
+
+
+def _tracing(used: list[str]) -> aiohttp.ClientSession:
+    async def trace(*_: object) -> None:
+        used.append("trace")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(trace)
+    config.on_request_exception.append(trace)
+    config.on_connection_create_start.append(trace)
+    return aiohttp.ClientSession(trace_configs=[config])
+
+
+LENDERS: Mapping[str, Lender] = {
+    "own": lambda _: None,
+    "borrowed": lambda _: aiohttp.ClientSession(),
+    "raise_for_status": lambda _: aiohttp.ClientSession(raise_for_status=True),
+    "cookie jar": _with_cookies,
+    "retrying middleware": _retrying,
+    "trace configs": _tracing,
+}
+if not hasattr(aiohttp, "ClientHandlerType"):  # aiohttp 3.11 has no middlewares
+    LENDERS = {name: lender for name, lender in LENDERS.items() if name != "retrying middleware"}
+
+
+@contextlib.asynccontextmanager
+async def served(
+    lender: str = "own", *, tls: bool = False, on_bytes: Reply | None = None, **scripts: Script
+) -> AsyncIterator[tuple[RawServer, Session, list[str]]]:
+    """Open a server, and a session as eager to retry as can be, on what is lent to it.
+
+    Where the server hangs, time flies. Afterwards all connections have been closed.
+    """
+    used: list[str] = []
+    async with RawServer(on_hang=Clock().skip, on_bytes=on_bytes) as server:
+        server.script |= scripts
+        account = Account(server.url.replace("http:", "https:") if tls else server.url, KEY)
+        lent = LENDERS[lender](used)
+        retry = Retry(attempts=9, delay=timedelta(), budget=99)
+        try:
+            async with Session(account, http=lent, retry=retry, hooks=HOOKS) as session:
+                yield server, session, used
+        finally:
+            if lent is not None:
+                await lent.close()
+
+
+async def outcome_of(call: Awaitable[object]) -> object:
+    """Return what a call returns or raises."""
+    try:
+        return await call
+    except (PPAPIError, asyncio.CancelledError) as error:
+        return error
+
+
+# --- the table
+
+CAUSES: Mapping[str, type[PPAPIError]] = {
+    "closed": TransportError,
+    "reset": TransportError,
+    "half a header": TransportError,
+    "100, then closed": TransportError,
+    "no HTTP": TransportError,
+    "cut body": TransportError,
+    "cut body, reset": TransportError,
+    "cut gzip": TransportError,
+    "damaged gzip": TransportError,
+    "cut JSON": ResponseError,
+    **dict.fromkeys(("500", "502", "503", "520", "524"), ServerError),
+    "500, then closed": ServerError,
+    "500 with a receipt": ServerError,
+    "429": RateLimitedError,
+    "HTML page 200": ResponseError,
+    "empty body": ResponseError,
+    "null": ResponseError,
+    "no receipt": DecodeError,
+    **dict.fromkeys(("301", "302", "303"), RedirectError),
+    **dict.fromkeys(("307 to itself", "308 to itself", "307 elsewhere"), RedirectError),
+    "hang": RequestTimeoutError,
+    "hang in the body": RequestTimeoutError,
+}
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize("lender", LENDERS)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_payout_is_sent_once_and_its_outcome_is_unknown(
+    fault: str, lender: str, reused: bool
+) -> None:
+    """Each fault after sending comes to PayoutOutcomeUnknown, and to one request."""
+    async with served(lender, add_payout=FAULTS[fault]) as (server, session, used):
+        if reused:
+            await session.get_info()
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert server.count("add_payout") == 1
+    assert (len(server.seen), server.connections) == (1 + reused, 1)
+    assert used == []
+    assert isinstance(error, PayoutOutcomeUnknown)
+    assert (error.account, error.method) == (session.account.name, "add_payout")
+    assert error.attempt == ATTEMPT
+    assert "find_payout" in str(error)
+    cause = error.__cause__
+    assert type(cause) is CAUSES[fault]
+    assert (cause.__traceback__, cause.__cause__, cause.__context__) == (None, None, None)
+    assert_absent(KEY, error)
+    assert_survives_pickling(error)
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize("lender", LENDERS)
+@pytest.mark.parametrize("fault", ["hang", "hang in the body"])
+async def test_a_cancelled_payout_is_sent_once(fault: str, lender: str, reused: bool) -> None:
+    """Cancelling a payout under way raises CancelledError, and nothing is sent again."""
+    async with served(lender, add_payout=FAULTS[fault]) as (server, session, used):
+        if reused:
+            await session.get_info()
+        task = asyncio.create_task(session.add_payout(11, WALLET))
+        server.on_hang = lambda: task.cancel("enough")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert (server.count("add_payout"), len(server.seen), used) == (1, 1 + reused, [])
+    assert caught.value.args == ("enough",)
+    assert_absent(KEY, caught.value)
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
+@pytest.mark.parametrize("lender", LENDERS)
+async def test_a_payout_comes_to_a_receipt(lender: str, reused: bool) -> None:
+    """Where nothing fails there is a receipt, one request, and the form that the API reads."""
+    async with served(lender) as (server, session, used):
+        if reused:
+            await session.get_info()
+        receipt = await session.add_payout(11, f" {WALLET}\n")
+    assert receipt == PayoutReceipt(7, "Payout is successfully requested")
+    assert (server.count("add_payout"), server.connections, used) == (1, 1, [])
+    assert server.seen[-1].verb == "POST"
+    assert server.seen[-1].body == f"method_id=11&account={WALLET}".encode()
+
+
+@pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
+@pytest.mark.parametrize("lender", LENDERS)
+async def test_a_stale_connection_sends_no_second_payout(lender: str, end: End) -> None:
+    """A kept connection that the server has dropped costs at most the one request."""
+    info = http(200, INFO, end=end)
+    async with served(lender, get_info=lambda _: info) as (server, session, used):
+        await outcome_of(session.get_info())
+        outcome = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(outcome, PayoutReceipt | PayoutOutcomeUnknown)
+    assert server.count("add_payout") <= 1
+    assert used == []
+
+
+async def test_a_payout_under_way_when_the_session_closes_is_unknown() -> None:
+    """Closing the session does not hide that a request was out."""
+    async with served(add_payout=FAULTS["hang"]) as (server, session, _):
+        hanging = asyncio.Event()
+        server.on_hang = hanging.set
+        task = asyncio.create_task(outcome_of(session.add_payout(11, WALLET)))
+        await hanging.wait()
+        await session.aclose()
+        error = await task
+    assert isinstance(error, PayoutOutcomeUnknown)
+    assert server.count("add_payout") == 1
+    assert_absent(KEY, error)
+
+
+@given(data=st.binary(max_size=200), ending=st.sampled_from([End.CLOSE, End.RESET]))
+async def test_no_bytes_make_a_second_payout(data: bytes, ending: End) -> None:
+    """Whatever bytes answer a payout, its outcome is unknown and it was sent once."""
+    reply = Reply(data, ending)
+    async with served(add_payout=lambda _: reply) as (server, session, _):
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutOutcomeUnknown)
+    assert server.count("add_payout") == 1
+
+
+# --- certainly not sent
+
+
+class _Resolver(AbstractResolver):
+    """Finds no host, or never ends."""
+
+    def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
+        self._look = look
+
+    async def resolve(self, host: str, *_: object, **__: object) -> list[ResolveResult]:
+        await self._look()
+        raise OSError(None, "Name or service not known")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_a_refused_connection_sends_nothing() -> None:
+    """Where nobody listens, the payout is not sent, and the error says so."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    async with Session(f"http://127.0.0.1:{port}", KEY) as session:
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutNotSent)
+    assert_absent(KEY, error)
+    assert_survives_pickling(error)
+
+
+async def _unsent(look: Callable[[], Awaitable[object]], seconds: float = 60) -> object:
+    connector = aiohttp.TCPConnector(resolver=_Resolver(look))
+    async with aiohttp.ClientSession(connector=connector) as lent:
+        account = Account("https://site.example", KEY)
+        async with Session(account, http=lent, timeout=seconds, hooks=HOOKS) as session:
+            return await outcome_of(session.add_payout(11, WALLET))
+
+
+async def _forever(clock: Clock) -> None:
+    asyncio.get_running_loop().call_soon(clock.skip)
+    await asyncio.Event().wait()
+
+
+async def test_an_unknown_host_sends_nothing() -> None:
+    """A host that DNS does not know was sent nothing."""
+    error = await _unsent(lambda: asyncio.sleep(0))
+    assert isinstance(error, PayoutNotSent)
+    assert "DNS" in str(error)
+    assert_absent(KEY, error)
+
+
+async def test_a_connection_time_out_sends_nothing() -> None:
+    """Time that runs out before there is a connection is told from time that runs out after."""
+    clock = Clock()
+    error = await _unsent(lambda: _forever(clock))
+    assert isinstance(error, PayoutNotSent)
+    assert "could not connect in time" in str(error)
+    assert_absent(KEY, error)
+
+
+@pytest.mark.xfail(strict=True, reason="the whole time-out fires before the connector's own")
+@pytest.mark.parametrize("seconds", [1.0, 6.0, 15.0])
+async def test_a_connection_time_out_sends_nothing_within_a_short_time_out(seconds: float) -> None:
+    """The same holds where the session's time-out is not longer than the connector's."""
+    clock = Clock()
+    assert isinstance(await _unsent(lambda: _forever(clock), seconds), PayoutNotSent)
+
+
+TLS_FAULTS: Mapping[str, Reply] = {
+    "no TLS": Reply(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", End.CLOSE),
+    "closed": Reply(end=End.CLOSE),
+    "reset": Reply(end=End.RESET),
+    "hang": Reply(end=End.HANG),
+}
+
+
+@pytest.mark.parametrize("fault", TLS_FAULTS)
+async def test_a_failed_handshake_sends_nothing(fault: str) -> None:
+    """What fails in the TLS handshake fails before the request."""
+    async with served(tls=True, on_bytes=TLS_FAULTS[fault]) as (server, session, _):
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutNotSent)
+    assert server.bytes_seen > 0
+    assert server.seen == []
+    assert_absent(KEY, error)
+
+
+async def test_a_payout_cancelled_while_connecting_is_not_sent() -> None:
+    """Cancellation before there is a connection sends nothing, then or later."""
+    async with served(tls=True, on_bytes=TLS_FAULTS["hang"]) as (server, session, _):
+        task = asyncio.create_task(session.add_payout(11, WALLET))
+        server.on_hang = task.cancel
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+    assert server.seen == []
+    assert_absent(KEY, caught.value)
+
+
+async def test_a_closed_lender_sends_nothing() -> None:
+    """A borrowed session that was closed meanwhile is noticed before sending."""
+    lent = aiohttp.ClientSession()
+    async with RawServer() as server, Session(server.url, KEY, http=lent) as session:
+        await lent.close()
+        assert isinstance(await outcome_of(session.add_payout(11, WALLET)), PayoutNotSent)
+    assert server.seen == []
+
+
+# --- refusals, guards
+
+
+async def _refused(status: int, body: str) -> tuple[object, RawServer]:
+    reply = http(status, body)
+    async with served(add_payout=lambda _: reply) as (server, session, _):
+        return await outcome_of(session.add_payout(11, WALLET)), server
+
+
+REASONS: Mapping[str, str] = {
+    "Error! Selected currency can not be ordered payment": "method",
+    "Error! You are unable to make a selected currency transaction": "currency",
+    "Error! Invalid wallet account": "account",
+    "Ошибка! Неверный кошелек": "account",
+    "Error! There is not enough money on your balance": "balance",
+    "Ошибка! Недостаточно средств на Вашем счете": "balance",
+    "Error! Your account in blacklist. Contact us": "blacklist",
+    "no active partner program": "programme",
+    "Something new": "other",
+}
+
+
+@pytest.mark.parametrize("text", REASONS)
+async def test_a_refusal_is_a_rejection_with_a_reason(text: str) -> None:
+    """What the API refuses because of the payout says why, and is not repeated."""
+    error, server = await _refused(200, f'{{"error":1,"error_text":"{text}"}}')
+    assert isinstance(error, PayoutRejected)
+    assert (error.reason, error.text, error.code) == (REASONS[text], text, 1)
+    assert server.count("add_payout") == 1
+    assert_survives_pickling(error)
+
+
+REFUSALS: tuple[tuple[int, str, type[ApiError]], ...] = (
+    (501, "", MethodNotSupportedError),
+    (200, '{"error":"3","error_text":"Method not supported"}', MethodNotSupportedError),
+    (200, '{"error":1,"error_text":"REST API key error"}', AuthError),
+    (200, '{"error":2,"error_text":"IP blocked"}', AuthError),
+    (200, '{"error":"1","error_text":"Api disabled"}', ApiDisabledError),
+)
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), REFUSALS)
+async def test_a_refusal_of_the_caller_is_an_api_error(
+    status: int, body: str, kind: type[ApiError]
+) -> None:
+    """Classic's empty 501 and what concerns key, module or method are certain: not carried out."""
+    error, server = await _refused(status, body)
+    assert type(error) is kind
+    assert server.count("add_payout") == 1
+
+
+@pytest.mark.xfail(strict=True, reason="an error envelope is believed whatever the HTTP status")
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(504, '{"error":504}'), (502, '{"error":1,"error_text":"Bad gateway"}'), (301, '{"error":1}')],
+)
+async def test_json_of_a_gateway_is_no_refusal(status: int, body: str) -> None:
+    """A proxy's JSON with an HTTP error does not say that nothing was ordered."""
+    error, _ = await _refused(status, body)
+    assert isinstance(error, PayoutOutcomeUnknown)
+
+
+@pytest.mark.xfail(strict=True, reason="any status but 'success' is a refusal, even with error 0")
+async def test_a_receipt_with_an_odd_status_is_no_refusal() -> None:
+    """An answer that names a payout and no error was not a refusal, whatever its status says."""
+    error, _ = await _refused(200, '{"error":0,"status":"ok","data":{"payout_id":5}}')
+    assert isinstance(error, PayoutReceipt | PayoutOutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [{"at_least": Decimal("122.02")}, {"at_most": 122}, {"at_least": 123, "at_most": 124}],
+)
+async def test_a_guard_sends_nothing(guard: dict[str, Decimal | int]) -> None:
+    """A balance outside of the guards keeps the payout from being sent."""
+    async with served() as (server, session, _):
+        with pytest.raises(PayoutNotSent, match=r"balance 122\.01 is"):
+            await session.add_payout(11, WALLET, **guard)
+    assert (server.count("get_info"), server.count("add_payout")) == (1, 0)
+
+
+async def test_a_guard_lets_a_fitting_balance_pass() -> None:
+    """Guards are inclusive, and their get_info precedes the one payout."""
+    exact = Decimal("122.01")
+    async with served() as (server, session, _):
+        await session.add_payout(11, WALLET, at_least=exact, at_most=exact)
+    assert [seen.method for seen in server.seen] == ["get_info", "add_payout"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_balance_that_cannot_be_read_sends_nothing(fault: str) -> None:
+    """Where the guard cannot be checked, no payout is sent."""
+    async with served(get_info=FAULTS[fault]) as (server, session, _):
+        error = await outcome_of(session.add_payout(11, WALLET, at_least=1))
+    assert isinstance(error, PayoutNotSent)
+    assert server.count("add_payout") == 0
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert_absent(KEY, error)
+
+
+async def test_a_refused_balance_sends_nothing() -> None:
+    """A refusal of the guard's get_info is raised as what it is."""
+    refusal = http(200, '{"error":1,"error_text":"Api disabled"}')
+    async with served(get_info=lambda _: refusal) as (server, session, _):
+        with pytest.raises(ApiDisabledError):
+            await session.add_payout(11, WALLET, at_most=1)
+        with pytest.raises(ValueError, match=r"use Session\.add_payout"):
+            await session.call("add_payout", method_id=11, account=WALLET)
+    assert server.count("add_payout") == 0
+
+
+# --- what became of it
+
+
+@contextlib.asynccontextmanager
+async def paying(
+    dialect: Dialect, *faults: Fault, after: bool = True, timezone: str = "UTC"
+) -> AsyncIterator[tuple[Session, Sandbox, PayoutOutcomeUnknown]]:
+    """Open a session with a site at which a payout has just ended unknown."""
+    methods = (PayoutMethod(id=11, title="USDT", currency="USDTTRC20"),)
+    books = Books(partner=Partner(api_key=KEY, balance="122.01"), methods=methods)
+    async with Sandbox(dialect, books=books, timezone=timezone) as sandbox:
+        login = "partner1" if dialect is Dialect.USER_API else None
+        account = Account(sandbox.url, KEY, api_login=login, dialect=dialect)
+        async with Session(account) as session:
+            for fault in faults:
+                sandbox.faults.add(fault, method="add_payout", after=after)
+            error = await outcome_of(session.add_payout(11, WALLET))
+            assert isinstance(error, PayoutOutcomeUnknown)
+            yield session, sandbox, error
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("fault", [Fault.CLOSED, Fault.HTML_524, Fault.REDIRECT_302])
+async def test_a_payout_that_was_carried_out_is_found(dialect: Dialect, fault: Fault) -> None:
+    """find_payout finds the payout whose answer was lost; the site booked one."""
+    async with paying(dialect, fault) as (session, sandbox, error):
+        assert error.attempt is not None
+        for attempt in (error, error.attempt):
+            search = await session.find_payout(attempt)
+            assert search.outcome is SearchOutcome.FOUND
+            assert [one.account for one in search.payouts] == [WALLET]
+    assert len(sandbox.books.payouts) == 1
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_a_payout_that_was_not_carried_out_is_absent(dialect: Dialect) -> None:
+    """find_payout says so where the site has booked nothing."""
+    async with paying(dialect, Fault.RESET, after=False) as (session, sandbox, error):
+        search = await session.find_payout(error)
+    assert search.outcome is SearchOutcome.ABSENT
+    assert (search.payouts, len(sandbox.books.payouts)) == ((), 0)
+
+
+async def test_two_payouts_that_fit_are_ambiguous() -> None:
+    """Of two payouts to one wallet within minutes, either may be the attempt's."""
+    async with paying(Dialect.CLASSIC, Fault.HTML_502) as (session, sandbox, error):
+        sandbox.books.partner.balance = "50"
+        await session.add_payout(11, WALLET)
+        search = await session.find_payout(error)
+    assert search.outcome is SearchOutcome.AMBIGUOUS
+    assert len(search.payouts) == 2
+
+
+async def test_a_payout_that_a_wrong_zone_would_explain_is_ambiguous() -> None:
+    """A payout hours ago may be the attempt's, if the account's time zone is wrong."""
+    zone = "America/New_York"
+    async with paying(Dialect.CLASSIC, Fault.CLOSED, timezone=zone) as (session, _, error):
+        assert (await session.find_payout(error)).outcome is SearchOutcome.AMBIGUOUS
+
+
+async def test_a_search_without_an_attempt_is_refused() -> None:
+    """An error that was made without an attempt is a ValueError, not an absent payout."""
+    async with Session("https://site.example", KEY) as session:
+        with pytest.raises(ValueError, match="the error holds none"):
+            await session.find_payout(PayoutOutcomeUnknown("made by hand"))
