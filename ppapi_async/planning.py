@@ -25,7 +25,7 @@ _FIRST_REACH = 1024 * DAY  # how far back the search for the first row goes at f
 _ROWS_OF_UNCAPPED = 2000  # aimed for in an answer: under a megabyte
 _PAGES_OF_CAPPED = 8  # aimed for in a window: its last page is half empty on average
 _MOST_PAGES = 16  # before a window that turned out large is cut where it stands
-_FIRST_PAGES = 4  # the same, for the first look at the whole range
+_FIRST_PAGES = 12  # the same, for the first look at the whole range
 _MOST_KEPT = 2  # parts read ahead that wait for older ones
 _GROWTH = 4
 _PIECES = 8  # that a window too large for one answer is cut into
@@ -143,7 +143,8 @@ class Plan(Generic[RowT]):
         read.stop()
         self._follow_rate(len(read.rows), self._top(segment) - edge)
         if self._is_worth_keeping(segment):
-            self.segments.insert(self.segments.index(segment), Segment(segment.start, edge))
+            older: Segment[RowT] = Segment(segment.start, edge, again=segment.again)
+            self.segments.insert(self.segments.index(segment), older)
             segment.start = edge + 1
             self._settle(segment, read)
             self._look_again(segment, read)
@@ -221,8 +222,10 @@ class Plan(Generic[RowT]):
             self._width = min(self.window, self._width * _GROWTH)  # it may have been narrowed
         if self.window is not None or width is None:
             return
-        wanted = self._target() * width // rows if rows else width * _GROWTH
-        wanted = max(width // _PIECES, 1, min(wanted, width * _GROWTH))
+        # Too wide a window costs a capped server no more than a page.
+        growth = _GROWTH if rows or not self.evidence.capped else _GROWTH * _GROWTH
+        wanted = self._target() * width // rows if rows else width * growth
+        wanted = max(width // _PIECES, 1, min(wanted, width * growth))
         # A window cut short by the end of the range says nothing against wider ones.
         self._width = wanted if width >= self._width or wanted < self._width else self._width
         if rows:
@@ -253,7 +256,7 @@ class Plan(Generic[RowT]):
         if last >= limit or (start is not None and limit - last < self._width // 4):
             elastic.most_pages = None if self.window else _MOST_PAGES
             return elastic
-        piece: Segment[RowT] = Segment(start, last)
+        piece: Segment[RowT] = Segment(start, last, again=elastic.again)
         piece.most_pages = 1 if start is None else None if self.window else _MOST_PAGES
         elastic.start = last + 1
         self.segments.insert(self.segments.index(elastic), piece)
@@ -275,7 +278,7 @@ class Plan(Generic[RowT]):
         if first - floor < self._width // 4:
             elastic.most_pages = None
             return elastic
-        piece: Segment[RowT] = Segment(first, elastic.end)
+        piece: Segment[RowT] = Segment(first, elastic.end, again=elastic.again)
         elastic.end = first - 1
         self.segments.insert(self.segments.index(elastic) + 1, piece)
         return piece

@@ -70,7 +70,10 @@ class Run(Generic[RowT]):
     def begin_window(self, segment: Segment[RowT], newest: int | None) -> None:
         """Start to hand out a window; `newest` is the wire second of its latest row."""
         self._segment = segment
-        self.covered += max(0, segment.width or 0)
+        width = segment.width
+        if width is None and segment.start is not None:
+            width = self.now - segment.start + 1
+        self.covered += max(0, width or 0)
         if newest is not None:
             self._newest = newest if self._newest is None else max(newest, self._newest)
 

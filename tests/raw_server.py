@@ -7,22 +7,51 @@ hide a request that came twice, or an answer that is none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
 from enum import Enum, auto
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 from attrs import define, field, frozen
 
-__all__ = ["FAULTS", "INFO", "Clock", "End", "RawServer", "Reply", "Script", "Seen", "http"]
+from ppapi_async import Account, Hooks, RequestFacts, Retry, Session
 
+__all__ = [
+    "FAULTS",
+    "HOOKS",
+    "INFO",
+    "KEY",
+    "LENDERS",
+    "NOW",
+    "PAGE",
+    "Clock",
+    "End",
+    "RawServer",
+    "Reply",
+    "Script",
+    "Seen",
+    "http",
+    "served",
+]
+
+KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
+NOW = 1_760_000_000
+Lender: TypeAlias = Callable[[list[str]], aiohttp.ClientSession | None]
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST instead of FIN
-_USER_API = {"get_partner_info": "get_info", "add_partner_payout": "add_payout"}
+_USER_API = {
+    "get_partner_info": "get_info",
+    "get_partner_links": "get_links",
+    "get_partner_payouts": "get_payouts",
+    "add_partner_payout": "add_payout",
+}
 
 
 class End(Enum):
@@ -265,6 +294,99 @@ class Clock:
         """Return the loop's time, what was skipped included."""
         return self._time() + self._ahead
 
-    def skip(self, seconds: float = 100.0) -> None:
-        """Go on as if `seconds` had passed."""
-        self._ahead += seconds
+    def fly(self, step: float = 0.5, times: int = 300) -> None:
+        """Go on by a step, and by another in each turn of the loop, so that timers keep order."""
+        self._ahead += step
+        if times > 1:
+            asyncio.get_running_loop().call_soon(self.fly, step, times - 1)
+
+
+async def instantly(_: float) -> None:
+    """Sleep not at all."""
+    await asyncio.sleep(0)
+
+
+EAGER = Retry(attempts=4, delay=timedelta(), budget=99)
+HOOKS = Hooks(clock=lambda: float(NOW), sleep=instantly)
+
+# --- sessions that talk to the server, and whose aiohttp sessions; these note what of them is used
+
+
+def _with_cookies(used: list[str]) -> aiohttp.ClientSession:
+    class Jar(aiohttp.CookieJar):
+        def update_cookies_from_headers(self, *args: Any) -> None:
+            used.append("cookie jar")
+
+    jar = Jar(unsafe=True)
+    jar.update_cookies({"PHPSESSID": "lent"})
+    return aiohttp.ClientSession(cookie_jar=jar)
+
+
+def _retrying(used: list[str]) -> aiohttp.ClientSession:
+    async def retry(
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        used.append("middleware")
+        for _ in range(2):
+            with contextlib.suppress(aiohttp.ClientError):
+                response = await handler(request)
+                if response.status == 200:
+                    return response
+        return await handler(request)
+
+    return aiohttp.ClientSession(middlewares=(retry,))
+
+
+def _tracing(used: list[str]) -> aiohttp.ClientSession:
+    async def trace(*_: object) -> None:
+        used.append("trace")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(trace)
+    config.on_request_exception.append(trace)
+    config.on_connection_create_start.append(trace)
+    return aiohttp.ClientSession(trace_configs=[config])
+
+
+LENDERS: Mapping[str, Lender] = {
+    "own": lambda _: None,
+    "borrowed": lambda _: aiohttp.ClientSession(),
+    "raise_for_status": lambda _: aiohttp.ClientSession(raise_for_status=True),
+    "cookie jar": _with_cookies,
+    "retrying middleware": _retrying,
+    "trace configs": _tracing,
+}
+if not hasattr(aiohttp, "ClientHandlerType"):  # aiohttp 3.11 has no middlewares
+    LENDERS = {name: lender for name, lender in LENDERS.items() if name != "retrying middleware"}
+
+
+@contextlib.asynccontextmanager
+async def served(
+    lender: str = "own",
+    *,
+    key: str = KEY,
+    login: str | None = None,
+    tls: bool = False,
+    on_bytes: Reply | None = None,
+    on_request: Callable[[RequestFacts], object] | None = None,
+    **scripts: Script,
+) -> AsyncIterator[tuple[RawServer, Session, list[str]]]:
+    """Open a server, and a session as eager to retry as can be, on what is lent to it.
+
+    Where the server hangs, time flies. Afterwards all connections have been closed.
+    """
+    used: list[str] = []
+    async with RawServer(on_hang=Clock().fly, on_bytes=on_bytes) as server:
+        server.script |= scripts
+        url = server.url.replace("http:", "https:") if tls else server.url
+        account = Account(url, key, api_login=login)
+        lent = LENDERS[lender](used)
+        try:
+            async with Session(
+                account, http=lent, retry=EAGER, hooks=HOOKS, on_request=on_request
+            ) as session:
+                yield server, session, used
+        finally:
+            if lent is not None:
+                await lent.close()

@@ -183,7 +183,8 @@ def test_samples_of_info(file: str, partner: int | None) -> None:
     """Methods from an object or a list, the commission in per cent; none where there are none."""
     info = decode(sample(file, "get_info"), "get_info")
     assert isinstance(info, Info)
-    assert (info.balance, info.min_payout, info.partner_id) == (Decimal("122.01"), 10, partner)
+    assert (info.balance, info.min_payout) == (Decimal("122.01"), Decimal(10))
+    assert info.partner_id == partner
     assert [(m.id, m.commission) for m in info.items] == [(11, 2), (33, Decimal("1.5"))]
     assert info.items[1].amount == Decimal("120.17985")
     poor = decode(sample(file, "get_info-zero-balance"), "get_info")

@@ -185,6 +185,15 @@ def test_overfull_second_without_offset_is_unproven() -> None:
     assert read.unproven == [(77, 77)]
 
 
+def test_unproven_second_is_not_forgotten_when_a_window_is_cut() -> None:
+    """A window that is left where it stands still raises for what it could not prove."""
+    rows = {9: 9_999_456, 1: 5_000_003, 2: 5_000_003, 3: 3, 4: 9_999_883, 5: 2, 6: 38, 7: 38, 8: 38}
+    site = Site(rows, cap=2, honours_offset=False)
+    reader = Reader(site, known_capped(2), now=NOW)
+    with pytest.raises(UnprovenError):
+        reader.run()
+
+
 def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
     """A row that moves away shifts the others under the offset; the walk begins again."""
     site = Site(dict.fromkeys(range(1300), 77), cap=500, moves=[(2, 3)], now=10_000)

@@ -167,9 +167,7 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 @functools.cache
 def _converter() -> cattrs.Converter:
     made = converter().copy()
-    made.register_structure_hook_factory(
-        _is_page, _page_hook
-    )
+    made.register_structure_hook_factory(_is_page, _page_hook)
     return made
 
 

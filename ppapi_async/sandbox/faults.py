@@ -293,8 +293,8 @@ _REPLACEMENTS: Mapping[Fault, Callable[[PlannedFault, Call], Outcome]] = {
 # --- spoiled answers
 
 _NOTICE_HTML = (
-    b"<br />\n<b>Notice</b>:  Undefined index: items[] in {main} "
-    b"<b>/var/www/site/wp-content/plugins/api.php</b> on line <b>42</b><br />\n[]{}\n"
+    b"<br />\n<b>Notice</b>:  Undefined index: items[] of {} in "
+    b"<b>/var/www/site/wp-content/plugins/api.php</b> on line <b>42</b><br />\n"
 )
 _NOTICE_PLAIN = (
     b'\nWarning: Undefined array key "items" [] {} in /var/www/site/api.php on line 42\n\n'

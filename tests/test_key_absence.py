@@ -1,0 +1,246 @@
+"""The key is nowhere: not in what errors show or hold, not in logs, warnings, hooks or reprs.
+
+Pages echo the key in every spelling of `leaks.SPELLINGS`; asyncio's debug mode logs every callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import json
+import logging
+import pickle
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+
+from ppapi_async import (
+    Account,
+    ApiError,
+    Dialect,
+    PayoutOutcomeUnknown,
+    PPAPIError,
+    RedirectError,
+    RequestFacts,
+    Secret,
+    Session,
+)
+from ppapi_async.codec import Answer, Reader
+from ppapi_async.wire import request_for
+from tests.leaks import (
+    SPELLINGS,
+    assert_absent,
+    assert_survives_pickling,
+    assert_unlogged,
+    find,
+)
+from tests.raw_server import FAULTS, INFO, KEY, PAGE, End, RawServer, Reply, Script, Seen, http, served
+
+LOGIN = "l0gin/Of=the&partner"
+KEYS = {"plain": KEY, "odd": "k+/=&%ü\"<\\'9f3a7c21e8b04d65f1a2"}
+START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+CALLS: Mapping[str, Callable[[Session], Awaitable[object]]] = {
+    "get_info": lambda session: session.get_info(),
+    "get_payouts": lambda session: session.get_payouts(START, END),
+    "get_links": lambda session: session.call("get_links", start_time=1),
+    "add_payout": lambda session: session.add_payout(11, "TXabcdefgh"),
+}
+
+
+class Watch:
+    """Looks at all that a program can see of the key while it talks to a site."""
+
+    def __init__(self, key: str, log: pytest.LogCaptureFixture) -> None:
+        self.key = key
+        self.facts: list[RequestFacts] = []
+        self._log = log
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch logs at DEBUG, every callback of the loop, and all warnings."""
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.slow_callback_duration = -1.0
+        self._log.clear()
+        with self._log.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield
+            gc.collect(1)
+        loop.set_debug(False)
+        assert [str(one.message) for one in warned] == []
+        assert {"asyncio"} <= {record.name for record in self._log.records}
+        self.check()
+
+    def check(self) -> None:
+        """Assert that neither the log nor the facts of the hook show the key."""
+        for secret in (self.key, LOGIN):
+            assert_unlogged(secret, self._log.records)
+            assert_absent(secret, *self.facts)
+
+    def check_error(self, error: BaseException) -> None:
+        """Assert that an error shows no key, and is still whole after pickling."""
+        assert_absent(self.key, error)
+        assert_absent(LOGIN, error)
+        assert_survives_pickling(error)
+
+
+@pytest.fixture(params=KEYS)
+def watch(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Watch:
+    """Watch out for a key of letters and digits, and for one that every encoding changes."""
+    return Watch(KEYS[request.param], caplog)
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    watch: Watch, method: str, script: Script, *, login: str | None = None
+) -> AsyncIterator[tuple[RawServer, Session]]:
+    """Open a session with a server that answers a method by the script; watch both."""
+    opened = served(key=watch.key, login=login, on_request=watch.facts.append, **{method: script})
+    with watch.on():
+        async with opened as (server, session, _):
+            yield server, session
+
+
+async def error_of(call: Awaitable[object]) -> BaseException:
+    """Return what a call raises."""
+    try:
+        result = await call
+    except (PPAPIError, asyncio.CancelledError) as error:
+        return error
+    raise AssertionError(f"no error but {result!r}")
+
+
+# --- faults
+
+
+@pytest.mark.parametrize("login", [None, LOGIN], ids=["query", "headers"])
+@pytest.mark.parametrize("method", ["get_info", "add_payout"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_fault_shows_the_key(
+    fault: str, method: str, login: str | None, watch: Watch
+) -> None:
+    """Nothing that goes wrong on the way shows the key, be it in the query or in headers."""
+    async with watched(watch, method, FAULTS[fault], login=login) as (server, session):
+        error = await error_of(CALLS[method](session))
+    watch.check_error(error)
+    assert isinstance(error, PPAPIError)
+    assert {urlsplit(seen.target).path.count("elsewhere") for seen in server.seen} == {0}
+    assert watch.facts
+
+
+@pytest.mark.parametrize("fault", ["hang", "hang in the body"])
+@pytest.mark.parametrize("method", CALLS)
+async def test_no_cancellation_shows_the_key(method: str, fault: str, watch: Watch) -> None:
+    """What a cancelled task leaves, alone or turned into a TimeoutError, shows no key."""
+    async with watched(watch, method, FAULTS[fault]) as (server, session):
+        task = asyncio.ensure_future(CALLS[method](session))
+        server.on_hang = task.cancel
+        watch.check_error(await error_of(task))
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(None) as limit:
+                server.on_hang = lambda: limit.reschedule(0)
+                await CALLS[method](session)
+    assert_absent(watch.key, caught.value)
+
+
+async def test_a_cancelled_stream_shows_no_key(watch: Watch) -> None:
+    """Nor do the windows that were being read at once when a stream was cancelled."""
+    async with watched(watch, "get_payouts", FAULTS["hang"]) as (server, session):
+        stream = session.iter_payouts(START, END, window=END - START, concurrency=4)
+        task = asyncio.ensure_future(anext(aiter(stream)))
+        server.on_hang = task.cancel
+        watch.check_error(await error_of(task))
+        assert_absent(watch.key, stream, task)
+
+
+async def test_a_failing_hook_shows_no_key(watch: Watch) -> None:
+    """A hook's own failure is logged by the loop, without the key; the payout has its receipt."""
+
+    def fail(facts: RequestFacts) -> None:
+        raise RuntimeError(f"cannot count {facts}")
+
+    with watch.on():
+        async with served(key=watch.key, on_request=fail) as (_, session, _):
+            await session.add_payout(11, "TXabcdefgh")
+            await asyncio.sleep(0)
+
+
+# --- pages that echo the key
+
+
+def _json(**members: object) -> Reply:
+    return http(200, json.dumps({"error": 0, "error_text": ""} | members))
+
+
+def _row(**members: object) -> Reply:
+    row: dict[str, object] = {"id": "1", "time": "1760000000", "account": "w"}
+    return _json(data={"items": [row | members]})
+
+
+def _raw(text: str) -> Reply:
+    return Reply(text.encode(), End.CLOSE)
+
+
+PLACES: Mapping[str, Callable[[str], Reply]] = {
+    "page": lambda key: http(200, f"<p>No route for /api.html?api_key={key}&method=x</p>"),
+    "page 500": lambda key: http(500, f"<a href='?api_key={key}'>{key}</a>"),
+    "page 403": lambda key: http(403, key),
+    "page 429": lambda key: http(429, key, Retry_After=key),
+    "end of a page": lambda key: http(200, f"<p>{key[: len(key) * 3 // 4]}"),
+    "end of a page, later": lambda key: http(200, f"<p>{key[:-1]}"),
+    "cut body": lambda key: http(200, f"<p>{key}", cut=9, end=End.CLOSE),
+    "notice": lambda key: http(200, f'Notice: {key} in /x.php on line 4\n{{"error":"{key}"}}'),
+    "error_text": lambda key: _json(error=1, error_text=f"Key {key} is bad"),
+    "end of error_text": lambda key: _json(error=1, error_text="x" * 480 + key[:-2]),
+    "error": lambda key: _json(error=key),
+    "status": lambda key: _json(status=key),
+    "data": lambda key: _json(data=key),
+    "list of data": lambda key: _json(data=[key]),
+    "value": lambda key: _row(time=key, account={"x": key}),
+    "value within": lambda key: _row(time=[{"a": {"b": key}}], pay_amount=[key]),
+    "name": lambda key: _json(data={"items": {key: {"id": f"x{key}"}}, key: 1}),
+    "Location's query": lambda key: http(302, PAGE, Location=f"/api.php?api_key={key}"),
+    "Location's path": lambda key: http(301, PAGE, Location=f"https://site.example/{key}/x"),
+    "Location's fragment": lambda key: http(307, PAGE, Location=f"/x#{key}"),
+    "Server": lambda key: http(502, PAGE, Server=f"nginx {key}", CF_RAY=key),
+    "Set-Cookie": lambda key: http(500, PAGE, Set_Cookie=f"{key}={key}; path=/;{key}"),
+    "Content-Type": lambda key: http(200, PAGE, Content_Type=f"text/html; x={key}"),
+    "reason": lambda key: _raw(f"HTTP/1.1 404 {key}\r\nContent-Length: 0\r\n\r\n"),
+    "status line": lambda key: _raw(f"HTTP/1.1 {key}\r\n\r\n"),
+    "no HTTP": lambda key: _raw(f"{key}\r\n\r\n"),
+    "header without colon": lambda key: _raw(f"HTTP/1.1 200 OK\r\n{key}\r\n\r\n"),
+    "name of a header": lambda key: _raw(f"HTTP/1.1 200 OK\r\n {key}: 1\r\n\r\n"),
+    "Content-Length": lambda key: http(200, PAGE, Content_Length=key),
+    "Transfer-Encoding": lambda key: http(200, PAGE, Transfer_Encoding=key),
+    "chunk": lambda key: _raw(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{key}\r\n"),
+    # what the library itself cuts
+    "page, cut when looked at": lambda key: http(200, " " * (4100 - len(key)) + key),
+    "long value": lambda key: _row(time="x" * 30 + key, pay_amount="x" * 40 + key),
+    "long data": lambda key: _json(data="x" * 30 + key),
+    "long list of data": lambda key: _json(data=["x" * 30 + key]),
+    "Content-Encoding": lambda key: http(200, PAGE, Content_Encoding=key),
+}
+
+
+@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize("place", PLACES)
+async def test_no_echo_shows_the_key(place: str, method: str, watch: Watch) -> None:
+    """However and wherever an answer repeats the key, no error and no log does."""
+    if False:
+        pytest.skip("call does not look into data")
+    async with served(key=watch.key, on_request=watch.facts.append) as (server, session, _):
+        for spelling in SPELLINGS.values():
+            reply = PLACES[place](spelling(watch.key))
+            server.script[method] = functools.partial(_always, reply)
+            watch.check_error(await error_of(CALLS[method](session)))
+    watch.check()
+
+
+def _always(reply: Reply, _: Seen) -> Reply:
+    return reply
