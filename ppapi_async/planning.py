@@ -52,6 +52,8 @@ class Segment(Generic[RowT]):
     requests: int = 0
     again: bool = False
     """Whether this is another look at the live edge."""
+    widest: int | None = None
+    """Seconds that a window of this span may have, since a wider one was too large."""
 
     @property
     def width(self) -> int | None:
@@ -173,9 +175,14 @@ class Plan(Generic[RowT]):
             return False
         if segment.start is None:
             self._reach *= _GROWTH
-        self._width = max(1, min(top - bottom, self._width) // _PIECES)
+        elif segment.end is None:  # what is narrowed has an end, or it would stay narrow for ever
+            rest: Segment[RowT] = Segment(self.now, None, again=segment.again)
+            self.segments.insert(self.segments.index(segment) + 1, rest)
+            segment.end = self.now - 1
+        segment.widest = max(1, (top - bottom) // _PIECES)
+        self._width = max(1, min(segment.widest, self._width // _PIECES))
         self._looked = self._narrow = True
-        self._give_back(segment)
+        segment.state = State.ELASTIC
         return True
 
     def pop(self) -> Segment[RowT] | None:
@@ -249,11 +256,11 @@ class Plan(Generic[RowT]):
             return elastic
         if self.newest_first:
             return self._cut_newest(elastic)
-        start, end = elastic.start, elastic.end
-        last = self._top(elastic) - self._reach if start is None else start + self._width - 1
+        start, end, width = elastic.start, elastic.end, self._width_in(elastic)
+        last = self._top(elastic) - self._reach if start is None else start + width - 1
         last = max(last, 1)
         limit = self.now if end is None else end
-        if last >= limit or (start is not None and limit - last < self._width // 4):
+        if last >= limit or (start is not None and limit - last < width // 4):
             elastic.most_pages = None if self.window else _MOST_PAGES
             return elastic
         piece: Segment[RowT] = Segment(start, last, again=elastic.again)
@@ -261,6 +268,9 @@ class Plan(Generic[RowT]):
         elastic.start = last + 1
         self.segments.insert(self.segments.index(elastic), piece)
         return piece
+
+    def _width_in(self, elastic: Segment[RowT]) -> int:
+        return self._width if elastic.widest is None else min(self._width, elastic.widest)
 
     def _reads_on(self) -> bool:
         """Whether to ask for all of the segment: where a capped server pages it down by itself."""
@@ -273,9 +283,10 @@ class Plan(Generic[RowT]):
 
     def _cut_newest(self, elastic: Segment[RowT]) -> Segment[RowT]:
         end = self._top(elastic)
-        first = end - self._width + 1
+        width = self._width_in(elastic)
+        first = end - width + 1
         floor = 0 if elastic.start is None else elastic.start
-        if first - floor < self._width // 4:
+        if first - floor < width // 4:
             elastic.most_pages = None
             return elastic
         piece: Segment[RowT] = Segment(first, elastic.end, again=elastic.again)
@@ -284,12 +295,9 @@ class Plan(Generic[RowT]):
         return piece
 
     def _join(self, segment: Segment[RowT]) -> None:
-        """Make one segment of this elastic one and its elastic neighbours."""
-        index = self.segments.index(segment)
-        while index + 1 < len(self.segments) and self.segments[index + 1].state is State.ELASTIC:
-            segment.end = self.segments[index + 1].end
-            del self.segments[index + 1]
-        while index > 0 and self.segments[index - 1].state is State.ELASTIC:
-            index -= 1
-            segment.start = self.segments[index].start
+        """Make one segment of this elastic one and what it was cut off."""
+        index = self.segments.index(segment) + 1
+        if index < len(self.segments) and self.segments[index].state is State.ELASTIC:
+            segment.end = self.segments[index].end
+            segment.widest = self.segments[index].widest
             del self.segments[index]

@@ -494,7 +494,7 @@ async def test_connections_end_early(fault: Fault, caplog: pytest.LogCaptureFixt
         (Fault.NULL, lambda body, clean: body == b"null"),
         (Fault.FALSE, lambda body, clean: body == b"false"),
         (Fault.TRUNCATED_JSON, lambda body, clean: clean.startswith(body) and body != clean),
-        (Fault.NOTICE_HTML, lambda body, clean: body.endswith(b"[]{}\n" + clean)),
+        (Fault.NOTICE_HTML, lambda body, clean: body.endswith(b"</b><br />\n" + clean)),
         (Fault.NOTICE_PLAIN, lambda body, clean: body.endswith(b"on line 42\n\n" + clean)),
         (Fault.BOM, lambda body, clean: body == b"\xef\xbb\xbf" + clean),
         (Fault.CP1251, lambda body, clean: "Обменник" in body.decode("cp1251")),

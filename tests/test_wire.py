@@ -57,7 +57,7 @@ def test_reads_carry_their_parameters_twice() -> None:
 
 def test_payout_parameters_only_in_the_form() -> None:
     """A wallet does not belong into the logs of web servers; clones need it in the query."""
-    params = {"method_id": 11, "account": "TX1"}
+    params: dict[str, str | int] = {"method_id": 11, "account": "TX1"}
     for dialect in (None, Dialect.CLASSIC, Dialect.DELEGATING):
         made = request_for(ACCOUNT, dialect, "https://a.example/api.html", "add_payout", params)
         assert "TX1" not in made.url()
