@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,14 +12,17 @@ from typing import Self, TypeVar
 import aiohttp
 
 from ppapi_async.account import Account, Dialect, Secret
-from ppapi_async.codec import data_steps, info_steps, receipt_steps
-from ppapi_async.errors import (
-    ApiError,
-    PayoutNotSent,
-    PayoutOutcomeUnknown,
-    PPAPIError,
-    TransportError,
+from ppapi_async.arguments import (
+    Instant,
+    account_of,
+    address,
+    amount,
+    comes_from,
+    instant,
+    was_ordered_from,
 )
+from ppapi_async.codec import data_steps
+from ppapi_async.errors import PayoutOutcomeUnknown, PPAPIError
 from ppapi_async.models import (
     Exchange,
     Info,
@@ -32,8 +34,8 @@ from ppapi_async.models import (
     PayoutSearch,
     Progress,
     Row,
-    SearchOutcome,
 )
+from ppapi_async.payouts import WRONG_ZONE, check_balance, judge, read_info, request_payout
 from ppapi_async.state import Checkpoint
 from ppapi_async.streams import Options, Request, Stream
 from ppapi_async.transport import (
@@ -50,10 +52,6 @@ from ppapi_async.windows import Evidence
 __all__ = ["Instant", "Session"]
 
 RowT = TypeVar("RowT", bound=Row)
-Instant = datetime | int | None
-"""An aware datetime, unix seconds, or None for an open end."""
-_CLOCK_SKEW = timedelta(minutes=10)  # between this machine and a site
-_WRONG_ZONE = timedelta(hours=26)  # how far a misconfigured zone shifts a payout's time
 _CONNECT = 15.0
 _SMALLEST_LIMIT = 64 * 1024
 
@@ -98,7 +96,7 @@ class Session:
         on_request: Callable[[RequestFacts], object] | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        self.account = _account_of(account, api_key)
+        self.account = account_of(account, api_key)
         if isinstance(page_size, bool) or not 1 <= page_size <= 500:
             raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
         if largest_answer < _SMALLEST_LIMIT:
@@ -206,12 +204,7 @@ class Session:
         Raises:
             PPAPIError: what the answer came to in the end.
         """
-        line = self._line
-        reader = line.reader("get_info")
-        steps = functools.partial(info_steps, reader=reader)
-        info, dialect = await line.read("get_info", {}, steps)
-        line.learn(dialect)
-        return info
+        return await read_info(self._line)
 
     async def get_links(
         self, start: Instant = None, end: Instant = None, *, ip: str | None = None
@@ -258,8 +251,8 @@ class Session:
             checkpoint=checkpoint,
             progress=progress,
         )
-        wanted = _ip(ip)
-        matches = None if wanted is None else functools.partial(_link_is_of, wanted)
+        wanted = address(ip)
+        matches = None if wanted is None else functools.partial(comes_from, wanted)
         return self._stream("get_links", Link, start, end, {}, options, wanted, matches)
 
     def iter_exchanges(
@@ -301,8 +294,8 @@ class Session:
             checkpoint=checkpoint,
             progress=progress,
         )
-        wanted = _ip(ip)
-        matches = None if wanted is None else functools.partial(_exchange_is_of, wanted)
+        wanted = address(ip)
+        matches = None if wanted is None else functools.partial(was_ordered_from, wanted)
         params: dict[str, str | int] = {"status_history": 1} if status_history else {}
         return self._stream("get_exchanges", Exchange, start, end, params, options, wanted, matches)
 
@@ -338,7 +331,7 @@ class Session:
         ip: str | None,
         matches: Callable[[RowT], bool] | None,
     ) -> Stream[RowT]:
-        first, last = _instant(start, "start"), _instant(end, "end")
+        first, last = instant(start, "start"), instant(end, "end")
         if first is not None and last is not None and first >= last:
             raise ValueError("end: lies not after start; the range is start <= time < end")
         request = Request(
@@ -385,57 +378,12 @@ class Session:
             raise ValueError("method_id: pass the id of a payout method of get_info")
         if not account.strip():
             raise ValueError("account: pass the wallet or card to pay to")
-        least, most = _amount(at_least, "at_least"), _amount(at_most, "at_most")
+        least, most = amount(at_least, "at_least"), amount(at_most, "at_most")
         if least is not None and most is not None and least > most:
             raise ValueError("at_most: is less than at_least")
         if least is not None or most is not None:
-            await self._check_balance(least, most)
-        return await self._send_payout(method_id, account.strip())
-
-    async def _check_balance(self, least: Decimal | None, most: Decimal | None) -> None:
-        refused: PayoutNotSent | None = None
-        try:
-            balance = (await self.get_info()).balance
-        except ApiError:
-            raise
-        except PPAPIError as error:
-            refused = self._not_sent(f"the balance could not be read: {error.message}")
-        else:
-            if least is not None and balance < least:
-                refused = self._not_sent(f"the balance {balance} is below at_least {least}")
-            if most is not None and balance > most:
-                refused = self._not_sent(f"the balance {balance} is above at_most {most}")
-        if refused is not None:
-            raise refused
-
-    def _not_sent(self, why: str) -> PayoutNotSent:
-        return PayoutNotSent(
-            f"no payout was requested: {why}", account=self.account.name, method="add_payout"
-        )
-
-    async def _send_payout(self, method_id: int, account: str) -> PayoutReceipt:
-        line = self._line
-        reader = line.reader("add_payout")
-        sent_at = datetime.fromtimestamp(self._hooks.clock(), UTC)
-        attempt = PayoutAttempt(method_id, account, sent_at)
-        result = await line.once(
-            "add_payout",
-            {"method_id": method_id, "account": account},
-            functools.partial(receipt_steps, reader=reader),
-        )
-        if isinstance(result, PayoutReceipt):
-            return result
-        if isinstance(result, ApiError):
-            raise result
-        if isinstance(result, TransportError) and not result.sent:
-            raise self._not_sent(result.message)
-        raise PayoutOutcomeUnknown(
-            f"the payout may have been requested: {result.message}; do not repeat it, ask"
-            " find_payout(error.attempt)",
-            account=self.account.name,
-            method="add_payout",
-            attempt=attempt,
-        ) from result
+            await check_balance(self._line, least, most)
+        return await request_payout(self._line, method_id, account.strip())
 
     async def find_payout(self, attempt: PayoutAttempt | PayoutOutcomeUnknown) -> PayoutSearch:
         """Look in get_payouts for what became of an attempt.
@@ -452,86 +400,4 @@ class Session:
             if attempt.attempt is None:
                 raise ValueError("attempt: the error holds none")
             attempt = attempt.attempt
-        sent_at = attempt.sent_at
-        near = [
-            payout
-            for payout in await self.get_payouts(sent_at - _WRONG_ZONE)
-            if payout.method_id == attempt.method_id and _same(payout.account, attempt.account)
-        ]
-        fitting = tuple(payout for payout in near if payout.time >= sent_at - _CLOCK_SKEW)
-        if len(fitting) == 1:
-            return PayoutSearch(SearchOutcome.FOUND, fitting)
-        if near:
-            return PayoutSearch(SearchOutcome.AMBIGUOUS, fitting or tuple(near))
-        return PayoutSearch(SearchOutcome.ABSENT)
-
-
-def _account_of(account: Account | str, api_key: str | Secret | None) -> Account:
-    if isinstance(account, Account):
-        if api_key is not None:
-            raise ValueError("api_key: the account has one already")
-        return account
-    if api_key is None:
-        raise ValueError("api_key: pass the key along with the url, or an Account")
-    return Account(account, api_key)
-
-
-def _instant(value: Instant, argument: str) -> datetime | None:
-    """Return an aware datetime in UTC."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, datetime | int):
-        raise TypeError(f"{argument}: pass an aware datetime, int unix seconds or None")
-    try:
-        if isinstance(value, int):
-            return datetime.fromtimestamp(value, UTC)
-        if value.tzinfo is not None:
-            return value.astimezone(UTC)
-    except (OverflowError, ValueError, OSError):
-        raise ValueError(f"{argument}: lies outside the years 1 to 9999") from None
-    raise ValueError(
-        f"{argument}: is a naive datetime; say which zone, as in"
-        " datetime(2026, 1, 31, tzinfo=UTC) or value.astimezone()"
-    )
-
-
-def _ip(value: str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError("ip: pass an address such as '203.0.113.7' or '2001:db8::1'") from None
-
-
-def _is_same_ip(wanted: str, shown: str | None) -> bool:
-    if shown == wanted:
-        return True
-    try:
-        return str(ipaddress.ip_address(shown or "")) == wanted
-    except ValueError:
-        return False
-
-
-def _link_is_of(ip: str, link: Link) -> bool:
-    return _is_same_ip(ip, link.ip)
-
-
-def _exchange_is_of(ip: str, exchange: Exchange) -> bool:
-    return _is_same_ip(ip, exchange.user_ip)
-
-
-def _amount(value: Decimal | int | None, argument: str) -> Decimal | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Decimal | int):
-        raise TypeError(f"{argument}: pass a Decimal or int; a float is not exact")
-    amount = Decimal(value)
-    if not amount.is_finite() or amount < 0:
-        raise ValueError(f"{argument}: pass a finite amount that is not negative")
-    return amount
-
-
-def _same(one: str, other: str) -> bool:
-    """Tell whether two spellings name one wallet; sites drop or add white space."""
-    return "".join(one.split()) == "".join(other.split())
+        return judge(attempt, await self.get_payouts(attempt.sent_at - WRONG_ZONE))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
+import weakref
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 from attrs import define, field, frozen
 
 from ppapi_async.clock import SiteClock
-from ppapi_async.codec import PageCodec, info_steps
+from ppapi_async.codec import PageCodec
 from ppapi_async.errors import (
     IncompleteError,
     MethodNotSupportedError,
@@ -25,6 +25,7 @@ from ppapi_async.errors import (
 )
 from ppapi_async.models import Progress, Row, Window
 from ppapi_async.page import Page
+from ppapi_async.payouts import read_info
 from ppapi_async.planning import Plan, Segment
 from ppapi_async.positions import Identity
 from ppapi_async.runs import Run
@@ -97,7 +98,8 @@ class Stream(Generic[RowT]):
     _clock: SiteClock = field(init=False)
     _codec: PageCodec[RowT] = field(init=False)
     _started: bool = False
-    _running: AsyncGenerator[object, None] | None = None
+    _running: weakref.ref[AsyncGenerator[object, None]] | None = None
+    _ended: asyncio.Event | None = None
     _requests: int = 0
     _rows: int = 0
     _failed_windows: int = 0
@@ -128,8 +130,11 @@ class Stream(Generic[RowT]):
 
     async def aclose(self) -> None:
         """Stop: nothing stays behind, and the checkpoint holds the position."""
-        if self._running is not None:
-            await self._running.aclose()
+        generator = None if self._running is None else self._running()
+        if generator is not None:
+            await generator.aclose()
+        elif self._ended is not None:  # left by its loop, asyncio is closing it
+            await self._ended.wait()
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,33 +151,40 @@ class Stream(Generic[RowT]):
         if self._started:
             raise RuntimeError("a stream can be iterated once; ask the session for another")
         self._started = True
-        self._running = generator
+        # Weakly: when the loop that iterates is left, nothing else may keep the generator alive.
+        self._running = weakref.ref(generator)
 
     # Handing out
 
     async def _deliver_windows(self) -> AsyncGenerator[Window[RowT], None]:
-        run = await self._begin()
-        try:
-            async with aclosing(self._read_windows(run)) as windows:
-                async for window in windows:
-                    run.handing_out = window.records
-                    run.handed_out = len(window.records)
-                    yield window
-                    run.end_window()
-        finally:
-            run.save()
+        async with self._opened() as (run, windows):
+            async for window in windows:
+                run.handing_out = window.records
+                run.handed_out = len(window.records)
+                yield window
+                run.end_window()
 
     async def _iterate(self) -> AsyncGenerator[RowT, None]:
-        run = await self._begin()
+        async with self._opened() as (run, windows):
+            async for window in windows:
+                run.handing_out = window.records
+                for run.handed_out, row in enumerate(window.records, 1):
+                    yield row
+                run.end_window()
+
+    @contextlib.asynccontextmanager
+    async def _opened(self) -> AsyncIterator[tuple[Run[RowT], AsyncIterator[Window[RowT]]]]:
+        """Read windows; however this is left, nothing goes on and the position is saved."""
+        self._ended = asyncio.Event()
         try:
-            async with aclosing(self._read_windows(run)) as windows:
-                async for window in windows:
-                    run.handing_out = window.records
-                    for run.handed_out, row in enumerate(window.records, 1):
-                        yield row
-                    run.end_window()
+            run = await self._begin()
+            try:
+                async with contextlib.aclosing(self._read_windows(run)) as windows:
+                    yield run, windows
+            finally:
+                run.save()
         finally:
-            run.save()
+            self._ended.set()
 
     async def _begin(self) -> Run[RowT]:
         await self._recognise()
@@ -207,7 +219,8 @@ class Stream(Generic[RowT]):
         """Learn the dialect, and from it whom to trust with what, before the first page."""
         transport, evidence = self._transport, self._evidence
         if transport.dialect is None:
-            await recognise(transport)
+            with contextlib.suppress(MethodNotSupportedError):
+                await read_info(transport)
         traits = traits_of(transport.dialect)
         evidence.capped = traits.capped
         evidence.surely_whole = min(traits.surely_whole, self._page_size)
@@ -366,17 +379,6 @@ class Stream(Generic[RowT]):
         if self._options.progress is not None:
             covered = timedelta(seconds=run.covered)
             self._options.progress(Progress(self._rows, covered, self._requests, run.fraction))
-
-
-async def recognise(transport: Transport) -> None:
-    """Ask get_info, the one answer that tells the dialect whatever the account has."""
-    reader = transport.reader("get_info")
-    try:
-        steps = functools.partial(info_steps, reader=reader)
-        _, dialect = await transport.read("get_info", {}, steps)
-        transport.learn(dialect)
-    except MethodNotSupportedError:
-        return
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

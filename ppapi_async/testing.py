@@ -35,6 +35,7 @@ has to be async. Nothing here costs time or needs pytest-asyncio until a test as
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import pytest
@@ -49,9 +50,10 @@ __all__ = ["ppapi_account", "ppapi_sandbox"]
 # the library installed.
 
 _ROWS = 100
+_RUNNERS = "ppapi_async.testing.runners"
 _LoopScope: TypeAlias = Literal["function", "class", "module", "package", "session"]
 _LOOP_SCOPES: tuple[_LoopScope, ...] = get_args(_LoopScope)
-_PYTEST_ASYNCIO = ("asyncio", "pytest_asyncio", "pytest_asyncio.plugin")
+_PYTEST_ASYNCIO = ("asyncio", "pytest_asyncio.plugin")  # by entry point, or by -p
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         " ppapi_sandbox and ppapi_account, such as dialect, rows, timezone.",
     )
     if _has_pytest_asyncio(config):
-        config.pluginmanager.register(_Runners(), "ppapi_async.testing.runners")
+        config.pluginmanager.register(_make_runners(), _RUNNERS)
 
 
 def _has_pytest_asyncio(config: pytest.Config) -> bool:
@@ -120,12 +122,15 @@ def _runner_of(scope: str) -> str:
     return f"_ppapi_sandbox_in_{scope}_loop"
 
 
-class _Runners:
-    """A plugin with a fixture for each loop that a test may run in."""
+def _make_runners() -> ModuleType:
+    """Return a plugin with a fixture for each loop that a test may run in.
 
-    def __init__(self) -> None:
-        for scope in _LOOP_SCOPES:
-            setattr(self, _runner_of(scope), _make_runner(scope))
+    A module, since pytest looks for the fixtures of other objects in their class.
+    """
+    runners = ModuleType(_RUNNERS)
+    for scope in _LOOP_SCOPES:
+        setattr(runners, _runner_of(scope), _make_runner(scope))
+    return runners
 
 
 def _make_runner(scope: _LoopScope) -> object:

@@ -63,6 +63,8 @@ def _upper(escape: str) -> str:
 
 
 _FURTHER: tuple[Callable[[str], str], ...] = (
+    str.lower,
+    str.upper,
     lambda text: repr(text)[1:-1],
     lambda text: repr(text.encode())[2:-1],
     lambda text: repr(repr(text))[2:-2],
@@ -128,7 +130,7 @@ def _parts(error: BaseException) -> Iterator[tuple[str, str | bytes]]:
     yield f"__dict__ of {name}", repr(vars(error))
     yield f"notes of {name}", repr(getattr(error, "__notes__", ()))
     yield f"traceback of {name}", "".join(traceback.format_exception(error))
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+    for protocol in (0, pickle.DEFAULT_PROTOCOL):
         yield f"pickle of {name}", pickle.dumps(error, protocol)
     for frame, _ in traceback.walk_tb(error.__traceback__):
         code = frame.f_code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import json
 import socket
@@ -286,7 +287,7 @@ class Clock:
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._time = loop.time
+        self._time = functools.partial(type(loop).time, loop)  # not an earlier clock's
         self._ahead = 0.0
         loop.time = self.time  # type: ignore[method-assign]
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from http import HTTPStatus
 from typing import IO
 
@@ -19,6 +19,7 @@ import pytest
 
 from ppapi_async import cli, demo
 from ppapi_async.account import Dialect
+from ppapi_async.sandbox import Sandbox
 from ppapi_async.version import __version__
 
 _PYTHON = (sys.executable, "-X", "dev", "-W", "error")
@@ -57,22 +58,18 @@ def _read_introduction(stdout: IO[str]) -> str:
     return "".join(lines)
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Return what stands in for stdout, and ends a sandbox once it has introduced itself."""
-    screen = _InterruptingScreen()
-    monkeypatch.setattr(sys, "stdout", screen)
-    return screen
+def _run_sandbox(*arguments: str) -> str:
+    """Return what a sandbox prints until Ctrl-C has ended it well."""
+    # Redirected here and not in a fixture: pytest's own capturing would undo that.
+    with redirect_stdout(_InterruptingScreen()) as screen:
+        assert cli.main(["sandbox", "--port", "0", *arguments]) == 0
+    return screen.getvalue()
 
 
 @pytest.mark.parametrize("dialect", [*Dialect])
-def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(
-    dialect: Dialect, screen: io.StringIO
-) -> None:
+def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(dialect: Dialect) -> None:
     """Url, key and login come first; Ctrl-C is a clean end, exit code 0."""
-    arguments = ["--dialect", dialect, "--rows", "3", "--port", "0", "--timezone", "Asia/Tbilisi"]
-    assert cli.main(["sandbox", *arguments]) == 0
-    told = screen.getvalue()
+    told = _run_sandbox("--dialect", dialect, "--rows", "3", "--timezone", "Asia/Tbilisi")
     assert re.search(r"^  url +http://127\.0\.0\.1:\d+$", told, re.MULTILINE)
     assert re.search(r"^  key +\w{30,}$", told, re.MULTILINE)
     assert re.search(r"^  clock +Asia/Tbilisi$", told, re.MULTILINE)
@@ -80,11 +77,10 @@ def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(
     assert told.endswith("\nstopped\n")
 
 
-def test_the_sandbox_goes_live_and_caps_its_answers(screen: io.StringIO) -> None:
+def test_the_sandbox_goes_live_and_caps_its_answers() -> None:
     """`--live`, `--cap` and `--seed` are taken; an empty site is one too."""
     options = ["--dialect", "clone", "--live", "--cap", "5", "--seed", "9", "--rows", "0"]
-    assert cli.main(["sandbox", "--port", "0", *options]) == 0
-    assert "clone, live" in screen.getvalue()
+    assert "clone, live" in _run_sandbox(*options)
 
 
 def test_ctrl_c_while_the_books_are_made_up(
@@ -153,7 +149,7 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
     async def fail(_: object) -> None:
         raise OSError("no network here")
 
-    monkeypatch.setattr(cli.Sandbox, "start", fail)
+    monkeypatch.setattr(Sandbox, "start", fail)
     assert cli.main(["sandbox", "--rows", "1", "--port", "0"]) == 2
     assert "no network here; pass another --port" in capsys.readouterr().err
 
@@ -200,7 +196,12 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_demo_is_given_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its exit code is the program's."""
     given: list[object] = []
-    monkeypatch.setattr(demo, "run", lambda **options: given.append(options) or 1)
+
+    def run(**options: object) -> int:
+        given.append(options)
+        return 1
+
+    monkeypatch.setattr(demo, "run", run)
     assert cli.main(["demo", "--rows", "12", "--seed", "5"]) == 1
     assert given == [{"rows": 12, "seed": 5}]
 

@@ -20,6 +20,7 @@ LAYERS = (
     {"planning", "positions"},
     {"runs"},
     {"transport"},
+    {"payouts", "arguments"},
     {"streams"},
     {"session"},
     {"", "sandbox", "testing", "cli", "demo", "__main__"},

@@ -22,23 +22,26 @@ from ppapi_async.sandbox import Fault
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Return a pytester whose runs load this plugin, and no other unless told."""
+    """Return a pytester whose runs load no plugin unless told."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.plugins = ["ppapi_async.testing"]
     return pytester
 
 
 def _configure(run: pytest.Pytester, mode: str, *more: str) -> None:
     lines = [
         "[pytest]",
-        "addopts = -p pytest_asyncio --strict-markers",
+        "addopts = -p pytest_asyncio.plugin --strict-markers",
         f"asyncio_mode = {mode}",
         "asyncio_default_fixture_loop_scope = function",
         "filterwarnings = error",
         *more,
     ]
     run.makeini("\n".join(lines))
+
+
+def _result(run: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return run.runpytest_inprocess(*arguments, plugins=[testing])
 
 
 @_BOTH_MODES
@@ -58,7 +61,7 @@ async def test_all(ppapi_sandbox, ppapi_account):
     await ppapi_sandbox.arrived(2)
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=1)
+    _result(run).assert_outcomes(passed=1)
 
 
 def test_the_auto_mode_needs_no_asyncio_marker(run: pytest.Pytester) -> None:
@@ -75,7 +78,7 @@ def test_sync():
     pass
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=2)
+    _result(run).assert_outcomes(passed=2)
 
 
 @_BOTH_MODES
@@ -103,7 +106,7 @@ async def test_login(ppapi_account):
         assert len(await session.get_exchanges()) == 2
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=2)
+    _result(run).assert_outcomes(passed=2)
 
 
 def test_the_nearest_marker_has_the_last_word(run: pytest.Pytester) -> None:
@@ -130,7 +133,7 @@ async def test_parameter(ppapi_sandbox, rows):
     assert len(ppapi_sandbox.books.orders) == rows
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=4)
+    _result(run).assert_outcomes(passed=4)
 
 
 @_BOTH_MODES
@@ -155,7 +158,7 @@ class TestScoped:
         assert ppapi_sandbox.requests_count == 1
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=2)
+    _result(run).assert_outcomes(passed=2)
 
 
 def test_the_sandbox_follows_the_default_loop_scope(run: pytest.Pytester) -> None:
@@ -169,7 +172,7 @@ async def test_info(ppapi_account):
         await session.get_info()
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=1)
+    _result(run).assert_outcomes(passed=1)
 
 
 def test_fixtures_of_users_build_on_it(run: pytest.Pytester) -> None:
@@ -190,7 +193,7 @@ async def test_own_books(session):
     assert [order.id for order in await session.get_exchanges()] == [7]
 """
     )
-    run.runpytest_inprocess().assert_outcomes(passed=1)
+    _result(run).assert_outcomes(passed=1)
 
 
 def test_positional_arguments_of_the_marker_are_refused(run: pytest.Pytester) -> None:
@@ -204,7 +207,7 @@ async def test_it(ppapi_account):
     pass
 """
     )
-    result = run.runpytest_inprocess()
+    result = _result(run)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*ppapi_sandbox: pass keyword arguments, such as dialect=*"])
 
@@ -221,7 +224,7 @@ def test_it(ppapi_account):
     pass
 """
     )
-    result = run.runpytest_inprocess()
+    result = _result(run)
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*pip install 'ppapi-async?testing?'*"])
 
@@ -229,10 +232,10 @@ def test_it(ppapi_account):
 def test_fixtures_and_marker_are_listed(run: pytest.Pytester) -> None:
     """`pytest --fixtures` and `--markers` show what there is, without the inner workings."""
     _configure(run, "auto")
-    fixtures = run.runpytest_inprocess("--fixtures")
+    fixtures = _result(run, "--fixtures")
     fixtures.stdout.fnmatch_lines(["ppapi_sandbox*", "ppapi_account*"])
     fixtures.stdout.no_fnmatch_line("*_loop --*")
-    run.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.ppapi_sandbox(*"])
+    _result(run, "--markers").stdout.fnmatch_lines(["@pytest.mark.ppapi_sandbox(*"])
 
 
 def test_the_module_itself_imports_only_pytest() -> None:
