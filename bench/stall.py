@@ -29,10 +29,11 @@ def _one(name: str, site: Site, streams: int, share: float, rounds: int) -> Line
     part = evolve(site, end=site.start + int((site.end - site.start) * share))
     runs = [run("stall", part, streams=streams) for _ in range(rounds)]
     stalls = [one["stall"] for one in runs]
-    own = [one["cpu_stall"] for one in runs]
+    own = median(one["cpu_stall"] for one in runs)
+    bare = [one["without_gc"] for one in runs]
     note = (
-        f"max {max(stalls):.1f}; own CPU in one turn {median(own):.1f}, max {max(own):.1f}"
-        f"; gc {max(one['gc'] for one in runs):.1f}"
+        f"max {max(stalls):.1f}; without gc {median(bare):.1f}, max {max(bare):.1f}"
+        f"; longest gc {max(one['gc'] for one in runs):.1f}; own CPU in one turn {own:.1f}"
         f"; {sum(one['late'] for one in runs):.0f} late ticks"
         f" in {sum(one['seconds'] for one in runs):.0f} s"
     )

@@ -137,6 +137,27 @@ class Plan(Generic[RowT]):
         if read.requests > 1 or (self.newest_first and len(self.segments) > 1):
             self._look_again(segment, read)
 
+    def is_enough(self, segment: Segment[RowT], read: WindowRead[RowT]) -> bool:
+        """Whether to leave the window where it stands, its newer part read: call `part` then."""
+        if segment.most_pages is None or read.rest is None or read.rest[1] is None:
+            return False
+        if read.requests >= segment.most_pages:
+            return True
+        if segment.start is None or self._can_keep:
+            return False
+        # What is read could not be kept: better to see early that there is far too much.
+        edge = read.rest[1]
+        pages = (edge - segment.start) * read.requests / max(1, self._top(segment) - edge)
+        return pages > segment.most_pages
+
+    @property
+    def _can_keep(self) -> bool:
+        return (
+            self.newest_first
+            or not self._looked
+            or sum(s.state is State.DONE for s in self.segments) < _MOST_KEPT
+        )
+
     def part(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
         """Take the newer part of the window as complete; its `rest` is to be read again."""
         if read.rest is None or read.rest[1] is None:
@@ -157,12 +178,10 @@ class Plan(Generic[RowT]):
 
     def _is_worth_keeping(self, segment: Segment[RowT]) -> bool:
         """Whether to hold the newer part in memory until the older one has been read."""
-        if self.newest_first or not self._looked:
-            return True
-        if segment.start is None:  # still in search of the first row: go back further
-            self._reach *= _GROWTH
+        if segment.start is None and self._looked and not self.newest_first:
+            self._reach *= _GROWTH  # still in search of the first row: go back further
             return False
-        return sum(s.state is State.DONE for s in self.segments) < _MOST_KEPT
+        return self._can_keep
 
     def _give_back(self, segment: Segment[RowT]) -> None:
         segment.state = State.ELASTIC

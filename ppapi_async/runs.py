@@ -73,7 +73,8 @@ class Run(Generic[RowT]):
         width = segment.width
         if width is None and segment.start is not None:
             width = self.now - segment.start + 1
-        self.covered += max(0, width or 0)
+        if not segment.again:
+            self.covered += max(0, width or 0)
         if newest is not None:
             self._newest = newest if self._newest is None else max(newest, self._newest)
 

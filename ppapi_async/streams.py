@@ -270,7 +270,7 @@ class Stream(Generic[RowT]):
         """Read a window to its end, or as far as the plan wants it."""
         read: WindowRead[RowT] = WindowRead(self._evidence, segment.start, segment.end)
         while (query := read.query) is not None:
-            if segment.most_pages and read.requests >= segment.most_pages and read.rest:
+            if run.plan.is_enough(segment, read):
                 run.plan.part(segment, read)
                 return
             page = await self._page_or_shrink(run, segment, query, first=read.requests == 0)

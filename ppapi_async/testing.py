@@ -2,7 +2,12 @@
 
     pip install "ppapi-async[testing]"
 
-pytest finds the plugin by itself. `ppapi_sandbox` is a running `ppapi_async.sandbox.Sandbox`, fresh
+and in `conftest.py`
+
+    pytest_plugins = ["ppapi_async.testing"]
+
+It has to be asked for, so that the tests of all your other projects in the same environment start
+as fast as before. `ppapi_sandbox` is a running `ppapi_async.sandbox.Sandbox`, fresh
 for each test; `ppapi_account` is an `Account` on it:
 
     from ppapi_async import Session
@@ -16,7 +21,7 @@ for each test; `ppapi_account` is an `Account` on it:
 
 The marker `ppapi_sandbox` takes the arguments of `Sandbox`, on a test, a class or a module (as
 `pytestmark`); the nearest has the last word for each argument. Unless told otherwise the site is a
-classic one with 100 exchanges. The account follows the marker's `timezone`.
+classic one with 100 exchanges. The account knows the site's `timezone`.
 
     @pytest.mark.ppapi_sandbox(dialect="delegating", rows=2000, timezone="Europe/Moscow")
     async def test_pages(ppapi_sandbox, ppapi_account): ...
@@ -29,7 +34,7 @@ classic one with 100 exchanges. The account follows the marker's `timezone`.
 
 Both modes of pytest-asyncio will do; in the strict one mark the tests `@pytest.mark.asyncio` as
 usual. The sandbox runs in the very loop of its test, whatever `loop_scope` that has, so the test
-has to be async. Nothing here costs time or needs pytest-asyncio until a test asks for a fixture.
+has to be async.
 """
 
 from __future__ import annotations
@@ -46,8 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ppapi_account", "ppapi_sandbox"]
 
-# Imports stand inside functions here: pytest loads this module in every run of everyone who has
-# the library installed.
+# Imports stand inside functions here: a test run that asks for no sandbox does not load one.
 
 _ROWS = 100
 _RUNNERS = "ppapi_async.testing.runners"
@@ -83,7 +87,7 @@ def ppapi_sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
 
 @pytest.fixture
-def ppapi_account(request: pytest.FixtureRequest, ppapi_sandbox: Sandbox) -> Account:
+def ppapi_account(ppapi_sandbox: Sandbox) -> Account:
     """Return an account on the sandbox; its dialect is left to be recognised."""
     from ppapi_async.account import Account  # noqa: PLC0415
 
@@ -91,7 +95,7 @@ def ppapi_account(request: pytest.FixtureRequest, ppapi_sandbox: Sandbox) -> Acc
         ppapi_sandbox.url,
         ppapi_sandbox.api_key,
         api_login=ppapi_sandbox.api_login,
-        timezone=_options(request).get("timezone", "UTC"),
+        timezone=ppapi_sandbox.timezone,
     )
 
 

@@ -146,7 +146,7 @@ class Reader:
                 raise UnprovenError(read.unproven)
             self.plan.finish(segment, read)
             return False
-        if segment.most_pages and read.requests >= segment.most_pages and read.rest:
+        if self.plan.is_enough(segment, read):
             self.plan.part(segment, read)
             return False
         assert len(self.site.asked) < self.most_requests, "asks without end"

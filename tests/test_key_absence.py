@@ -270,6 +270,16 @@ async def test_no_echo_shows_the_key(
     watch.check()
 
 
+@pytest.mark.parametrize("place", ["page", "error_text", "Location's path"])
+async def test_no_echo_shows_the_login(place: str, watch: Watch) -> None:
+    """The login of the User API is as secret as the key."""
+    async with served(key=watch.key, login=LOGIN) as (server, session, _):
+        for spelling in SPELLINGS.values():
+            reply = ECHOES[place](f"{spelling(LOGIN)} {spelling(watch.key)}")
+            server.script["get_info"] = functools.partial(_always, reply)
+            watch.check_error(await error_of(session.get_info()))
+
+
 _ESCAPED = {
     *("error", "status line", "no HTTP", "header without colon", "name of a header"),
     *("Content-Length", "Transfer-Encoding", "chunk"),

@@ -152,6 +152,35 @@ def test_memory_is_bounded_by_the_window() -> None:
     assert reader.most_held <= 16_000
 
 
+@pytest.mark.parametrize("start", [None, 1])
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_lumpy_ranges_keep_memory_and_requests_bounded(
+    start: int | None, newest_first: bool
+) -> None:
+    """Dense days between empty months: windows are cut where they stand, little is read twice."""
+    rows: dict[int, int] = {}
+    for day in (100, 101, 400, 700, 703):
+        rows |= {len(rows) + i: day * 86_400 + i * 8 for i in range(10_000)}
+    now = 1_000 * 86_400
+    site = Site(rows, cap=100, now=now)
+    evidence = Evidence(capped=True, surely_whole=50, newest_first=True)
+    reader = Reader(site, evidence, start, None, now=now, newest_first=newest_first)
+    got = [row.id for row in reader.run()]
+    assert sorted(got) == sorted(rows)
+    assert reader.most_held <= 8_000
+    assert len(site.asked) <= 2 * len(rows) / 100
+
+
+def test_part_needs_a_rest() -> None:
+    """A window that was read to its end cannot be left where it stands."""
+    plan = Plan[Mark](1, 9, now=NOW, evidence=Evidence())
+    segment = plan.take()
+    assert segment is not None
+    read = read_all(Site({1: 5}), Evidence(), 1, 9)
+    with pytest.raises(ValueError, match="no rest"):
+        plan.part(segment, read)
+
+
 def read_all(
     site: Site, evidence: Evidence, start: int | None, end: int | None
 ) -> WindowRead[Mark]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import time
-from collections.abc import Iterator
 
 from attrs import define
 
@@ -21,39 +19,35 @@ class Ticker:
     """Wants to run every millisecond, and keeps by how much it was late at worst."""
 
     stall: float = 0.0
+    without_gc: float = 0.0
+    """The same, less the garbage collections in it."""
     cpu: float = 0.0
     """The most that this thread worked between two ticks: a stall that is not the machine's."""
     late: int = 0
     """Ticks more than 10 ms late."""
+    collecting: float = 0.0
+    """Seconds of garbage collection so far."""
+    longest_gc: float = 0.0
+    _gc_began: float = 0.0
 
     async def run(self) -> None:
         while True:
-            began, worked = time.perf_counter(), time.thread_time()
+            began, worked, collected = time.perf_counter(), time.thread_time(), self.collecting
             await asyncio.sleep(_TICK)
             late = time.perf_counter() - began - _TICK
             self.stall = max(self.stall, late)
+            self.without_gc = max(self.without_gc, late - (self.collecting - collected))
             self.cpu = max(self.cpu, time.thread_time() - worked)
             self.late += late > 0.010
 
-
-@contextlib.contextmanager
-def collections_timed() -> Iterator[list[float]]:
-    """Keep how long each garbage collection took."""
-    taken: list[float] = []
-    began = 0.0
-
-    def note(phase: str, _: object) -> None:
-        nonlocal began
+    def note_collection(self, phase: str, _: object) -> None:
+        """Take a call of `gc.callbacks`."""
         if phase == "start":
-            began = time.perf_counter()
-        else:
-            taken.append(time.perf_counter() - began)
-
-    gc.callbacks.append(note)
-    try:
-        yield taken
-    finally:
-        gc.callbacks.remove(note)
+            self._gc_began = time.perf_counter()
+            return
+        taken = time.perf_counter() - self._gc_began
+        self.collecting += taken
+        self.longest_gc = max(self.longest_gc, taken)
 
 
 async def _consume(session: Session, site: Site) -> int:
@@ -64,22 +58,21 @@ async def _consume(session: Session, site: Site) -> int:
 
 
 async def _read(site: Site, streams: int) -> dict[str, float]:
-    ticker = Ticker()
-    ticking = asyncio.create_task(ticker.run())
-    await asyncio.sleep(0.1)
     async with Session(site.url, site.key) as session:
         await session.get_info()
-        ticker.stall = ticker.cpu = 0.0
-        ticker.late = 0
-        with collections_timed() as pauses:
-            rows = await asyncio.gather(*(_consume(session, site) for _ in range(streams)))
-    ticking.cancel()
+        ticker = Ticker()
+        gc.callbacks.append(ticker.note_collection)
+        ticking = asyncio.create_task(ticker.run())
+        rows = await asyncio.gather(*(_consume(session, site) for _ in range(streams)))
+        ticking.cancel()
+        gc.callbacks.remove(ticker.note_collection)
     return {
         "rows": sum(rows),
         "stall": ticker.stall * 1000,
+        "without_gc": ticker.without_gc * 1000,
         "cpu_stall": ticker.cpu * 1000,
         "late": ticker.late,
-        "gc": max(pauses, default=0.0) * 1000,
+        "gc": ticker.longest_gc * 1000,
     }
 
 

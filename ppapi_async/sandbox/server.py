@@ -131,6 +131,11 @@ class Sandbox:
     # --- what a client needs to know
 
     @property
+    def timezone(self) -> str:
+        """The site's zone: the `timezone` of an account on it."""
+        return self._site.manner.clock.timezone
+
+    @property
     def dialect(self) -> Dialect:
         """The dialect that is spoken."""
         return self._site.manner.dialect
