@@ -82,7 +82,9 @@ def measure(*, rows: int = 500, rounds: int = 150, repeats: int = 3) -> Iterator
     yield from _against_t("348-byte rows", candidates, aims, rows, rounds, repeats)
     for name, target, record, page in _other_pages(rows, plain):
         pair = {"T": _t(target, page), name: _ours(record, page, rows)}
-        yield from _against_t("", pair, {name: CLEAN}, rows, rounds, repeats)
+        # T leaves escaped text as it is, so a page that is all escapes has no aim.
+        aims = {} if record is Link else {name: CLEAN}
+        yield from _against_t("", pair, aims, rows, rounds, repeats)
 
 
 def _other_pages(

@@ -1,0 +1,34 @@
+"""The benches run: with a few rows, since nothing here judges speed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import decode, measure
+
+
+def test_decode_bench_runs() -> None:
+    """Each kind of page is decoded, compared with its T, and shown."""
+    lines = list(decode.measure(rows=20, rounds=1, repeats=1))
+    shown = measure.table(lines)
+    for name in ("clean", "1 % odd", "keyed by id", "Cyrillic", "links"):
+        assert name in shown
+    assert all(line.value > 0 for line in lines)
+
+
+def test_lines_are_saved_with_their_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The JSON holds what the table shows, and what it was measured on."""
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    over = measure.Line("decode", "clean", 1.2, "x T", 1.15)
+    told = measure.Line("decode", "json", 1.2, "x T")
+    enough = measure.Line("stream", "ours : B1", 0.9, "x", 0.85, at_most=False)
+    path = measure.save("some", [over, told, enough])
+    saved = json.loads(path.read_text("utf-8"))
+    assert [line["met"] for line in saved["lines"]] == [False, None, True]
+    assert saved["machine"]["packages"]["msgspec"]
+    assert "MISSED" in measure.table([over])
