@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import field, frozen
 from attrs.validators import optional
+from yarl import URL
 
-__all__ = ["Account", "Dialect", "Secret"]
+__all__ = ["Account", "Dialect", "Secret", "as_secret"]
 
 _ENDPOINT_FILE = re.compile(r"\.(?:html|php)$", re.IGNORECASE)
 _USER_API_PATH = re.compile(r"/api/userapi/v1(?:/[a-z_]*)?$")
@@ -64,12 +65,9 @@ class Secret:
         raise TypeError("an API key is not pickled; load it where it is needed")
 
 
-def _secret(value: str | Secret) -> Secret:
+def as_secret(value: str | Secret) -> Secret:
+    """Return the key as a secret."""
     return value if isinstance(value, Secret) else Secret(value)
-
-
-def _optional_secret(value: str | Secret | None) -> Secret | None:
-    return None if value is None else _secret(value)
 
 
 def _check_secret(_: Account, attribute: object, value: Secret) -> None:
@@ -78,29 +76,39 @@ def _check_secret(_: Account, attribute: object, value: Secret) -> None:
         raise TypeError(f"{argument}: pass a str")
     if not value.reveal():
         raise ValueError(f"{argument}: is empty; the site shows it in the partner's account")
-    if re.search(r"[\s\x00-\x1f\x7f]", value.reveal()):
-        raise ValueError(f"{argument}: holds white space or control characters; copy it again")
+    if re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", value.reveal()):
+        raise ValueError(
+            f"{argument}: holds white space or characters that cannot be sent; copy it again"
+        )
 
 
-def _normal_url(url: str) -> str:
-    """Return scheme, host and path of `url`, without a trailing slash.
-
-    The messages never repeat the url: people paste links that hold their key.
-    """
+def _url_problem(url: str) -> str | None:
+    """Return what is wrong with a url, without repeating it: people paste links with their key."""
     if not isinstance(url, str):
-        raise TypeError("url: pass a str such as 'https://site.example'")
+        return "is not a str; pass 'https://site.example'"
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
+        URL(url)
     except ValueError:
-        raise ValueError("url: is not a URL; pass 'https://site.example'") from None
+        return "is not a URL; pass 'https://site.example'"
     if parts.query or parts.fragment:
-        raise ValueError("url: has a query; for the link that a site shows use Account.from_link")
+        return "has a query; for the link that a site shows use Account.from_link"
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("url: pass the scheme and the host, such as 'https://site.example'")
-    if parts.username is not None or re.search(r"\s", parts.netloc + parts.path):
-        raise ValueError("url: holds a user name or white space; pass 'https://site.example'")
+        return "pass the scheme and the host, such as 'https://site.example'"
+    if parts.username is not None or re.search(r"[\s\\]", parts.netloc + parts.path):
+        return "holds a user name, white space or backslashes; pass 'https://site.example'"
+    return None
+
+
+def _normal_url(url: str) -> str:
+    """Return scheme, host and path of a good url, without a trailing slash."""
+    parts = urlsplit(url.strip())
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _is_told(secret: Secret, name: str) -> bool:
+    return isinstance(secret.reveal(), str) and secret.reveal() in name and bool(secret.reveal())
 
 
 def _is_loopback(host: str) -> bool:
@@ -116,7 +124,14 @@ def _host_name(account: Account) -> str:
     return urlsplit(account.url).netloc
 
 
-@frozen(kw_only=True)
+def _split_link(link: str) -> tuple[str, Secret | None]:
+    """Return a link's url without its query, and the one key that the query holds."""
+    url, _, query = link.strip().partition("?")
+    keys = parse_qs(query.partition("#")[0].replace("+", "%2B")).get("api_key", [])
+    return url, None if len(keys) != 1 or keys == ["{api_key}"] else Secret(keys[0])
+
+
+@frozen(init=False)
 class Account:
     """One partner account at one site. `Account(url, api_key)` is all that most need.
 
@@ -139,21 +154,48 @@ class Account:
     Account(url='https://site.example', name='site.example')
     """
 
-    url: str = field(converter=_normal_url, kw_only=False)
-    api_key: Secret = field(converter=_secret, validator=_check_secret, kw_only=False)
-    api_login: Secret | None = field(
-        default=None, converter=_optional_secret, validator=optional(_check_secret)
-    )
-    name: str = field(default="")
-    timezone: str = "UTC"
-    dialect: Dialect | None = None
-    allow_http: bool = False
+    url: str
+    api_key: Secret = field(validator=_check_secret)
+    api_login: Secret | None = field(validator=optional(_check_secret))
+    name: str
+    timezone: str
+    dialect: Dialect | None
+    allow_http: bool
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | Secret,
+        *,
+        api_login: str | Secret | None = None,
+        name: str = "",
+        timezone: str = "UTC",
+        dialect: Dialect | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        # Written by hand, so that the frame of a constructor that raises holds no bare key.
+        api_key = as_secret(api_key)
+        api_login = None if api_login is None else as_secret(api_login)
+        if (problem := _url_problem(url)) is not None:
+            is_text, url = isinstance(url, str), ""
+            raise (ValueError if is_text else TypeError)(f"url: {problem}")
+        url = _normal_url(url)
+        if name and _is_told(api_key, name):
+            name = ""
+            raise ValueError("name: holds the key; errors and logs show the name")
+        self.__attrs_init__(  # type: ignore[attr-defined]
+            url=url,
+            api_key=api_key,
+            api_login=api_login,
+            name=name,
+            timezone=timezone,
+            dialect=dialect,
+            allow_http=allow_http,
+        )
 
     def __attrs_post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", _host_name(self))
-        elif self.redact(self.name) != self.name:
-            raise ValueError("name: holds the key; errors and logs show the name")
         self._settle_dialect()
         self._check_zone()
         parts = urlsplit(self.url)
@@ -202,13 +244,12 @@ class Account:
         Raises:
             ValueError: the link has no key, or is not a usable url.
         """
-        url, _, query = link.strip().partition("?")
-        keys = parse_qs(query.partition("#")[0].replace("+", "%2B")).get("api_key", [])
-        if len(keys) != 1 or keys == ["{api_key}"]:
+        link, key = _split_link(link)  # from here on the frame holds no key
+        if key is None:
             raise ValueError("link: has no api_key; copy it from the partner's page once more")
         return cls(
-            url,
-            Secret(keys[0]),
+            link,
+            key,
             name=name,
             timezone=timezone,
             dialect=dialect,
@@ -255,23 +296,33 @@ def _redact(text: str, secret: Secret) -> str:
     """Replace `secret` in `text`, however each of its characters is written."""
     units = [_spellings(character) for character in secret.reveal()]
     text = re.sub("".join(units), "***", text)
-    tail = text[-8 * len(units) :]
-    for length in range(len(units) - 1, min(_SHORTEST_FRAGMENT, len(units)) - 1, -1):
-        if found := re.search("".join(units[:length]) + r"[%&\\]?[#\w]{0,5}$", tail):
-            return text[: len(text) - len(tail) + found.start()] + "***"
-    return text
+    if len(units) <= _SHORTEST_FRAGMENT:
+        return text
+    # A text that was cut off may end within the key, or within the spelling of a character.
+    rest = ""
+    for unit in reversed(units[_SHORTEST_FRAGMENT:-1]):
+        rest = f"(?:{unit}{rest})?"
+    beginning = "".join(units[:_SHORTEST_FRAGMENT])
+    return re.sub(rf"{beginning}{rest}[%&\\]*[#\w]{{0,5}}$", "***", text)
 
 
 def _spellings(character: str) -> str:
-    """Return a pattern for all the ways in which a page may write `character`."""
+    """Return a pattern for all the ways in which a page, or Python's repr of it, may write it.
+
+    Escapes may be piled up: JSON within a repr, percent-encoding or entities applied twice.
+    """
     code = ord(character)
-    encoded = "".join(f"%(?:25)*{_any_case(f'{byte:02x}')}" for byte in character.encode())
+    encoded = character.encode()
+    percent = "".join(f"%(?:25)*{_any_case(f'{byte:02x}')}" for byte in encoded)
+    byte_repr = "".join(rf"\\+x{_any_case(f'{byte:02x}')}" for byte in encoded)
     names = [] if character.isalnum() else _entity_names(character)
-    entities = [f"&#0*{code};", f"&#[xX]0*{_any_case(f'{code:x}')};", *(f"&{n}" for n in names)]
+    entities = [f"#0*{code};", f"#[xX]0*{_any_case(f'{code:x}')};", *names]
     units = character.encode("utf-16-be").hex()
-    escaped = "".join(rf"\\u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
-    spellings = [rf"\\?{re.escape(character)}", encoded, escaped, *entities]
-    return f"(?:{'|'.join(spellings)})"
+    escaped = "".join(rf"\\+u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
+    spellings = [rf"\\*{re.escape(character)}", percent, escaped, byte_repr]
+    if code < 256:
+        spellings += [rf"\\+x{_any_case(f'{code:02x}')}", f"%(?:25)*{_any_case(f'{code:02x}')}"]
+    return f"(?:{'|'.join(spellings)}|&(?:amp;)*(?:{'|'.join(entities)}))"
 
 
 def _entity_names(character: str) -> list[str]:

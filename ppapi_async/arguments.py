@@ -24,7 +24,7 @@ Instant: TypeAlias = datetime | int | None
 """An aware datetime, unix seconds, or None for an open end."""
 
 
-def account_of(account: Account | str, api_key: str | Secret | None) -> Account:
+def account_of(account: Account | str, api_key: Secret | None) -> Account:
     """Return the account that a session is for."""
     if isinstance(account, Account):
         if api_key is not None:

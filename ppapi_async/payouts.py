@@ -98,7 +98,8 @@ def judge(attempt: PayoutAttempt, payouts: Iterable[Payout]) -> PayoutSearch:
         for payout in payouts
         if payout.method_id == attempt.method_id and _same(payout.account, attempt.account)
     )
-    fitting = tuple(payout for payout in near if payout.time >= attempt.sent_at - _CLOCK_SKEW)
+    first, last = attempt.sent_at - _CLOCK_SKEW, attempt.sent_at + _CLOCK_SKEW
+    fitting = tuple(payout for payout in near if first <= payout.time <= last)
     if len(fitting) == 1:
         return PayoutSearch(SearchOutcome.FOUND, fitting)
     if near:

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 
-from ppapi_async.account import Account, Dialect, Secret
+from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import (
     Instant,
     account_of,
@@ -96,7 +96,15 @@ class Session:
         on_request: Callable[[RequestFacts], object] | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        self.account = account_of(account, api_key)
+        api_key = None if api_key is None else as_secret(api_key)
+        problem: ValueError | TypeError | None = None
+        try:
+            self.account = account_of(account, api_key)
+        except (ValueError, TypeError) as error:
+            problem = error.with_traceback(None)
+        if problem is not None:
+            account = ""  # it may be a link with the key
+            raise problem
         if isinstance(page_size, bool) or not 1 <= page_size <= 500:
             raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
         if largest_answer < _SMALLEST_LIMIT:
@@ -156,7 +164,8 @@ class Session:
             connector=aiohttp.TCPConnector(limit=0) if borrowed is None else borrowed.connector,
             connector_owner=borrowed is None,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=min(_CONNECT, self._timeout)),
+            # Well below the whole time-out, so that it is known when nothing was sent.
+            timeout=aiohttp.ClientTimeout(total=None, connect=min(_CONNECT, self._timeout / 2)),
             headers={"User-Agent": f"ppapi_async/{__version__}"},
             auto_decompress=False,
             trust_env=False,
@@ -388,8 +397,7 @@ class Session:
     async def find_payout(self, attempt: PayoutAttempt | PayoutOutcomeUnknown) -> PayoutSearch:
         """Look in get_payouts for what became of an attempt.
 
-        Payouts fit that have its method and wallet and were requested since it was sent, allowing
-        ten minutes between the clocks. Where one fits but for a time that a wrong time zone
+        Payouts fit that have its method and wallet and were requested within ten minutes of it. Where one fits but for a time that a wrong time zone
         would explain, the outcome is ambiguous, not absent.
 
         Raises:

@@ -320,6 +320,7 @@ class Transport:
             aiohttp.ClientConnectorError
             | aiohttp.InvalidURL
             | aiohttp.ConnectionTimeoutError
+            | aiohttp.ServerFingerprintMismatch
             | UnicodeError,
         )
         if isinstance(error, TimeoutError):

@@ -230,7 +230,6 @@ async def test_a_connection_time_out_sends_nothing() -> None:
     assert_absent(KEY, error)
 
 
-@pytest.mark.xfail(strict=True, reason="the whole time-out fires before the connector's own")
 @pytest.mark.parametrize("seconds", [1.0, 6.0, 15.0])
 async def test_a_connection_time_out_sends_nothing_within_a_short_time_out(seconds: float) -> None:
     """The same holds where the session's time-out is not longer than the connector's."""
@@ -328,7 +327,6 @@ async def test_a_refusal_of_the_caller_is_an_api_error(
     assert server.count("add_payout") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="an error envelope is believed whatever the HTTP status")
 @pytest.mark.parametrize(
     ("status", "body"),
     [(504, '{"error":504}'), (502, '{"error":1,"error_text":"Bad gateway"}'), (301, '{"error":1}')],
@@ -339,7 +337,6 @@ async def test_json_of_a_gateway_is_no_refusal(status: int, body: str) -> None:
     assert isinstance(error, PayoutOutcomeUnknown)
 
 
-@pytest.mark.xfail(strict=True, reason="any status but 'success' is a refusal, even with error 0")
 async def test_a_receipt_with_an_odd_status_is_no_refusal() -> None:
     """An answer that names a payout and no error was not a refusal, whatever its status says."""
     error, _ = await _refused(200, '{"error":0,"status":"ok","data":{"payout_id":5}}')

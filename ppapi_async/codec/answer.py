@@ -32,6 +32,8 @@ from ppapi_async.errors import (
 
 __all__ = ["Answer", "Envelope", "Reader", "read_answer"]
 
+SUCCESSES = (None, "success", "ok")
+"""What the `status` of a clone's success may say."""
 _EXCERPT = 200
 _LOOKED_AT = 4096  # of a page that is not the API's
 _TELLING_HEADERS = ("Server", "Content-Type", "Retry-After", "CF-RAY", "CF-Mitigated", "Location")
@@ -121,11 +123,22 @@ def read_answer(answer: Answer, reader: Reader) -> Envelope | PPAPIError:
     must not become part of a traceback.
     """
     envelope = parse_envelope(answer.body) if answer.body else None
-    if envelope is None or answer.status == 429 or (answer.status != 200 and envelope.code == 0):
+    if envelope is None or not _may_be_the_api(answer.status, envelope.code, reader.method):
         return _not_the_api(answer, reader)
-    if envelope.code != 0 or envelope.status not in (None, "success"):
+    if envelope.code != 0 or envelope.status not in SUCCESSES:
         return _refusal(envelope, reader)
     return envelope
+
+
+def _may_be_the_api(status: int, code: int, method: str) -> bool:
+    """Tell whether an envelope is to be believed that comes with this HTTP status.
+
+    A gateway's JSON may look like one. So a success comes with 200, a refusal also with 4xx; but
+    that a payout was refused is believed with 200 only, since whoever believes it may pay again.
+    """
+    if status == 200:
+        return True
+    return 400 <= status < 500 and status not in (408, 429) and code != 0 and method != "add_payout"
 
 
 def strip_noise(body: bytes) -> bytes:
@@ -150,17 +163,20 @@ def _refusal(envelope: Envelope, reader: Reader) -> ApiError | DecodeError:
     """Return the error that a refusing envelope means (wire notes, "Errors")."""
     text = reader.clip(envelope.error_text or "", 500)
     code = envelope.code
-    if code == 0:
-        text = text or f"status {reader.clip(envelope.status or '')!r}"
-    if code < 0:
-        value = reader.clip(bytes(envelope.error).decode(errors="replace"), 50)
-        return DecodeError(
-            f"the envelope's error is {value}, not a number",
-            account=reader.account.name,
-            method=reader.method,
-            problems=[("error", value)],
-        )
-    return refusal(code, text, reader)
+    if code > 0:
+        return refusal(code, text, reader)
+    name, raw = (
+        ("status", envelope.status or "")
+        if code == 0
+        else ("error", bytes(envelope.error).decode(errors="replace"))
+    )
+    value = reader.clip(raw, 50)
+    return DecodeError(
+        f"the envelope's {name} is {value!r}, which means neither yes nor no",
+        account=reader.account.name,
+        method=reader.method,
+        problems=[(name, value)],
+    )
 
 
 def refusal(code: int, text: str, reader: Reader) -> ApiError:
@@ -253,7 +269,7 @@ def _kind_of_page(
 def telling_headers(headers: Mapping[str, str], reader: Reader) -> dict[str, str]:
     """Return the headers that tell who answered, without queries and without the key."""
     return {
-        name: reader.clip(headers[name].partition("?")[0])
+        name: reader.clip(headers[name]).partition("?")[0]
         for name in _TELLING_HEADERS
         if name in headers
     }

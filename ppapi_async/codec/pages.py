@@ -20,7 +20,15 @@ import msgspec
 from attrs import field, frozen
 
 from ppapi_async.clock import SiteClock
-from ppapi_async.codec.answer import Answer, Reader, error_code, read_answer, recognise, strip_noise
+from ppapi_async.codec.answer import (
+    SUCCESSES,
+    Answer,
+    Reader,
+    error_code,
+    read_answer,
+    recognise,
+    strip_noise,
+)
 from ppapi_async.codec.rows import (
     KNOWN_KEYS,
     converter,
@@ -100,7 +108,7 @@ def _page_hook(kind: type) -> Callable[[bytes, object], Page[Row]]:
     def structure(body: bytes, _: object) -> Page[Row]:
         envelope = fast.page.decode(body)
         error = bytes(envelope.error)
-        if error_code(error) != 0 or envelope.status not in (None, "success"):
+        if error_code(error) != 0 or envelope.status not in SUCCESSES:
             raise ValueError("not a success")
         rows, keyed = _listed(envelope.data)
         if not (_are_clean(rows) and _holds_only_known(body, rows, record, keyed=keyed)):
@@ -282,7 +290,7 @@ def _split(
     """Return the raw rows of `data` with their keys, if any; or what `data` is instead."""
     if isinstance(data, msgspec.UnsetType):
         return []
-    shown = bytes(memoryview(data)[:60]).decode("utf-8", "replace")
+    shown = bytes(memoryview(data)[:4096]).decode("utf-8", "replace")
     try:
         found = _DATA.decode(data)
     except msgspec.ValidationError:

@@ -55,7 +55,7 @@ __all__ = [
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[Json, object], object]
 Outcome: TypeAlias = Generator[None, None, T | PPAPIError]
-_SHOWN = 60
+_SHOWN = 80
 _WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
 TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
     Link: ("browser", "referrer", "query_string"),
@@ -230,7 +230,7 @@ def structure_row(value: Json, record: type[T]) -> T | list[tuple[str, str]]:
     except cattrs.BaseValidationError as error:
         return list(_problems(error, value))
     except (ValueError, TypeError) as error:
-        return [("", f"{_show(value)}: {error}")]
+        return [("", f"{error}: {_show(value)}")]
 
 
 def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[str, str]]:
@@ -246,12 +246,11 @@ def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[
         elif inner is None:
             yield name, "missing"
         else:
-            yield name, f"{_show(inner)}: {one}"
+            yield name, f"{one}: {_show(inner)}"
 
 
 def _show(value: Json) -> str:
-    text = repr(str(value) if isinstance(value, Decimal) else value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return repr(str(value) if isinstance(value, Decimal) else value)
 
 
 def finish_row(record: object, value: Json) -> None:
@@ -284,7 +283,8 @@ def correct_time(record: object, clock: SiteClock) -> None:
 
 def decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError:
     """Return the error that lists these problems, redacted."""
-    clean = [(reader.clip(path), reader.clip(shown)) for path, shown in problems]
+    # Redacted before it is cut: half a key is a leak, too.
+    clean = [(reader.clip(path), reader.clip(shown, _SHOWN)) for path, shown in problems]
     listed = "; ".join(f"{path or 'data'} = {shown}" for path, shown in clean[:5])
     return DecodeError(
         f"the answer is not what the API promises: {listed}",
