@@ -183,7 +183,7 @@ class Account:
         if name and _is_told(api_key, name):
             name = ""
             raise ValueError("name: holds the key; errors and logs show the name")
-        self.__attrs_init__(  # type: ignore[attr-defined]
+        self.__attrs_init__(
             url=url,
             api_key=api_key,
             api_login=api_login,
@@ -314,14 +314,14 @@ def _spellings(character: str) -> str:
     code = ord(character)
     encoded = character.encode()
     percent = "".join(f"%(?:25)*{_any_case(f'{byte:02x}')}" for byte in encoded)
-    byte_repr = "".join(rf"\\+x{_any_case(f'{byte:02x}')}" for byte in encoded)
+    byte_repr = "".join(rf"\\{{1,8}}x{_any_case(f'{byte:02x}')}" for byte in encoded)
     names = [] if character.isalnum() else _entity_names(character)
     entities = [f"#0*{code};", f"#[xX]0*{_any_case(f'{code:x}')};", *names]
     units = character.encode("utf-16-be").hex()
-    escaped = "".join(rf"\\+u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
-    spellings = [rf"\\*{re.escape(character)}", percent, escaped, byte_repr]
-    if code < 256:
-        spellings += [rf"\\+x{_any_case(f'{code:02x}')}", f"%(?:25)*{_any_case(f'{code:02x}')}"]
+    escaped = "".join(rf"\\{{1,8}}u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
+    spellings = [rf"\\{{0,8}}{re.escape(character)}", percent, escaped, byte_repr]
+    if 128 <= code < 256:  # latin-1; of ASCII it would be a second way to match the same, and slow
+        spellings += [rf"\\{{1,8}}x{_any_case(f'{code:02x}')}", f"%(?:25)*{_any_case(f'{code:02x}')}"]
     return f"(?:{'|'.join(spellings)}|&(?:amp;)*(?:{'|'.join(entities)}))"
 
 

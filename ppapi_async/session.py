@@ -397,8 +397,9 @@ class Session:
     async def find_payout(self, attempt: PayoutAttempt | PayoutOutcomeUnknown) -> PayoutSearch:
         """Look in get_payouts for what became of an attempt.
 
-        Payouts fit that have its method and wallet and were requested within ten minutes of it. Where one fits but for a time that a wrong time zone
-        would explain, the outcome is ambiguous, not absent.
+        Payouts fit that have its method and wallet and were requested within ten minutes of it.
+        Where one fits but for a time that a wrong time zone would explain, the outcome is
+        ambiguous, not absent.
 
         Raises:
             PPAPIError: the payouts could not be read.

@@ -165,11 +165,9 @@ def _refusal(envelope: Envelope, reader: Reader) -> ApiError | DecodeError:
     code = envelope.code
     if code > 0:
         return refusal(code, text, reader)
-    name, raw = (
-        ("status", envelope.status or "")
-        if code == 0
-        else ("error", bytes(envelope.error).decode(errors="replace"))
-    )
+    name, raw = "status", envelope.status or ""
+    if code < 0:
+        name, raw = "error", bytes(envelope.error).decode(errors="replace")
     value = reader.clip(raw, 50)
     return DecodeError(
         f"the envelope's {name} is {value!r}, which means neither yes nor no",
