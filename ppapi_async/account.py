@@ -320,8 +320,9 @@ def _spellings(character: str) -> str:
     units = character.encode("utf-16-be").hex()
     escaped = "".join(rf"\\{{1,8}}u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
     spellings = [rf"\\{{0,8}}{re.escape(character)}", percent, escaped, byte_repr]
-    if 128 <= code < 256:  # latin-1; of ASCII it would be a second way to match the same, and slow
-        spellings += [rf"\\{{1,8}}x{_any_case(f'{code:02x}')}", f"%(?:25)*{_any_case(f'{code:02x}')}"]
+    if 128 <= code < 256:  # latin-1; ASCII would be matched in two ways, which is slow
+        spellings += [rf"\\{{1,8}}x{_any_case(f'{code:02x}')}"]
+        spellings += [f"%(?:25)*{_any_case(f'{code:02x}')}"]
     return f"(?:{'|'.join(spellings)}|&(?:amp;)*(?:{'|'.join(entities)}))"
 
 

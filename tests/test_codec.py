@@ -438,6 +438,7 @@ def test_odd_forms_of_values(changes: dict[str, object], name: str, value: objec
         ({"amount_give": "x"}, "amount_give", "not an amount: 'x'"),
         ({"amount_give": "NAN"}, "amount_give", "not a finite amount"),
         ({"amount_give": ""}, "amount_give", "not an amount"),
+        ({"course_get": "NAN"}, "course_get", "not a finite amount"),
         ({"amount_give": ...}, "amount_give", "missing"),
         ({"time": "yesterday"}, "time", "not a unix time"),
         ({"time": "2026-01-01T00:00:00"}, "time", "not a unix time"),

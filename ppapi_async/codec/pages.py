@@ -8,7 +8,7 @@ page is split raw and decoded row by row; only the rows that still fail go throu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC
 from decimal import Decimal
 from itertools import chain
@@ -36,7 +36,7 @@ from ppapi_async.codec.rows import (
     decode_error,
     finish_row,
     parse_json,
-    restore_text,
+    restore_texts,
     structure_row,
 )
 from ppapi_async.codec.text import may_be_altered
@@ -52,7 +52,9 @@ _SLICE = 250  # rows of a larger answer between two chances for the event loop
 _MOST_PROBLEMS = 20
 _MONEY = {
     Link: None,
-    Exchange: attrgetter("amount_give", "amount_get", "partner_reward"),
+    Exchange: attrgetter(
+        "amount_give", "amount_get", "partner_reward", "course_give", "course_get"
+    ),
     Payout: attrgetter("pay_amount", "original_amount"),
 }
 _TIME = attrgetter("time")
@@ -80,13 +82,12 @@ class _Fast(Generic[RowT]):
 
     record: type[RowT]
     page: msgspec.json.Decoder[_PageEnvelope[RowT]] = field(init=False)
-    rows: msgspec.json.Decoder[list[RowT]] = field(init=False)
     row: msgspec.json.Decoder[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         kind = self.record
         envelope = _PageEnvelope[kind]  # type: ignore[valid-type]
-        for name, target in (("page", envelope), ("rows", list[kind]), ("row", kind)):  # type: ignore[valid-type]
+        for name, target in (("page", envelope), ("row", kind)):  # type: ignore[valid-type]
             object.__setattr__(self, name, msgspec.json.Decoder(target, strict=False))
 
 
@@ -138,7 +139,10 @@ def _are_clean(rows: list[RowT]) -> bool:
     if set(map(attrgetter("time.tzinfo"), rows)) != {UTC}:
         return False
     amounts = _MONEY[type(rows[0])]
-    return amounts is None or all(map(Decimal.is_finite, chain.from_iterable(map(amounts, rows))))
+    if amounts is None:
+        return True
+    present = filter(None, chain.from_iterable(map(amounts, rows)))  # neither None nor zero
+    return all(map(Decimal.is_finite, present))
 
 
 def _holds_only_known(body: bytes, rows: list[RowT], record: type, *, keyed: bool) -> bool:
@@ -209,10 +213,9 @@ class PageCodec(Generic[RowT]):
                 return page
         return (yield from self._slices(answer))
 
-    def _finish(self, records: Iterable[RowT], altered: bool) -> None:
-        if altered:
-            for record in records:
-                restore_text(record)
+    def _finish(self, records: list[RowT], altered: bool) -> None:
+        if altered and records:
+            restore_texts(records)
         if not self.clock.is_utc:
             for record in records:
                 correct_time(record, self.clock)
@@ -237,42 +240,48 @@ class PageCodec(Generic[RowT]):
         self, raws: list[tuple[str, msgspec.Raw]], start: int, page: Page[RowT]
     ) -> list[tuple[str, str]]:
         """Add the rows to the page; return what is wrong with those that are no rows."""
-        rows = b"[" + b",".join([raw for _, raw in raws]) + b"]"
-        try:
-            records = _fast(self.record).rows.decode(rows)
-        except msgspec.ValidationError:
-            records = []
-        if _are_clean(records) and _are_alike(bytes(raws[0][1]), rows, len(records), self.record):
-            page.walls += map(_TIME, records)
-            self._finish(records, may_be_altered(rows))
-            page.records += records
-            return []
-        return self._decode_rows(raws, start, page)
-
-    def _decode_rows(
-        self, raws: list[tuple[str, msgspec.Raw]], start: int, page: Page[RowT]
-    ) -> list[tuple[str, str]]:
+        rows, odd = self._decode_clean([raw for _, raw in raws])
         problems: list[tuple[str, str]] = []
-        for index, (key, raw) in enumerate(raws, start):
-            row = self._decode_row(key, bytes(raw))
+        for index in odd:
+            key, raw = raws[index]
+            row = self._decode_odd(key, bytes(raw))
             if isinstance(row, list):
-                problems += ((f"items[{key or index}]{path}", shown) for path, shown in row)
+                problems += ((f"items[{key or start + index}]{path}", shown) for path, shown in row)
             else:
-                page.walls.append(row.time)
-                page.records.append(row)
-                if not self.clock.is_utc:
-                    correct_time(row, self.clock)
+                rows[index] = row
+        records = [row for row in rows if row is not None]
+        page.walls += map(_TIME, records)
+        if not self.clock.is_utc:
+            for record in records:
+                correct_time(record, self.clock)
+        page.records += records
         return problems
 
-    def _decode_row(self, key: str, raw: bytes) -> RowT | list[tuple[str, str]]:
+    def _decode_clean(self, raws: list[msgspec.Raw]) -> tuple[list[RowT | None], Sequence[int]]:
+        """Decode the clean rows; return also the places of those that need the careful way."""
+        decode = _fast(self.record).row.decode
+        rows: list[RowT | None] = []
+        odd: list[int] = []
+        for index, raw in enumerate(raws):
+            try:
+                rows.append(decode(raw))
+            except msgspec.ValidationError:
+                rows.append(None)
+                odd.append(index)
+        records = [row for row in rows if row is not None]
+        if not records:
+            return rows, odd
+        clean = [raw for row, raw in zip(rows, raws, strict=True) if row is not None]
+        joined = b",".join(clean)
+        alike = _are_alike(bytes(clean[0]), joined, len(clean), self.record)
+        if not (alike and _are_clean(records)):
+            return [None] * len(raws), range(len(raws))
+        if may_be_altered(joined):
+            restore_texts(records)
+        return rows, odd
+
+    def _decode_odd(self, key: str, raw: bytes) -> RowT | list[tuple[str, str]]:
         """Return the row, its time still by the site's clock, or what is wrong with it."""
-        try:
-            row: RowT = _fast(self.record).row.decode(raw)
-            if _are_clean([row]) and _KEYS.decode(raw).keys() <= KNOWN_KEYS[self.record]:
-                restore_text(row)
-                return row
-        except msgspec.ValidationError:
-            pass
         value = parse_json(raw)
         if key and isinstance(value, dict):
             value = {"id": key, **value}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TypeAlias, TypeVar
@@ -48,6 +48,7 @@ __all__ = [
     "parse_json",
     "receipt_steps",
     "restore_text",
+    "restore_texts",
     "rows_of",
     "structure_row",
 ]
@@ -271,6 +272,23 @@ def restore_text(record: object) -> None:
         text = getattr(record, name)
         if text:
             object.__setattr__(record, name, restore(text))
+
+
+def restore_texts(records: Sequence[object]) -> None:
+    """Do `restore_text` for rows of one kind; names of currencies and systems repeat a lot."""
+    names = TEXT_FIELDS[type(records[0])]
+    texts_of = operator.attrgetter(*names)
+    unaltered: set[tuple[str | None, ...]] = set()
+    for record in records:
+        texts = texts_of(record)
+        if texts in unaltered:
+            continue
+        restored = tuple(restore(text) if text else text for text in texts)
+        if restored == texts:
+            unaltered.add(texts)
+        else:
+            for name, text in zip(names, restored, strict=True):
+                object.__setattr__(record, name, text)
 
 
 def correct_time(record: object, clock: SiteClock) -> None:

@@ -39,9 +39,17 @@ _CYRILLIC = "\u0430\u0435\u043e\u0440\u0441\u0445\u0443\u0456\u0455\u0458\u0501\
 _LATIN = "aeopcxyisjdkhl"
 _TO_LATIN = str.maketrans(_CYRILLIC, _LATIN)
 # What PHP's htmlspecialchars writes, and nothing else: a bare `&copy=1` of a server that does not
-# escape is a parameter, not a sign.
-_ENTITY = re.compile(r"&(amp|lt|gt|quot|apos|#0*39|#[xX]0*27);")
-_CHARACTERS = {"amp": "&", "lt": "<", "gt": ">", "quot": '"'}
+# escape is a parameter, not a sign. The ampersand comes last, or it would make new entities.
+_ENTITIES = (
+    ("&#039;", "'"),
+    ("&#39;", "'"),
+    ("&#x27;", "'"),
+    ("&apos;", "'"),
+    ("&quot;", '"'),
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+    ("&amp;", "&"),
+)
 _MIXED_WORD = re.compile(rf"\b(?=\w*[{_CYRILLIC}])(?=\w*[a-z])\w+\b")
 
 
@@ -61,7 +69,8 @@ def restore(text: str) -> str:
     '?a=1&sub=select'
     """
     if "&" in text:
-        text = _ENTITY.sub(lambda match: _CHARACTERS.get(match[1], "'"), text)
+        for entity, character in _ENTITIES:
+            text = text.replace(entity, character)
     return text if text.isascii() else _MIXED_WORD.sub(_latin_word, text)
 
 
