@@ -40,6 +40,7 @@ RowT = TypeVar("RowT", bound=Row)
 _ANSWER_OF_WINDOW = 2 * 1024 * 1024  # bytes; a window that brings more is narrowed
 _ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for time-outs and server errors
 _MOST_FAILED = 6  # windows in a row that are narrowed for that reason
+_ROWS_OF_TURN = 250  # handed out before others may run
 _BY_TIME = attrgetter("time", "id")
 
 
@@ -168,8 +169,11 @@ class Stream(Generic[RowT]):
         async with self._opened() as (run, windows):
             async for window in windows:
                 run.handing_out = window.records
-                for run.handed_out, row in enumerate(window.records, 1):
-                    yield row
+                for start in range(0, len(window.records), _ROWS_OF_TURN):
+                    for row in window.records[start : start + _ROWS_OF_TURN]:
+                        run.handed_out += 1
+                        yield row
+                    await asyncio.sleep(0)  # a consumer that never waits must not hold the loop
                 run.end_window()
 
     @contextlib.asynccontextmanager
@@ -342,6 +346,7 @@ class Stream(Generic[RowT]):
         """Make the window that is handed out: in order, in range, filtered, without repeats."""
         async with self._transport.decoding:
             records = sorted(segment.records, key=_BY_TIME)
+            await asyncio.sleep(0)
         segment.records = []
         records = self._in_range(records)
         if self._request.matches is not None:

@@ -249,6 +249,8 @@ class Transport:
                     next(steps)
                 except StopIteration as stop:
                     value: T | PPAPIError = stop.value
+                    # Still holding the lock: one answer in a turn of the loop, whoever waits.
+                    await asyncio.sleep(0)
                     return value
                 await asyncio.sleep(0)
 

@@ -10,6 +10,7 @@ present while one reads; whoever drives this machine looks at the live edge agai
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from attrs import Factory, define, frozen
@@ -163,8 +164,8 @@ class WindowRead(Generic[RowT]):
             self._begin_walk((oldest, oldest), page)
         elif self.evidence.newest_first and page.falls:
             self._spans.append((start, oldest))
-            times = zip(page.records, page.walls, strict=True)
-            self._edge = [row.id for row, wall in times if wire_second(wall) == oldest]
+            edge = takewhile(page.walls[-1].__eq__, reversed(page.walls))
+            self._edge = [row.id for row, _ in zip(reversed(page.records), edge, strict=False)]
         else:
             middle = (oldest + newest) // 2
             self._spans += [(middle + 1, end), (start, middle)]

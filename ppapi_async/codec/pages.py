@@ -87,7 +87,7 @@ class _Fast(Generic[RowT]):
     def __attrs_post_init__(self) -> None:
         kind = self.record
         envelope = _PageEnvelope[kind]  # type: ignore[valid-type]
-        for name, target in (("page", envelope), ("row", kind)):  # type: ignore[valid-type]
+        for name, target in (("page", envelope), ("row", kind)):
             object.__setattr__(self, name, msgspec.json.Decoder(target, strict=False))
 
 

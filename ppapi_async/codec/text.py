@@ -57,9 +57,9 @@ def may_be_altered(body: bytes) -> bool:
     """Tell whether any text of a page could need `restore`; costs a few microseconds."""
     if b"&" in body or b"\xd0" in body or b"\xd1" in body or b"\xd2" in body or b"\xd3" in body:
         return True
-    if b"\\" not in body:
+    if b"\\" not in body or b"\\u0" not in body:
         return False
-    return b"\\u04" in body or b"\\u05" in body or b"\\u0026" in body or b"\xd4" in body
+    return any(escape in body for escape in (b"\\u04", b"\\u05", b"\\u0026"))
 
 
 def restore(text: str) -> str:
