@@ -15,6 +15,8 @@ from bench.rows import SPAN, START
 
 _ROOT = Path(__file__).parent.parent
 KEY = "k" * 32
+_LONGEST = 180
+"""Seconds that a job may take, ten times what it needs."""
 
 
 @frozen
@@ -68,15 +70,20 @@ def run(job: str, site: Site, **options: object) -> dict[str, float]:
 
     Raises:
         ModuleNotFoundError: a peer is not installed.
-        JobFailedError: the job failed.
+        JobFailedError: the job failed, or did not end.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.child", job, json.dumps(asdict(site)), json.dumps(options)],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "bench.child", job]
+    try:
+        done = subprocess.run(
+            [*command, json.dumps(asdict(site)), json.dumps(options)],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST,
+        )
+    except subprocess.TimeoutExpired:
+        raise JobFailedError(f"{job} {options}: still running after {_LONGEST} s") from None
     if done.returncode == 3:
         raise ModuleNotFoundError(done.stderr.strip())
     if done.returncode:

@@ -27,6 +27,7 @@ _PAGES_OF_CAPPED = 8  # aimed for in a window: its last page is half empty on av
 _MOST_PAGES = 16  # before a window that turned out large is cut where it stands
 _FIRST_PAGES = 12  # the same, for the first look at the whole range
 _MOST_KEPT = 2  # parts read ahead that wait for older ones
+_FIRST_WINDOWS = 8  # how far back the search goes at first, once the density is known
 _GROWTH = 4
 _PIECES = 8  # that a window too large for one answer is cut into
 
@@ -52,6 +53,10 @@ class Segment(Generic[RowT]):
     requests: int = 0
     again: bool = False
     """Whether this is another look at the live edge."""
+    searching: bool = False
+    """Whether its rows begin nobody knows where: look far back first, not window by window."""
+    seen: int | None = None
+    """While searching: a second of which it is known that rows lie before it; else its end."""
     widest: int | None = None
     """Seconds that a window of this span may have, since a wider one was too large."""
 
@@ -143,7 +148,7 @@ class Plan(Generic[RowT]):
             return False
         if read.requests >= segment.most_pages:
             return True
-        if segment.start is None or self._can_keep:
+        if segment.start is None or segment.searching or self._can_keep:
             return False
         # What is read could not be kept: better to see early that there is far too much.
         edge = read.rest[1]
@@ -167,19 +172,23 @@ class Plan(Generic[RowT]):
         self._follow_rate(len(read.rows), self._top(segment) - edge)
         if self._is_worth_keeping(segment):
             older: Segment[RowT] = Segment(segment.start, edge, again=segment.again)
+            older.searching = self.window is None and not self.newest_first
             self.segments.insert(self.segments.index(segment), older)
             segment.start = edge + 1
+            self._reach = _FIRST_WINDOWS * self._width
             self._settle(segment, read)
             self._look_again(segment, read)
         else:
             segment.requests += read.requests
             self._give_back(segment)
+            segment.seen = edge
         self._looked = True
 
     def _is_worth_keeping(self, segment: Segment[RowT]) -> bool:
         """Whether to hold the newer part in memory until the older one has been read."""
-        if segment.start is None and self._looked and not self.newest_first:
-            self._reach *= _GROWTH  # still in search of the first row: go back further
+        in_search = segment.start is None or segment.searching
+        if in_search and self._looked and not self.newest_first:
+            self._reach *= 2  # still in search of the first row: go back further
             return False
         return self._can_keep
 
@@ -246,7 +255,7 @@ class Plan(Generic[RowT]):
         width, rows = segment.width, len(segment.records)
         if self.window is not None:
             self._width = min(self.window, self._width * _GROWTH)  # it may have been narrowed
-        if self.window is not None or width is None:
+        if self.window is not None or width is None or segment.searching:
             return
         # Too wide a window costs a capped server no more than a page.
         growth = _GROWTH if rows or not self.evidence.capped else _GROWTH * _GROWTH
@@ -276,17 +285,30 @@ class Plan(Generic[RowT]):
         if self.newest_first:
             return self._cut_newest(elastic)
         start, end, width = elastic.start, elastic.end, self._width_in(elastic)
-        last = self._top(elastic) - self._reach if start is None else start + width - 1
-        last = max(last, 1)
         limit = self.now if end is None else end
-        if last >= limit or (start is not None and limit - last < width // 4):
+        searching, last = self._search(elastic, width)
+        if last >= limit or (not searching and limit - last < width // 4):
             elastic.most_pages = None if self.window else _MOST_PAGES
             return elastic
-        piece: Segment[RowT] = Segment(start, last, again=elastic.again)
-        piece.most_pages = 1 if start is None else None if self.window else _MOST_PAGES
+        piece: Segment[RowT] = Segment(start, last, again=elastic.again, searching=searching)
+        piece.most_pages = 1 if searching else None if self.window else _MOST_PAGES
         elastic.start = last + 1
         self.segments.insert(self.segments.index(elastic), piece)
         return piece
+
+    def _search(self, elastic: Segment[RowT], width: int) -> tuple[bool, int]:
+        """Return whether the first row is still searched for, and where to cut.
+
+        First ever further back from what is known to hold rows, then halving what is left.
+        """
+        start = elastic.start
+        seen = self._top(elastic) if elastic.seen is None else elastic.seen
+        if start is None:
+            return True, max(1, seen - self._reach)
+        if not elastic.searching or seen - start < 2 * width:
+            elastic.searching = False
+            return False, start + width - 1
+        return True, max(seen - self._reach, (start + seen) // 2)
 
     def _width_in(self, elastic: Segment[RowT]) -> int:
         return self._width if elastic.widest is None else min(self._width, elastic.widest)
@@ -317,6 +339,6 @@ class Plan(Generic[RowT]):
         """Make one segment of this elastic one and what it was cut off."""
         index = self.segments.index(segment) + 1
         if index < len(self.segments) and self.segments[index].state is State.ELASTIC:
-            segment.end = self.segments[index].end
+            segment.end, segment.seen = self.segments[index].end, self.segments[index].seen
             segment.widest = self.segments[index].widest
             del self.segments[index]

@@ -168,7 +168,7 @@ def test_lumpy_ranges_keep_memory_and_requests_bounded(
     got = [row.id for row in reader.run()]
     assert sorted(got) == sorted(rows)
     assert reader.most_held <= 8_000
-    assert len(site.asked) <= 2 * len(rows) / 100
+    assert len(site.asked) <= 2.5 * len(rows) / 100
 
 
 def test_part_needs_a_rest() -> None:
