@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from attrs import Factory, define, field
@@ -112,6 +113,13 @@ class Plan(Generic[RowT]):
     def next_second(self) -> int | None:
         """Where the part begins that has not been handed out (oldest first)."""
         return self.segments[0].start if self.segments else self._relook
+
+    @property
+    def waiting(self) -> int:
+        """Complete windows that are held back only by such as are being read."""
+        order = reversed(self.segments) if self.newest_first else self.segments
+        planned = takewhile(lambda segment: segment.state is not State.ELASTIC, order)
+        return sum(segment.state is State.DONE for segment in planned)
 
     def take(self) -> Segment[RowT] | None:
         """Return the next window to read; None while it has to wait for those under way."""

@@ -34,8 +34,6 @@ class Run(Generic[RowT]):
     covered: int = 0
     """Seconds."""
     tasks: dict[Segment[RowT], asyncio.Task[None]] = Factory(dict)
-    waiting: set[Segment[RowT]] = Factory(set)
-    """Read, but windows before them are not."""
     handing_out: list[RowT] = Factory(list)
     handed_out: int = 0
     _segment: Segment[RowT] | None = None

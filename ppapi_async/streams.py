@@ -238,7 +238,6 @@ class Stream(Generic[RowT]):
             while not plan.done:
                 await self._read_some(run)
                 while (segment := plan.pop()) is not None:
-                    run.waiting.discard(segment)
                     window = await self._window(run, segment)
                     if window.records or segment.start is not None:
                         yield window
@@ -254,7 +253,7 @@ class Stream(Generic[RowT]):
             if segment is not None:
                 await self._read(run, segment)
             return
-        while len(run.tasks) + len(run.waiting) < self._options.concurrency:
+        while len(run.tasks) + run.plan.waiting < self._options.concurrency:
             segment = run.plan.take()
             if segment is None:
                 break
@@ -264,8 +263,6 @@ class Stream(Generic[RowT]):
         for segment in [s for s, task in run.tasks.items() if task.done()]:
             if run.tasks[segment].exception() is None:
                 del run.tasks[segment]
-                run.waiting.add(segment)
-        run.waiting &= set(run.plan.segments)
         head = run.plan.segments[-1 if self._options.newest_first else 0]
         if head in run.tasks and run.tasks[head].done():
             await run.tasks.pop(head)  # it failed, and all before it has been handed out
