@@ -206,7 +206,7 @@ class PageCodec(Generic[RowT]):
         if answer.status == 200 and len(body) <= _WHOLE_PAGE:
             try:
                 page: Page[RowT] = _converter().structure(body, Page[self.record])  # type: ignore[name-defined]
-            except (ValueError, RecursionError):
+            except (ValueError, msgspec.DecodeError, RecursionError):
                 pass
             else:
                 self._finish(page.records, may_be_altered(body))
