@@ -41,9 +41,6 @@ _log = logging.getLogger("ppapi_async")
 Duration: TypeAlias = "float | timedelta"
 Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
 """Decodes an answer; yields where others may run; returns the value or the error it is."""
-_LONGEST_CONNECT = 15.0
-_KEEPALIVE = 15.0
-_CONNECTIONS_PER_HOST = 16
 _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
