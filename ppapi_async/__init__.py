@@ -27,9 +27,18 @@ from ppapi_async.errors import (
     ResponseError,
     ResponseTooLargeError,
     ServerError,
+    StateError,
     TransportError,
 )
+from ppapi_async.fleet import Fleet, FleetEvent
 from ppapi_async.models import (
+    AccountFailed,
+    AccountPhase,
+    AccountRecovered,
+    AccountStatus,
+    AccountSuspended,
+    Change,
+    ChangeKind,
     Exchange,
     Info,
     Link,
@@ -45,27 +54,45 @@ from ppapi_async.models import (
     Window,
 )
 from ppapi_async.session import Session
-from ppapi_async.state import Checkpoint, FileCheckpoint, MemoryCheckpoint
+from ppapi_async.state import (
+    Checkpoint,
+    FileCheckpoint,
+    MemoryCheckpoint,
+    MemoryState,
+    SQLiteState,
+    State,
+)
 from ppapi_async.streams import Stream
 from ppapi_async.transport import Hooks, RequestFacts, Retry
 from ppapi_async.version import __version__
+from ppapi_async.watch import Watch
 
 __all__ = [
     "Account",
+    "AccountFailed",
+    "AccountPhase",
+    "AccountRecovered",
+    "AccountStatus",
+    "AccountSuspended",
     "ApiDisabledError",
     "ApiError",
     "AuthError",
     "BlockedError",
+    "Change",
+    "ChangeKind",
     "Checkpoint",
     "DecodeError",
     "Dialect",
     "Exchange",
     "FileCheckpoint",
+    "Fleet",
+    "FleetEvent",
     "Hooks",
     "IncompleteError",
     "Info",
     "Link",
     "MemoryCheckpoint",
+    "MemoryState",
     "MethodNotSupportedError",
     "PPAPIError",
     "Payout",
@@ -85,13 +112,17 @@ __all__ = [
     "ResponseError",
     "ResponseTooLargeError",
     "Retry",
+    "SQLiteState",
     "SearchOutcome",
     "Secret",
     "ServerError",
     "Session",
+    "State",
+    "StateError",
     "StatusChange",
     "Stream",
     "TransportError",
+    "Watch",
     "Window",
     "__version__",
 ]

@@ -262,6 +262,11 @@ class Account:
         return ZoneInfo(self.timezone)
 
     @property
+    def host(self) -> str:
+        """The site's host, with the port if the url has one."""
+        return _host_name(self)
+
+    @property
     def base_url(self) -> str:
         """The url without the file or path of an endpoint."""
         url = _USER_API_PATH.sub("", self.url)

@@ -43,18 +43,18 @@ class SiteClock:
 
     def first_second(self, instant: datetime) -> int:
         """Return a wire second that no row at or after `instant` lies before."""
-        return self._wall(instant, -self._jump(instant))
+        return self._wall(instant, -self.jump(instant))
 
     def last_second(self, instant: datetime) -> int:
         """Return the wire second that no row before `instant` lies after."""
-        return self._wall(instant, self._jump(instant) - timedelta(microseconds=1))
+        return self._wall(instant, self.jump(instant) - timedelta(microseconds=1))
 
     def _wall(self, instant: datetime, shift: timedelta) -> int:
         wall = instant.astimezone(self.zone).replace(tzinfo=UTC)
         return (wall + shift - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
 
-    def _jump(self, instant: datetime) -> timedelta:
-        """How far the zone's clock moves within a day of `instant`; nearly always nothing."""
+    def jump(self, instant: datetime) -> timedelta:
+        """Return how far the zone's clock moves within a day of `instant`; mostly not at all."""
         offsets = [
             (instant + step).astimezone(self.zone).utcoffset() or timedelta()
             for step in (-_DAY, timedelta(), _DAY)

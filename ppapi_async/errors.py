@@ -32,6 +32,7 @@ __all__ = [
     "ResponseError",
     "ResponseTooLargeError",
     "ServerError",
+    "StateError",
     "TransportError",
 ]
 
@@ -272,3 +273,7 @@ class IncompleteError(PPAPIError):
     ) -> None:
         super().__init__(message, account=account, method=method)
         self.spans = tuple(spans)
+
+
+class StateError(PPAPIError):
+    """The store of a watch's state could not be read or written."""

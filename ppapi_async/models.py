@@ -16,7 +16,17 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
+from ppapi_async.account import Dialect
+from ppapi_async.errors import PPAPIError
+
 __all__ = [
+    "AccountFailed",
+    "AccountPhase",
+    "AccountRecovered",
+    "AccountStatus",
+    "AccountSuspended",
+    "Change",
+    "ChangeKind",
     "Exchange",
     "Info",
     "Json",
@@ -36,6 +46,7 @@ __all__ = [
 
 Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
 RowT = TypeVar("RowT", bound="Row")
+RecordT_co = TypeVar("RecordT_co", covariant=True)
 
 
 class _NoExtra(Mapping[str, object]):
@@ -253,3 +264,80 @@ class Progress:
     requests: int
     fraction: float | None = field(default=None)
     """Of the range, 0 to 1; None where its beginning or end is not known."""
+
+
+class ChangeKind(StrEnum):
+    """What a watch tells."""
+
+    NEW = "new"
+    CHANGED = "changed"
+
+
+@frozen
+class Change(Generic[RecordT_co]):
+    """Something that happened at a site, as a watch tells it."""
+
+    kind: ChangeKind
+    record: RecordT_co
+    """How it is now."""
+    previous: RecordT_co | None = None
+    """How it was when it was told last; None if it is new, or was last told before `lookback`."""
+    fields: tuple[str, ...] = ()
+    """The names of the fields that differ from `previous`."""
+    account: str = ""
+    """The account's name."""
+
+
+@frozen
+class AccountFailed:
+    """Polls of an account began to fail; they go on, ever more seldom."""
+
+    account: str
+    """The account's name."""
+    error: PPAPIError
+
+
+@frozen
+class AccountRecovered:
+    """Polls of an account work again; what was missed has been told before this."""
+
+    account: str
+
+
+@frozen
+class AccountSuspended:
+    """An account is polled no more, or one of its methods is not: `error.method` says which.
+
+    Nothing could ever be read, and the error will not pass by itself. `Fleet.resume` tries again.
+    """
+
+    account: str
+    error: PPAPIError
+
+
+class AccountPhase(StrEnum):
+    """What a fleet does with an account."""
+
+    WAITING = "waiting"
+    """For its next poll."""
+    POLLING = "polling"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+
+
+@frozen(kw_only=True)
+class AccountStatus:
+    """How a fleet gets on with an account."""
+
+    phase: AccountPhase
+    dialect: Dialect | None
+    last_success: datetime | None
+    """When the last poll began that worked, in UTC."""
+    next_poll: datetime | None
+    """None while it is being polled, paused or suspended."""
+    failures: int
+    """Polls in a row that failed."""
+    last_error: PPAPIError | None
+    """Of the latest trouble, even if it is over; `failures` tells."""
+    lag: timedelta | None
+    """How old what you know may be; None where no poll has worked yet."""

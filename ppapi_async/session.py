@@ -6,15 +6,10 @@ import functools
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
-import aiohttp
-
-from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import (
     Instant,
-    account_of,
     address,
     amount,
     comes_from,
@@ -22,6 +17,7 @@ from ppapi_async.arguments import (
     was_ordered_from,
 )
 from ppapi_async.codec import data_steps
+from ppapi_async.connection import Connection
 from ppapi_async.errors import PayoutOutcomeUnknown, PPAPIError
 from ppapi_async.models import (
     Exchange,
@@ -36,27 +32,21 @@ from ppapi_async.models import (
     Row,
 )
 from ppapi_async.payouts import WRONG_ZONE, check_balance, judge, read_info, request_payout
-from ppapi_async.state import Checkpoint
+from ppapi_async.sources import LISTS, info_poller, row_poller
+from ppapi_async.state import Checkpoint, MemoryState, State
 from ppapi_async.streams import Options, Request, Stream
-from ppapi_async.transport import (
-    Duration,
-    Hooks,
-    RequestFacts,
-    Retry,
-    Transport,
-    seconds_of,
-)
-from ppapi_async.version import __version__
-from ppapi_async.windows import Evidence
+from ppapi_async.transport import Duration, seconds_of
+from ppapi_async.watch import OnError, Watch
 
 __all__ = ["Instant", "Session"]
 
 RowT = TypeVar("RowT", bound=Row)
-_CONNECT = 15.0
-_SMALLEST_LIMIT = 64 * 1024
+RecordT = TypeVar("RecordT", Link, Exchange, Payout)
+_LOOKBACK = LISTS["exchanges"].lookback
+_LOOKBACK_OF_LINKS = LISTS["links"].lookback
 
 
-class Session:
+class Session(Connection):
     """A conversation with one site for one account.
 
     Reads are repeated after passing failures; payouts never are. A session may be used by many
@@ -72,6 +62,8 @@ class Session:
         retry: how reads are repeated.
         page_size: rows to ask for in one answer, 1 to 500.
         largest_answer: bytes of an answer, on the wire and unpacked, before it is refused.
+        limiter: held while an HTTP request is under way: an `asyncio.Semaphore`, an
+            `aiolimiter.AsyncLimiter`. Share it among sessions that are to be limited together.
         on_request: called with `RequestFacts` after each HTTP request, for metrics.
         hooks: clock, sleep and chance, for tests.
 
@@ -82,109 +74,6 @@ class Session:
     ...     async for exchange in session.iter_exchanges():
     ...         print(exchange.id, exchange.partner_reward)
     """
-
-    def __init__(
-        self,
-        account: Account | str,
-        api_key: str | Secret | None = None,
-        *,
-        http: aiohttp.ClientSession | None = None,
-        timeout: Duration = 60,
-        retry: Retry | None = None,
-        page_size: int = 500,
-        largest_answer: int = 32 * 1024 * 1024,
-        on_request: Callable[[RequestFacts], object] | None = None,
-        hooks: Hooks | None = None,
-    ) -> None:
-        api_key = None if api_key is None else as_secret(api_key)
-        problem: ValueError | TypeError | None = None
-        try:
-            self.account = account_of(account, api_key)
-        except (ValueError, TypeError) as error:
-            problem = error.with_traceback(None)
-        if problem is not None:
-            account = ""  # it may be a link with the key
-            raise problem
-        if isinstance(page_size, bool) or not 1 <= page_size <= 500:
-            raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
-        if largest_answer < _SMALLEST_LIMIT:
-            raise ValueError(f"largest_answer: pass at least {_SMALLEST_LIMIT} bytes")
-        self.on_request = on_request
-        self._borrowed = http
-        self._timeout = seconds_of(timeout, "timeout")
-        self._retry = retry or Retry()
-        self._page_size = page_size
-        self._largest_answer = largest_answer
-        self._hooks = hooks or Hooks()
-        self._evidence: dict[str, Evidence] = {}
-        self._transport: Transport | None = None
-
-    def __repr__(self) -> str:
-        return f"<Session {self.account.name!r} {'open' if self._transport else 'closed'}>"
-
-    async def __aenter__(self) -> Self:
-        if self._transport is not None:
-            raise RuntimeError("the session is open already")
-        self._transport = Transport(
-            account=self.account,
-            http=self._open_http(),
-            timeout=self._timeout,
-            retry=self._retry,
-            largest_answer=self._largest_answer,
-            hooks=self._hooks,
-            on_request=self._tell,
-        )
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections that the session opened; requests under way fail."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.http.close()
-
-    def _open_http(self) -> aiohttp.ClientSession:
-        """Open an aiohttp session of our own, be it on a borrowed connector.
-
-        Of our own even then: only so are cookies not kept (PHP serves the requests of one cookie
-        one after the other), no proxy of the environment is used, and no tracing, middleware or
-        default of the lender sees the key or sends a request twice.
-        """
-        borrowed = self._borrowed
-        if borrowed is not None and (borrowed.closed or borrowed.connector is None):
-            raise ValueError("http: the aiohttp session is closed")
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0) if borrowed is None else borrowed.connector,
-            connector_owner=borrowed is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # Well below the whole time-out, so that it is known when nothing was sent.
-            timeout=aiohttp.ClientTimeout(total=None, connect=min(_CONNECT, self._timeout / 2)),
-            headers={"User-Agent": f"ppapi_async/{__version__}"},
-            auto_decompress=False,
-            trust_env=False,
-        )
-
-    def _tell(self, facts: RequestFacts) -> None:
-        if self.on_request is not None:
-            self.on_request(facts)
-
-    @property
-    def _line(self) -> Transport:
-        if self._transport is None:
-            raise RuntimeError("the session is not open; use it inside `async with Session(…)`")
-        return self._transport
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """The dialect that the site speaks, None until an answer has told."""
-        return self.account.dialect if self._transport is None else self._transport.dialect
 
     # Reading
 
@@ -200,7 +89,7 @@ class Session:
         """
         if method == "add_payout":
             raise ValueError("method: use Session.add_payout, which never pays twice")
-        line = self._line
+        line = self.line
         reader = line.reader(method)
         data = await line.once(method, params, functools.partial(data_steps, reader=reader))
         if isinstance(data, PPAPIError):
@@ -213,7 +102,7 @@ class Session:
         Raises:
             PPAPIError: what the answer came to in the end.
         """
-        return await read_info(self._line)
+        return await read_info(self.line)
 
     async def get_links(
         self, start: Instant = None, end: Instant = None, *, ip: str | None = None
@@ -352,8 +241,110 @@ class Session:
             ip=ip,
             matches=matches,
         )
-        evidence = self._evidence.setdefault(f"{method}/{ip or ''}", Evidence())
-        return Stream(self._line, evidence, request, self._page_size, options)
+        return Stream(self.line, self.evidence(method, ip), request, self.page_size, options)
+
+    # Watching
+
+    def watch_links(
+        self,
+        *,
+        interval: Duration = 60,
+        since: Instant = None,
+        state: State | None = None,
+        lookback: timedelta = _LOOKBACK_OF_LINKS,
+        on_error: OnError | None = None,
+    ) -> Watch[Link]:
+        """Iterate over new clicks, for ever; arguments as in `watch_exchanges`."""
+        return self._watch("get_links", Link, {}, interval, since, state, lookback, on_error)
+
+    def watch_exchanges(
+        self,
+        *,
+        interval: Duration = 60,
+        since: Instant = None,
+        state: State | None = None,
+        lookback: timedelta = _LOOKBACK,
+        status_history: bool = False,
+        on_error: OnError | None = None,
+    ) -> Watch[Exchange]:
+        """Iterate over new and changed exchanges, for ever, oldest first within a poll.
+
+        What a poll missed, however many failed, the next one covers. On sites that know only the
+        time of creation, every poll reads again what may still change, back to `lookback`.
+
+        Args:
+            interval: from one poll to the next, seconds or timedelta.
+            since: what happened since then is told first; None tells only what happens from now
+                on. A watch that goes on from `state` goes on where it was, whatever is given.
+            state: where to keep what has been told, so that a restart goes on there.
+            lookback: how old an exchange may be and its change is still told. Memory and state
+                hold the exchanges of this time.
+            status_history: ask for `statuses` (2.7 sites with the log module).
+            on_error: called with the error when polls begin to fail, and with None when they work
+                again.
+
+        Raises:
+            ValueError: an argument is not usable.
+            PPAPIError: while iterating, if nothing could ever be read, for a reason that will not
+                pass by itself. After the first success nothing ends a watch but leaving it, or
+                closing the session.
+        """
+        params: dict[str, str | int] = {"status_history": 1} if status_history else {}
+        return self._watch(
+            "get_exchanges", Exchange, params, interval, since, state, lookback, on_error
+        )
+
+    def watch_payouts(
+        self,
+        *,
+        interval: Duration = 60,
+        since: Instant = None,
+        state: State | None = None,
+        lookback: timedelta = _LOOKBACK,
+        on_error: OnError | None = None,
+    ) -> Watch[Payout]:
+        """Iterate over new and changed payouts, for ever; arguments as in `watch_exchanges`."""
+        return self._watch("get_payouts", Payout, {}, interval, since, state, lookback, on_error)
+
+    def watch_info(
+        self,
+        *,
+        interval: Duration = 60,
+        state: State | None = None,
+        on_error: OnError | None = None,
+    ) -> Watch[Info]:
+        """Iterate over changes of balance, minimum and payout methods, for ever.
+
+        What a method would pay (`PayoutMethod.amount`) moves with every rate; that alone is no
+        change. Arguments as in `watch_exchanges`.
+        """
+        seconds = seconds_of(interval, "interval")
+        state = MemoryState() if state is None else state
+        return Watch(self.line, info_poller(self, state), state, seconds, on_error)
+
+    def _watch(
+        self,
+        method: str,
+        record: type[RecordT],
+        params: dict[str, str | int],
+        interval: Duration,
+        since: Instant,
+        state: State | None,
+        lookback: timedelta,
+        on_error: OnError | None,
+    ) -> Watch[RecordT]:
+        seconds = seconds_of(interval, "interval")
+        state = MemoryState() if state is None else state
+        poller = row_poller(
+            self,
+            method,
+            record,
+            state,
+            lookback=lookback,
+            since=instant(since, "since"),
+            params=params,
+        )
+        return Watch(self.line, poller, state, seconds, on_error)
 
     # Payouts
 
@@ -391,8 +382,8 @@ class Session:
         if least is not None and most is not None and least > most:
             raise ValueError("at_most: is less than at_least")
         if least is not None or most is not None:
-            await check_balance(self._line, least, most)
-        return await request_payout(self._line, method_id, account.strip())
+            await check_balance(self.line, least, most)
+        return await request_payout(self.line, method_id, account.strip())
 
     async def find_payout(self, attempt: PayoutAttempt | PayoutOutcomeUnknown) -> PayoutSearch:
         """Look in get_payouts for what became of an attempt.

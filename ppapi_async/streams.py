@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import weakref
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
@@ -23,6 +21,7 @@ from ppapi_async.errors import (
     ServerError,
     TransportError,
 )
+from ppapi_async.iteration import Iteration
 from ppapi_async.models import Progress, Row, Window
 from ppapi_async.page import Page
 from ppapi_async.payouts import read_info
@@ -34,7 +33,7 @@ from ppapi_async.transport import Transport
 from ppapi_async.windows import Evidence, Query, WindowRead
 from ppapi_async.wire import traits_of
 
-__all__ = ["Options", "Request", "Stream"]
+__all__ = ["Options", "Request", "Stream", "recognise"]
 
 RowT = TypeVar("RowT", bound=Row)
 _ANSWER_OF_WINDOW = 2 * 1024 * 1024  # bytes; a window that brings more is narrowed
@@ -83,8 +82,19 @@ class Request(Generic[RowT]):
         return " ".join(f"{name}={value}" for name, value in self.params.items()) + (self.ip or "")
 
 
+async def recognise(line: Transport) -> None:
+    """Learn which dialect the site speaks, and so whom to trust with what, before the first page.
+
+    Raises:
+        PPAPIError: what get_info came to.
+    """
+    if line.dialect is None:
+        with contextlib.suppress(MethodNotSupportedError):
+            await read_info(line)
+
+
 @define(eq=False)
-class Stream(Generic[RowT]):
+class Stream(Iteration, Generic[RowT]):
     """The rows of a range, oldest first, each once, proven complete.
 
     Iterate it once, row by row or by `windows()`. Leaving the loop early is fine; whoever keeps
@@ -98,9 +108,6 @@ class Stream(Generic[RowT]):
     _options: Options
     _clock: SiteClock = field(init=False)
     _codec: PageCodec[RowT] = field(init=False)
-    _started: bool = False
-    _running: weakref.ref[AsyncGenerator[object, None]] | None = None
-    _ended: asyncio.Event | None = None
     _requests: int = 0
     _rows: int = 0
     _failed_windows: int = 0
@@ -129,32 +136,6 @@ class Stream(Generic[RowT]):
         self._start(windows)
         return windows
 
-    async def aclose(self) -> None:
-        """Stop: nothing stays behind, and the checkpoint holds the position."""
-        generator = None if self._running is None else self._running()
-        if generator is not None:
-            await generator.aclose()
-        elif self._ended is not None:  # left by its loop, asyncio is closing it
-            await self._ended.wait()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    def _start(self, generator: AsyncGenerator[object, None]) -> None:
-        if self._started:
-            raise RuntimeError("a stream can be iterated once; ask the session for another")
-        self._started = True
-        # Weakly: when the loop that iterates is left, nothing else may keep the generator alive.
-        self._running = weakref.ref(generator)
-
     # Handing out
 
     async def _deliver_windows(self) -> AsyncGenerator[Window[RowT], None]:
@@ -179,19 +160,16 @@ class Stream(Generic[RowT]):
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[Run[RowT], AsyncIterator[Window[RowT]]]]:
         """Read windows; however this is left, nothing goes on and the position is saved."""
-        self._ended = asyncio.Event()
-        try:
+        with self._until_left():
             run = await self._begin()
             try:
                 async with contextlib.aclosing(self._read_windows(run)) as windows:
                     yield run, windows
             finally:
                 run.save()
-        finally:
-            self._ended.set()
 
     async def _begin(self) -> Run[RowT]:
-        await self._recognise()
+        await recognise(self._transport)
         request, traits = self._request, traits_of(self._transport.dialect)
         moves = traits.rows_move and request.method == "get_exchanges"
         now = datetime.fromtimestamp(self._transport.hooks.clock(), UTC)
@@ -208,6 +186,9 @@ class Stream(Generic[RowT]):
             now=clock.last_second(now) + 1,
             may_meet_again=moves,
         )
+        self._evidence.capped = traits.capped
+        self._evidence.surely_whole = min(traits.surely_whole, self._page_size)
+        self._evidence.newest_first = traits.newest_first
         run.plan = Plan(
             run.cursor,
             run.identity.end,
@@ -218,17 +199,6 @@ class Stream(Generic[RowT]):
             rows_move=moves,
         )
         return run
-
-    async def _recognise(self) -> None:
-        """Learn the dialect, and from it whom to trust with what, before the first page."""
-        transport, evidence = self._transport, self._evidence
-        if transport.dialect is None:
-            with contextlib.suppress(MethodNotSupportedError):
-                await read_info(transport)
-        traits = traits_of(transport.dialect)
-        evidence.capped = traits.capped
-        evidence.surely_whole = min(traits.surely_whole, self._page_size)
-        evidence.newest_first = traits.newest_first
 
     # Reading
 

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
@@ -34,7 +35,16 @@ from ppapi_async.errors import (
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
 from ppapi_async.wire import HttpRequest, endpoints, request_for
 
-__all__ = ["Hooks", "RequestFacts", "Retry", "Steps", "Transport", "seconds_of"]
+__all__ = [
+    "Hooks",
+    "RequestFacts",
+    "Retry",
+    "Steps",
+    "Transport",
+    "is_transient",
+    "seconds_of",
+    "wait_asked_by",
+]
 
 T = TypeVar("T")
 _log = logging.getLogger("ppapi_async")
@@ -110,6 +120,11 @@ def is_transient(error: PPAPIError) -> bool:
     return isinstance(error, TransportError)
 
 
+def wait_asked_by(error: PPAPIError) -> float:
+    """Return the seconds that the server asked to be left alone."""
+    return (error.retry_after or 0.0) if isinstance(error, RateLimitedError) else 0.0
+
+
 @frozen
 class RequestFacts:
     """What `Session.on_request` is told of each HTTP request; nothing in it is secret."""
@@ -145,6 +160,8 @@ class Transport:
     retry: Retry
     largest_answer: int
     hooks: Hooks
+    limiter: AbstractAsyncContextManager[object] | None = None
+    """Held while a request is under way."""
     dialect: Dialect | None = None
     on_request: Callable[[RequestFacts], object] | None = None
     decoding: asyncio.Lock = field(factory=asyncio.Lock, repr=False)
@@ -156,6 +173,11 @@ class Transport:
     def __attrs_post_init__(self) -> None:
         self.dialect = self.account.dialect
         self._budget = self.retry.budget
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session, or the connector it was lent, has been closed."""
+        return self.http.closed or self.http.connector is None or self.http.connector.closed
 
     def reader(self, method: str) -> Reader:
         """Return who asks, for the codec's errors."""
@@ -231,8 +253,14 @@ class Transport:
         urls = endpoints(self.account, self.dialect)
         endpoint = urls[min(self._endpoint, len(urls) - 1)]
         request = request_for(self.account, self.dialect, endpoint, method, params)
-        began = self.hooks.clock()
-        answer = await self._send(request, method, largest or self.largest_answer)
+        most = largest or self.largest_answer
+        if self.limiter is None:
+            began = self.hooks.clock()
+            answer = await self._send(request, method, most)
+        else:
+            async with self.limiter:
+                began = self.hooks.clock()
+                answer = await self._send(request, method, most)
         result = answer if isinstance(answer, PPAPIError) else await self._decode(steps(answer))
         if not isinstance(result, PPAPIError) or isinstance(result, ApiError | DecodeError):
             self._settled = True
@@ -287,7 +315,7 @@ class Transport:
     async def _exchange(
         self, request: HttpRequest, method: str, largest: int
     ) -> Answer | PPAPIError:
-        if self.http.closed or self.http.connector is None or self.http.connector.closed:
+        if self.closed:
             return self._error(TransportError, method, "the session is closed", sent=False)
         headers = {"Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
         if request.form is not None:

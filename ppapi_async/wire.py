@@ -42,6 +42,8 @@ class Traits:
     """Whether answers are known to run from new to old, so that a cut loses the oldest rows."""
     rows_move: bool
     """Whether an exchange may move forward in time while one reads (edit-time servers)."""
+    filters_by_edit: bool
+    """Whether the time filter of get_exchanges is known to go by the last change."""
     filters_ip: bool
     """Whether the `ip` filter is known to work. Classic's get_links finds nothing with it."""
     reads_query: bool
@@ -56,6 +58,7 @@ _UNKNOWN = Traits(
     surely_whole=10,
     newest_first=False,
     rows_move=True,
+    filters_by_edit=False,
     filters_ip=False,
     reads_query=True,
 )
@@ -66,6 +69,7 @@ TRAITS: Mapping[Dialect, Traits] = {
         surely_whole=0,
         newest_first=True,
         rows_move=False,
+        filters_by_edit=False,
         filters_ip=False,
         reads_query=True,
     ),
@@ -75,6 +79,7 @@ TRAITS: Mapping[Dialect, Traits] = {
         surely_whole=100,
         newest_first=True,
         rows_move=True,
+        filters_by_edit=True,
         filters_ip=True,
         reads_query=True,
     ),
@@ -84,6 +89,7 @@ TRAITS: Mapping[Dialect, Traits] = {
         surely_whole=10,
         newest_first=False,
         rows_move=True,
+        filters_by_edit=False,
         filters_ip=False,
         reads_query=True,
         payout_in_query=True,
@@ -94,6 +100,7 @@ TRAITS: Mapping[Dialect, Traits] = {
         surely_whole=100,
         newest_first=True,
         rows_move=True,
+        filters_by_edit=True,
         filters_ip=True,
         reads_query=False,
     ),

@@ -14,21 +14,27 @@ import ppapi_async
 PACKAGE = Path(ppapi_async.__file__).parent
 LAYERS = (
     {"errors", "version"},
-    {"models", "account"},
+    {"account", "pacing", "health", "breaker"},
+    {"models", "account_files"},
     {"page", "clock"},
-    {"wire", "codec", "windows", "state", "inflate"},
-    {"planning", "positions"},
+    {"wire", "codec", "windows", "state", "inflate", "ledger"},
+    {"planning", "positions", "iteration"},
     {"runs"},
     {"transport"},
     {"payouts", "arguments"},
-    {"streams"},
+    {"streams", "connection"},
+    {"polls"},
+    {"watch", "sources"},
     {"session"},
+    {"members", "merged"},
+    {"conductor"},
+    {"fleet"},
     {"", "sandbox", "testing", "cli", "demo", "__main__"},
 )
 PURE = {"errors", "models", "account", "page", "clock", "wire", "codec", "windows", "planning"}
 # Each outside library has one room.
 ROOMS_OF = {
-    "aiohttp": {"transport", "session", "sandbox", "testing", "demo", "cli"},
+    "aiohttp": {"transport", "connection", "fleet", "sandbox", "testing", "demo", "cli"},
     "cattrs": {"codec"},
     "msgspec": {"codec", "sandbox"},
     "json": {"codec", "state", "sandbox"},

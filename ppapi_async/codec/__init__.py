@@ -3,12 +3,15 @@
 from ppapi_async.codec.answer import Answer, Reader
 from ppapi_async.codec.pages import PageCodec
 from ppapi_async.codec.rows import data_steps, info_steps, receipt_steps
+from ppapi_async.codec.stored import dump_stored, parse_stored
 
 __all__ = [
     "Answer",
     "PageCodec",
     "Reader",
     "data_steps",
+    "dump_stored",
     "info_steps",
+    "parse_stored",
     "receipt_steps",
 ]

@@ -1,0 +1,312 @@
+"""Polls the accounts of a fleet, each in its turn, and hands on what they have to tell.
+
+A poll is a task of its own, only while it lasts. What it has to tell waits in the outbox, one thing
+at a time for each poll, and the poll with it: so a slow consumer slows the polls and nothing piles
+up, and whoever has much to tell does not keep the others from telling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import heapq
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeAlias, TypeGuard
+
+from attrs import define, field
+
+from ppapi_async.errors import (
+    MethodNotSupportedError,
+    PPAPIError,
+    ResponseError,
+    ResponseTooLargeError,
+    TransportError,
+)
+from ppapi_async.members import Host, Member
+from ppapi_async.models import AccountFailed, AccountRecovered, AccountSuspended, Change
+from ppapi_async.pacing import after_failures, next_beat
+from ppapi_async.polls import Poller, Telling
+from ppapi_async.sources import Record
+from ppapi_async.transport import Hooks, is_transient, wait_asked_by
+
+__all__ = ["Conductor", "FleetEvent", "Notice"]
+
+_Item: TypeAlias = "Telling[Record] | Notice | BaseException | None"
+"""Something to tell; an exception that nobody expected; None: the end."""
+FleetEvent: TypeAlias = Change[Record] | AccountFailed | AccountRecovered | AccountSuspended
+_log = logging.getLogger("ppapi_async")
+_LONGEST_SLEEP = 30.0  # then the clock is looked at again: somebody may have set it
+
+
+class _LeavingError(Exception):
+    """The fleet is being left: a poll ends where it has something to tell."""
+
+
+@define(eq=False)
+class Notice:
+    """Something to tell about an account."""
+
+    change: AccountFailed | AccountRecovered | AccountSuspended
+    """Named as in `Telling`, which waits in the same outbox."""
+    confirmed: asyncio.Event = field(factory=asyncio.Event)
+
+    async def confirm(self) -> None:
+        """Count it as told."""
+        self.confirmed.set()
+
+
+@define(eq=False)
+class Conductor:
+    """Runs the polls of a fleet's members from `start` to `stop`."""
+
+    members: dict[str, Member]
+    interval: float
+    hooks: Hooks
+    make_poller: Callable[[Member, str], Poller[Record]]
+    sources: tuple[str, ...] = ()
+    _outbox: asyncio.Queue[_Item] = field(factory=asyncio.Queue)
+    _telling: Telling[Record] | Notice | None = None
+    """What the consumer has in hand."""
+    _schedule: list[tuple[float, int, Member]] = field(factory=list)
+    _tickets: int = 0
+    _woken: asyncio.Event = field(factory=asyncio.Event)
+    _looked: float = 0.0
+    _running: asyncio.Task[None] | None = None
+    _polls: set[asyncio.Task[float | None]] = field(factory=set)
+    _leaving: bool = False
+
+    # Life
+
+    @property
+    def running(self) -> bool:
+        """Whether accounts are being polled."""
+        return self._running is not None
+
+    def start(self, sources: tuple[str, ...]) -> None:
+        """Begin to poll the members for these sources."""
+        self.sources, self._leaving, self._looked = sources, False, self._now()
+        self._outbox, self._schedule = asyncio.Queue(), []
+        self._running = asyncio.create_task(self._conduct())
+        self._running.add_done_callback(self._check)
+        for member in self.members.values():
+            self.plan(member)
+
+    async def tell(self) -> AsyncGenerator[FleetEvent, None]:
+        """Yield what the accounts have to tell, until `stop`."""
+        while (item := await self._outbox.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            self._telling = item
+            yield item.change
+            await item.confirm()
+            self._telling = None
+
+    async def stop(self, drain: float) -> None:
+        """Let requests under way end, as long as that takes no more than `drain` seconds."""
+        running, self._running, self._leaving = self._running, None, True
+        if running is None:
+            return
+        running.cancel()
+        await asyncio.wait([running])
+        self._turn_away()
+        try:
+            if self._polls:
+                await asyncio.wait(self._polls, timeout=drain)
+        finally:
+            polls = list(self._polls)
+            for task in polls:
+                task.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
+            self._outbox.put_nowait(None)
+
+    def _turn_away(self) -> None:
+        """End the polls whose news nobody will hear; from a store, they are told next time."""
+        waiting = [self._telling]
+        while not self._outbox.empty():
+            item = self._outbox.get_nowait()
+            waiting.append(item if isinstance(item, Telling | Notice) else None)
+        for item in waiting:
+            if item is not None:
+                item.confirmed.set()
+
+    # The schedule
+
+    def _now(self) -> float:
+        return self.hooks.clock()
+
+    def plan(self, member: Member, due: float | None = None) -> None:
+        """Plan the next poll of a member: at its next turn unless told otherwise."""
+        member.due = None
+        if not self.running or member.paused or member.suspended or member.task is not None:
+            return
+        if due is None:
+            due = next_beat(self._now(), self.interval, member.phase)
+        self._tickets += 1
+        member.due, member.ticket = due, self._tickets
+        heapq.heappush(self._schedule, (due, member.ticket, member))
+        self._woken.set()
+
+    async def dismiss(self, member: Member) -> None:
+        """Break off a poll under way, and close the session of a member that has been let go."""
+        member.due, member.ticket, task = None, 0, member.task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        await member.session.aclose()
+
+    async def _conduct(self) -> None:
+        while True:
+            self._woken.clear()
+            self._realign()
+            while self._schedule and self._schedule[0][0] <= self._now():
+                due, ticket, member = heapq.heappop(self._schedule)
+                if ticket == member.ticket and due == member.due:
+                    self._begin(member)
+            wait = _LONGEST_SLEEP
+            if self._schedule:
+                wait = min(wait, max(0.0, self._schedule[0][0] - self._now()))
+            await self._sleep(wait)
+
+    def _realign(self) -> None:
+        """Plan anew where somebody has set the clock back: all that is due lies far ahead."""
+        now = self._now()
+        if now < self._looked - 1.0:
+            self._schedule.clear()
+            for member in self.members.values():
+                self.plan(member)
+        self._looked = now
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until then, or until something new is planned."""
+        sleeper = asyncio.ensure_future(self.hooks.sleep(seconds))
+        waker = asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waker.cancel()
+            await asyncio.gather(sleeper, waker, return_exceptions=True)
+
+    # A poll
+
+    def _begin(self, member: Member) -> None:
+        member.due = None
+        again = member.host.breaker.admit(self._now())
+        poll = self._poll(member) if again is None else self._put_off(member, again)
+        member.task = asyncio.create_task(poll)
+        self._polls.add(member.task)
+        member.task.add_done_callback(functools.partial(self._end, member))
+
+    def _end(self, member: Member, task: asyncio.Task[float | None]) -> None:
+        self._polls.discard(task)
+        member.task = None
+        self._check(task)
+        if task.cancelled() or task.exception() is not None or self._leaving:
+            return
+        if self.members.get(member.name) is member:
+            self.plan(member, task.result())
+
+    def _check(self, task: asyncio.Task[None] | asyncio.Task[float | None]) -> None:
+        """Hand an exception that nobody expected to the consumer."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, _LeavingError):
+            self._outbox.put_nowait(error)
+
+    async def _poll(self, member: Member) -> float | None:
+        """Poll an account; return when the next poll is due, None for its usual turn."""
+        began, settled = self._now(), False
+        try:
+            error = await self._poll_sources(member)
+            self._judge_host(member.host, error)
+            settled = True
+        finally:
+            if not settled:
+                member.host.breaker.abandon()
+        if error is not None:
+            return await self._fail(member, error)
+        await self._succeed(member, began)
+        return None
+
+    async def _poll_sources(self, member: Member) -> PPAPIError | None:
+        for source in self.sources:
+            if source in member.unsupported:
+                continue
+            poller = member.pollers.get(source)
+            if poller is None:
+                poller = member.pollers[source] = self.make_poller(member, source)
+            error = await self._poll_source(poller)
+            if isinstance(error, MethodNotSupportedError) and not poller.worked:
+                member.unsupported.add(source)
+                member.suspended = member.unsupported.issuperset(self.sources)
+                _log.warning("%s; it is polled no more", error)
+                await self._offer(Notice(AccountSuspended(member.name, error)))
+            elif error is not None:
+                return error
+        return None
+
+    async def _poll_source(self, poller: Poller[Record]) -> PPAPIError | None:
+        try:
+            async with contextlib.aclosing(poller.poll()) as tellings:
+                async for telling in tellings:
+                    await self._offer(telling)
+        except PPAPIError as error:
+            return error
+        return None
+
+    async def _offer(self, item: Telling[Record] | Notice) -> None:
+        """Wait until the consumer has taken it and asked for the next."""
+        if not self._leaving:
+            self._outbox.put_nowait(item)
+            await item.confirmed.wait()
+        if self._leaving:
+            raise _LeavingError
+
+    # What comes of it
+
+    def _judge_host(self, host: Host, error: PPAPIError | None) -> None:
+        if _is_of_host(error):
+            host.breaker.fail(self._now(), wait_asked_by(error))
+            return
+        was_open = host.breaker.is_open
+        host.breaker.succeed()
+        if was_open:
+            for name in host.members & self.members.keys():
+                self.plan(self.members[name])
+
+    async def _succeed(self, member: Member, began: float) -> None:
+        if member.health.succeed(began):
+            _log.info("%s: works again", member.name)
+            await self._offer(Notice(AccountRecovered(member.name)))
+
+    async def _fail(self, member: Member, error: PPAPIError) -> float | None:
+        is_news = member.health.fail(error)
+        if not (member.worked or is_transient(error)):
+            member.suspended = True
+            _log.warning("%s; the account is polled no more", error)
+            await self._offer(Notice(AccountSuspended(member.name, error)))
+            return None
+        wait = after_failures(member.health.failures, self.interval, self.hooks.chance())
+        due = self._now() + max(wait, wait_asked_by(error))
+        if is_news:
+            _log.warning("%s; polling on", error)
+            await self._offer(Notice(AccountFailed(member.name, error)))
+        return due
+
+    async def _put_off(self, member: Member, until: float) -> float:
+        """Do not poll an account whose host does not answer others."""
+        if member.health.failures == 0:
+            text = "the host does not answer other accounts; it is asked again later"
+            error = TransportError(text, account=member.name, sent=False)
+            member.health.fail(error)
+            _log.warning("%s", error)
+            await self._offer(Notice(AccountFailed(member.name, error)))
+        return until
+
+
+def _is_of_host(error: PPAPIError | None) -> TypeGuard[PPAPIError]:
+    """Tell whether other accounts of the host will fare no better."""
+    return isinstance(error, TransportError | ResponseError) and not isinstance(
+        error, ResponseTooLargeError
+    )

@@ -1,0 +1,151 @@
+"""The life of a session: opening its connections, sharing them, closing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from ppapi_async.account import Account, Dialect, Secret, as_secret
+from ppapi_async.arguments import account_of
+from ppapi_async.transport import (
+    Duration,
+    Hooks,
+    RequestFacts,
+    Retry,
+    Transport,
+    seconds_of,
+)
+from ppapi_async.version import __version__
+from ppapi_async.windows import Evidence
+
+__all__ = ["Connection"]
+
+_CONNECT = 15.0
+_SMALLEST_LIMIT = 64 * 1024
+
+
+class Connection:
+    """What a `Session` is before it asks for anything; its arguments are described there."""
+
+    def __init__(
+        self,
+        account: Account | str,
+        api_key: str | Secret | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        timeout: Duration = 60,
+        retry: Retry | None = None,
+        page_size: int = 500,
+        largest_answer: int = 32 * 1024 * 1024,
+        limiter: AbstractAsyncContextManager[object] | None = None,
+        on_request: Callable[[RequestFacts], object] | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        api_key = None if api_key is None else as_secret(api_key)
+        problem: ValueError | TypeError | None = None
+        try:
+            self.account = account_of(account, api_key)
+        except (ValueError, TypeError) as error:
+            problem = error.with_traceback(None)
+        if problem is not None:
+            account = ""  # it may be a link with the key
+            raise problem
+        if isinstance(page_size, bool) or not 1 <= page_size <= 500:
+            raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
+        if largest_answer < _SMALLEST_LIMIT:
+            raise ValueError(f"largest_answer: pass at least {_SMALLEST_LIMIT} bytes")
+        self.on_request = on_request
+        self._borrowed = http
+        self._timeout = seconds_of(timeout, "timeout")
+        self._retry = retry or Retry()
+        self.page_size = page_size
+        self._largest_answer = largest_answer
+        self._limiter = limiter
+        self._hooks = hooks or Hooks()
+        self._evidence: dict[str, Evidence] = {}
+        self._transport: Transport | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.account.name!r} {'open' if self._transport else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Open the session, as `async with` does; an event loop has to be running."""
+        if self._transport is not None:
+            raise RuntimeError("the session is open already")
+        self._transport = Transport(
+            account=self.account,
+            http=self._open_http(),
+            timeout=self._timeout,
+            retry=self._retry,
+            largest_answer=self._largest_answer,
+            hooks=self._hooks,
+            limiter=self._limiter,
+            on_request=self._tell,
+        )
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that the session opened; requests under way fail."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.http.close()
+
+    def _open_http(self) -> aiohttp.ClientSession:
+        """Open an aiohttp session of our own, be it on a borrowed connector.
+
+        Of our own even then: only so are cookies not kept (PHP serves the requests of one cookie
+        one after the other), no proxy of the environment is used, and no tracing, middleware or
+        default of the lender sees the key or sends a request twice.
+        """
+        borrowed = self._borrowed
+        if borrowed is not None and (borrowed.closed or borrowed.connector is None):
+            raise ValueError("http: the aiohttp session is closed")
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0) if borrowed is None else borrowed.connector,
+            connector_owner=borrowed is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Well below the whole time-out, so that it is known when nothing was sent.
+            timeout=aiohttp.ClientTimeout(total=None, connect=min(_CONNECT, self._timeout / 2)),
+            headers={"User-Agent": f"ppapi_async/{__version__}"},
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    def _tell(self, facts: RequestFacts) -> None:
+        if self.on_request is not None:
+            self.on_request(facts)
+
+    @property
+    def line(self) -> Transport:
+        """The line to the site, for the other rooms of this library.
+
+        Raises:
+            RuntimeError: the session is not open.
+        """
+        if self._transport is None:
+            raise RuntimeError("the session is not open; use it inside `async with Session(…)`")
+        return self._transport
+
+    def evidence(self, method: str, ip: str | None = None) -> Evidence:
+        """Return what is known of how the site answers a method."""
+        return self._evidence.setdefault(f"{method}/{ip or ''}", Evidence())
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The dialect that the site speaks, None until an answer has told."""
+        return self.account.dialect if self._transport is None else self._transport.dialect

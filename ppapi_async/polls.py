@@ -1,0 +1,378 @@
+"""One poll of one account: what is new and what has changed, and that it was told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Generic, Protocol, TypeVar, cast
+
+import attrs
+from attrs import define, evolve, field
+
+from ppapi_async.clock import SiteClock
+from ppapi_async.codec import dump_stored, parse_stored
+from ppapi_async.errors import PPAPIError, StateError
+from ppapi_async.ledger import Ledger, Position, Verdict
+from ppapi_async.models import Change, ChangeKind, Info, Link, PayoutMethod, Row, Window
+from ppapi_async.payouts import read_info
+from ppapi_async.state import State
+from ppapi_async.streams import Options, Request, Stream, recognise
+from ppapi_async.transport import Transport
+from ppapi_async.windows import Evidence
+from ppapi_async.wire import traits_of
+
+__all__ = ["InfoPoller", "Notes", "Poller", "RowPoller", "Telling", "in_use"]
+
+RowT = TypeVar("RowT", bound=Row)
+RecordT = TypeVar("RecordT", bound=Row | Info)
+RecordT_co = TypeVar("RecordT_co", covariant=True, bound=Row | Info)
+_POSITION = "position"
+_INFO = "info"
+_ROWS_OF_TURN = 250  # judged before others may run
+
+
+@contextlib.asynccontextmanager
+async def in_use(state: State) -> AsyncIterator[None]:
+    """Keep a store open that can be opened, such as `SQLiteState`."""
+    if isinstance(state, AbstractAsyncContextManager):
+        async with state:
+            yield
+    else:
+        yield
+
+
+@define(eq=False)
+class Notes:
+    """What one watch has in the store. What could not be saved is saved with what comes next."""
+
+    state: State
+    watch: str
+    _put: dict[str, str] = field(factory=dict)
+    _drop: set[str] = field(factory=set)
+
+    async def load(self) -> dict[str, str]:
+        """Return all entries."""
+        return dict(await self.state.load(self.watch))
+
+    async def read(self, name: str) -> str | None:
+        """Return one entry."""
+        return self._put.get(name) or await self.state.read(self.watch, name)
+
+    def put(self, name: str, text: str) -> None:
+        """Have an entry saved with the next `flush`."""
+        self._put[name] = text
+        self._drop.discard(name)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Have entries dropped with the next `flush`."""
+        for name in names:
+            self._put.pop(name, None)
+            self._drop.add(name)
+
+    async def flush(self) -> None:
+        """Save what there is to save, all or nothing."""
+        put, drop = self._put, self._drop
+        if not (put or drop):
+            return
+        self._put, self._drop = {}, set()
+        saved = False
+        try:
+            await self.state.save(self.watch, put, drop)
+            saved = True
+        finally:
+            if not saved:
+                self._put, self._drop = put | self._put, (drop - self._put.keys()) | self._drop
+
+
+@define(eq=False)
+class Telling(Generic[RecordT_co]):
+    """A change on its way to the consumer. It counts as told once `confirm` has been called."""
+
+    change: Change[RecordT_co]
+    _save: Callable[[], Awaitable[None]]
+    confirmed: asyncio.Event = field(factory=asyncio.Event)
+    error: PPAPIError | None = None
+    """Why it could not be saved."""
+    _told: bool = False
+
+    async def confirm(self) -> None:
+        """Count it as told, and save that."""
+        try:
+            await self._save()
+            self._told = True
+        except PPAPIError as error:
+            self.error = error
+        finally:
+            self.confirmed.set()
+
+    def check(self) -> None:
+        """Go on only if it has been told and saved.
+
+        Raises:
+            PPAPIError: it could not be saved.
+            RuntimeError: nobody has confirmed it.
+        """
+        if self.error is not None:
+            raise self.error
+        if not self._told:
+            raise RuntimeError("confirm what was told before you ask for the next")
+
+
+class Poller(Protocol[RecordT_co]):
+    """Polls one method of one account."""
+
+    @property
+    def method(self) -> str:
+        """The API method."""
+
+    @property
+    def worked(self) -> bool:
+        """Whether anything could ever be read."""
+
+    def poll(self) -> AsyncGenerator[Telling[RecordT_co], None]:
+        """Yield what is to be told, oldest first; the next one after the last was confirmed.
+
+        Raises:
+            PPAPIError: the poll failed; the next one covers what it missed.
+        """
+
+
+@define(eq=False, kw_only=True)
+class RowPoller(Generic[RowT]):
+    """Polls a method that lists rows."""
+
+    line: Transport
+    evidence: Evidence
+    request: Request[RowT]
+    page_size: int
+    notes: Notes
+    lookback: timedelta
+    since: datetime | None = None
+    turn: AbstractAsyncContextManager[object] = field(factory=contextlib.nullcontext)
+    """Held while a window is read and told: what many pollers share, to bound what they hold."""
+    _ledger: Ledger | None = None
+    _saved: Position | None = None
+
+    @property
+    def method(self) -> str:
+        """The API method."""
+        return self.request.method
+
+    @property
+    def worked(self) -> bool:
+        """Whether a window could ever be read, in this process or an earlier one."""
+        return self._position is not None and self._position.worked
+
+    @property
+    def _position(self) -> Position | None:
+        return self._saved if self._ledger is None else self._ledger.position
+
+    async def poll(self) -> AsyncGenerator[Telling[RowT], None]:
+        """Yield what is to be told."""
+        ledger = self._ledger or await self._open()
+        began = self._now()
+        start = ledger.poll_start(began)
+        async with contextlib.aclosing(self._read(start)) as windows:
+            async for window in windows:
+                for number, row in enumerate(window.records, 1):
+                    telling = await self._judge(ledger, row)
+                    if telling is not None:
+                        yield telling
+                        telling.check()
+                    if number % _ROWS_OF_TURN == 0:
+                        await asyncio.sleep(0)
+                await self._advance(ledger, window)
+        ledger.end_poll(began, self._now(), start)
+        await self._flush(ledger)
+
+    # The store
+
+    async def _open(self) -> Ledger:
+        """Return the ledger, as it was saved or new."""
+        entries = await self.notes.load()
+        saved = entries.pop(_POSITION, None)
+        try:
+            self._saved = None if saved is None else parse_stored(saved, Position)
+            await recognise(self.line)  # only now: `worked` must be known if this fails
+            ledger = self._new_ledger()
+            await self._restore(ledger, entries)
+        except ValueError as error:
+            raise self._unreadable(error) from None
+        if self._saved is None and self.since is None:
+            await self._look_first(ledger)
+        self._ledger = ledger
+        return ledger
+
+    def _new_ledger(self) -> Ledger:
+        now, lookback = self._now(), int(self.lookback.total_seconds())
+        position = self._saved
+        if position is None and self.since is not None:
+            position = Ledger.begin_at(int(self.since.timestamp()), now)
+        traits, is_exchange = traits_of(self.line.dialect), self.method == "get_exchanges"
+        return Ledger(
+            clock=SiteClock(self.line.account.zone),
+            lookback=lookback,
+            settles=self.request.record is Link or (is_exchange and traits.filters_by_edit),
+            meets_old=is_exchange and traits.rows_move,
+            position=position or Ledger.begin_now(now, lookback),
+        )
+
+    async def _restore(self, ledger: Ledger, entries: dict[str, str]) -> None:
+        for number, text in enumerate(entries.values(), 1):
+            ledger.remember(parse_stored(text, self.request.record), text)
+            if number % _ROWS_OF_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _unreadable(self, error: ValueError) -> StateError:
+        return StateError(
+            f"{error}; it was saved by another version, or is damaged: delete the entries of"
+            f" {self.notes.watch} to begin anew",
+            account=self.line.account.name,
+            method=self.method,
+        )
+
+    async def _flush(self, ledger: Ledger) -> None:
+        if ledger.position != self._saved:
+            self.notes.put(_POSITION, dump_stored(ledger.position))
+        await self.notes.flush()
+        self._saved = ledger.position
+
+    # Reading
+
+    def _now(self) -> int:
+        return int(self.line.hooks.clock())
+
+    async def _look_first(self, ledger: Ledger) -> None:
+        """Note what is there at the beginning, so that whatever is not is new."""
+        now, newest = self._now(), None
+        async with contextlib.aclosing(self._read(Ledger.first_look(now))) as windows:
+            async for window in windows:
+                for row in window.records:
+                    self._remember(ledger, row, dump_stored(row))
+                newest = ledger.newest_of(window.records, now) or newest
+        ledger.advance(now, ledger.position.start, newest)
+        ledger.end_first_look(now)
+        await self._flush(ledger)
+
+    async def _read(self, start: int) -> AsyncGenerator[Window[RowT], None]:
+        request = evolve(self.request, start=datetime.fromtimestamp(start, UTC))
+        stream = Stream(self.line, self.evidence, request, self.page_size, Options())
+        windows = stream.windows()
+        async with stream:
+            while True:
+                async with self.turn:
+                    window = await anext(windows, None)
+                    if window is None:
+                        return
+                    yield window
+
+    # Judging
+
+    async def _judge(self, ledger: Ledger, row: RowT) -> Telling[RowT] | None:
+        text = dump_stored(row)
+        verdict = ledger.judge(row, text)
+        if verdict is Verdict.SAME:
+            return None
+        change = None if verdict is Verdict.PAST else await self._change(row, verdict)
+        if change is None:
+            self._remember(ledger, row, text)
+            return None
+
+        async def save() -> None:
+            self._remember(ledger, row, text)
+            await self.notes.flush()
+
+        return Telling(change, save)
+
+    async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
+        """Return what to tell; None if the row is no different after all (`1.0` and `1.00`)."""
+        account = self.line.account.name
+        if verdict is Verdict.NEW:
+            return Change(ChangeKind.NEW, row, account=account)
+        if verdict is Verdict.OLD:
+            return Change(ChangeKind.CHANGED, row, account=account)
+        saved = await self.notes.read(str(row.id))
+        if saved is None:  # somebody has emptied the store
+            return Change(ChangeKind.CHANGED, row, account=account)
+        previous = parse_stored(saved, self.request.record)
+        names = _differing(row, previous)
+        return Change(ChangeKind.CHANGED, row, previous, names, account) if names else None
+
+    def _remember(self, ledger: Ledger, row: RowT, text: str) -> None:
+        ledger.remember(row, text)
+        self.notes.put(str(row.id), text)
+
+    async def _advance(self, ledger: Ledger, window: Window[RowT]) -> None:
+        now = self._now()
+        read_to = None if window.end is None else int(window.end.timestamp())
+        dropped = ledger.advance(now, read_to, ledger.newest_of(window.records, now))
+        self.notes.drop(str(row_id) for row_id in dropped)
+        await self._flush(ledger)
+
+
+def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
+    names = (field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(one))))
+    return tuple(name for name in names if getattr(one, name) != getattr(other, name))
+
+
+@define(eq=False, kw_only=True)
+class InfoPoller:
+    """Polls get_info; tells when balance, minimum or methods change."""
+
+    line: Transport
+    notes: Notes
+    turn: AbstractAsyncContextManager[object] = field(factory=contextlib.nullcontext)
+    worked: bool = False
+    _last: Info | None = None
+
+    @property
+    def method(self) -> str:
+        """The API method."""
+        return "get_info"
+
+    async def poll(self) -> AsyncGenerator[Telling[Info], None]:
+        """Yield at most one change."""
+        if not self.worked:
+            await self._open()
+        async with self.turn:
+            info = await read_info(self.line)
+            self.worked = True
+            if self._last is None:
+                await self._save(info)
+                return
+            names = tuple(n for n in _differing(info, self._last) if _is_told(n, info, self._last))
+            if not names:
+                return
+            name = self.line.account.name
+            change = Change(ChangeKind.CHANGED, info, self._last, names, name)
+            telling = Telling(change, lambda: self._save(info))
+            yield telling
+            telling.check()
+
+    async def _open(self) -> None:
+        saved = await self.notes.read(_INFO)
+        if saved is None:
+            return
+        try:
+            self._last = parse_stored(saved, Info)
+        except ValueError:
+            return  # of another version; there is nothing to be lost but one comparison
+        self.worked = True
+
+    async def _save(self, info: Info) -> None:
+        self._last = info
+        self.notes.put(_INFO, dump_stored(info))
+        await self.notes.flush()
+
+
+def _is_told(name: str, info: Info, last: Info) -> bool:
+    """Tell whether a difference is a change: what a method would pay moves with every rate."""
+    return name != "items" or _methods(info) != _methods(last)
+
+
+def _methods(info: Info) -> list[PayoutMethod]:
+    return [evolve(method, amount=Decimal()) for method in info.items]

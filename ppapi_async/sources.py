@@ -1,0 +1,87 @@
+"""What can be watched at an account, and the poller of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import datetime, timedelta
+from typing import TypeAlias, TypeVar
+
+from attrs import frozen
+
+from ppapi_async.connection import Connection
+from ppapi_async.models import Exchange, Info, Link, Payout, Row
+from ppapi_async.polls import InfoPoller, Notes, Poller, RowPoller
+from ppapi_async.state import State
+from ppapi_async.streams import Request
+
+__all__ = ["INFO", "LISTS", "SOURCES", "Record", "Source", "info_poller", "row_poller"]
+
+RowT = TypeVar("RowT", bound=Row)
+Record: TypeAlias = Link | Exchange | Payout | Info
+"""What the changes of a watch are about."""
+
+
+@frozen
+class Source:
+    """A method that lists rows."""
+
+    method: str
+    record: type[Link | Exchange | Payout]
+    lookback: timedelta
+    """How far back changes are followed, unless told otherwise."""
+
+
+INFO = "info"
+LISTS: Mapping[str, Source] = {
+    "links": Source("get_links", Link, timedelta(days=3)),
+    "exchanges": Source("get_exchanges", Exchange, timedelta(days=30)),
+    "payouts": Source("get_payouts", Payout, timedelta(days=30)),
+}
+SOURCES = (INFO, *LISTS)
+
+
+def row_poller(
+    connection: Connection,
+    method: str,
+    record: type[RowT],
+    state: State,
+    *,
+    lookback: timedelta,
+    since: datetime | None = None,
+    params: Mapping[str, str | int] | None = None,
+    turn: AbstractAsyncContextManager[object] | None = None,
+) -> RowPoller[RowT]:
+    """Return the poller of a method that lists rows.
+
+    Raises:
+        ValueError: `lookback` is not positive.
+    """
+    if lookback <= timedelta():
+        raise ValueError("lookback: pass a timedelta of more than 0")
+    line = connection.line
+    request = Request(method=method, record=record, start=None, end=None, params=dict(params or {}))
+    watch = f"{line.account.fingerprint}/{method}"
+    if request.filters:
+        watch += f"?{request.filters}"
+    return RowPoller(
+        line=line,
+        evidence=connection.evidence(method),
+        request=request,
+        page_size=connection.page_size,
+        notes=Notes(state, watch),
+        lookback=lookback,
+        since=since,
+        turn=nullcontext() if turn is None else turn,
+    )
+
+
+def info_poller(
+    connection: Connection,
+    state: State,
+    turn: AbstractAsyncContextManager[object] | None = None,
+) -> Poller[Info]:
+    """Return the poller of get_info."""
+    line = connection.line
+    notes = Notes(state, f"{line.account.fingerprint}/get_info")
+    return InfoPoller(line=line, notes=notes, turn=nullcontext() if turn is None else turn)

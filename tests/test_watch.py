@@ -1,0 +1,708 @@
+"""Polling one account, in a loop whose time flies, against sandboxes on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from ppapi_async import (
+    Account,
+    ApiError,
+    AuthError,
+    Change,
+    ChangeKind,
+    Dialect,
+    Exchange,
+    Info,
+    Link,
+    MemoryState,
+    MethodNotSupportedError,
+    Payout,
+    PPAPIError,
+    RedirectError,
+    Session,
+    StateError,
+    Watch,
+)
+from ppapi_async.sandbox import Books, Fault, Order, Partner, Rates, Sandbox
+from tests import virtual_time
+from tests.leaks import assert_absent, assert_unlogged
+
+KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
+DIALECTS = pytest.mark.parametrize("dialect", list(Dialect))
+EDITING = {Dialect.DELEGATING, Dialect.USER_API}
+HOUR, DAY = 3600, 86_400
+NO_TRAFFIC = Rates(clicks_per_hour=0, orders_per_hour=0)
+
+
+def books_of(rows: int = 50) -> Books:
+    """Return the quiet books of a month."""
+    now = int(virtual_time.BEGINNING)
+    partner = Partner(api_key=KEY)
+    return Books.generate(1, rows, now - 40 * DAY, now, rates=NO_TRAFFIC, partner=partner)
+
+
+def sandbox_of(dialect: Dialect = Dialect.CLASSIC, books: Books | None = None) -> Sandbox:
+    """Return a sandbox that keeps the loop's time."""
+    return Sandbox(dialect, books=books or books_of(), clock=virtual_time.now)
+
+
+def account_of(sandbox: Sandbox, api_key: str = KEY) -> Account:
+    """Return the account of the sandbox's first partner."""
+    login = sandbox.books.partner.api_login if sandbox.dialect is Dialect.USER_API else None
+    return Account(sandbox.url, api_key, api_login=login, name="site", timezone=sandbox.timezone)
+
+
+@asynccontextmanager
+async def session_on(sandbox: Sandbox, api_key: str = KEY) -> AsyncIterator[Session]:
+    """Open a session on a running sandbox."""
+    account = account_of(sandbox, api_key)
+    async with Session(account, hooks=virtual_time.hooks()) as session:
+        yield session
+
+
+def new_order(books: Books, **fields: object) -> Order:
+    """Book an order that was made just now."""
+    at = int(virtual_time.now())
+    order = Order(id=books.orders.next_id, created=at, reward="1.5", **fields)  # type: ignore[arg-type]
+    books.orders.put(order)
+    return order
+
+
+async def take(watch: Watch[Exchange], count: int) -> list[tuple[str, int]]:
+    """Return kind and id of the next changes, asking for one more that does not come."""
+    found: list[tuple[str, int]] = []
+    async with watch:
+        async for change in watch:
+            found.append((change.kind, change.record.id))
+            if len(found) == count:
+                break
+    return found
+
+
+def later(seconds: float, action: Callable[[], object]) -> None:
+    """Have something happen in the simulated future."""
+    asyncio.get_running_loop().call_later(seconds, action)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a test in virtual time, in debug mode, and see that nothing is left."""
+
+    async def whole() -> None:
+        await main()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+    virtual_time.run(whole())
+
+
+# --- what is told
+
+
+@DIALECTS
+def test_new_and_changed_exchanges_are_told(dialect: Dialect) -> None:
+    """A new order, its success and its reversal, each with what changed, and nothing else."""
+
+    async def main() -> None:
+        books = books_of()
+        async with sandbox_of(dialect, books) as sandbox, session_on(sandbox) as session:
+            later(100, lambda: new_order(books))
+            later(200, lambda: books.move_order(51, int(virtual_time.now()), "success"))
+            later(400, lambda: books.move_order(51, int(virtual_time.now()), "cancel"))
+            changes: list[Change[Exchange]] = []
+            async for change in session.watch_exchanges(interval=60):
+                changes.append(change)
+                if len(changes) == 3:
+                    break
+            new, success, reversal = changes
+            assert [c.kind for c in changes] == [ChangeKind.NEW, *[ChangeKind.CHANGED] * 2]
+            assert (new.account, new.previous, new.fields) == ("site", None, ())
+            assert success.previous == new.record
+            assert reversal.previous == success.record
+            assert reversal.record.accrued is False
+            expected = {"accrued", "exchange_success"}
+            if dialect in EDITING:
+                expected |= {"status", "time", "date"}
+            assert set(success.fields) == set(reversal.fields) == expected
+
+    run(main)
+
+
+@DIALECTS
+def test_links_and_payouts_are_told(dialect: Dialect) -> None:
+    """New clicks; a payout's request and its settlement."""
+
+    async def main() -> None:
+        books = books_of()
+        books.partner.balance = "500"
+        async with sandbox_of(dialect, books) as sandbox, session_on(sandbox) as session:
+            now = int(virtual_time.now())
+            links: list[Change[Link]] = []
+            later(100, lambda: books.clicks.put(books.traffic.click(9_000, now + 100)))
+            async for link in session.watch_links(interval=60):
+                links.append(link)
+                break
+            assert [(c.kind, c.record.id) for c in links] == [("new", 9_000)]
+            payouts: list[Change[Payout]] = []
+            later(100, lambda: books.request_payout(11, "TX12345", int(virtual_time.now())))
+            later(300, lambda: books.move_payout(books.payouts.next_id - 1, 1))
+            async for payout in session.watch_payouts(interval=60):
+                payouts.append(payout)
+                if len(payouts) == 2:
+                    break
+            assert [c.kind for c in payouts] == ["new", "changed"]
+            assert payouts[1].fields == ("status",)
+
+    run(main)
+
+
+def test_a_change_of_info_is_told() -> None:
+    """Balance and methods; but not what a method would pay, which moves with the rates."""
+
+    async def main() -> None:
+        books = books_of()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            method = books.methods[2]
+
+            def drift() -> None:
+                object.__setattr__(method, "rate", "98.1")
+
+            later(100, drift)
+            later(200, lambda: setattr(books.partner, "balance", "77"))
+            later(400, books.methods.pop)
+            changes: list[Change[Info]] = []
+            async for change in session.watch_info(interval=60):
+                changes.append(change)
+                if len(changes) == 2:
+                    break
+            assert [c.fields for c in changes] == [("balance", "items"), ("items",)] or [
+                c.fields for c in changes
+            ] == [("balance",), ("items",)]
+            assert changes[0].record.balance == Decimal(77)
+            assert changes[1].previous == changes[0].record
+
+    run(main)
+
+
+@DIALECTS
+def test_since_tells_the_backlog_oldest_first(dialect: Dialect) -> None:
+    """All that happened since then comes first, in order, complete."""
+
+    async def main() -> None:
+        books = books_of(300)
+        since = int(virtual_time.now()) - 20 * DAY
+        by = "edited" if dialect in EDITING else "created"
+        expected = [order.id for order in books.exchanges_in(since, by=by)]  # type: ignore[arg-type]
+        async with sandbox_of(dialect, books) as sandbox, session_on(sandbox) as session:
+            watch = session.watch_exchanges(since=datetime.fromtimestamp(since, UTC))
+            assert [row_id for _, row_id in await take(watch, len(expected))] == expected
+
+    run(main)
+
+
+@pytest.mark.parametrize("hours", [-11, 13])
+@DIALECTS
+def test_a_wrong_zone_loses_nothing(dialect: Dialect, hours: int) -> None:
+    """An account that says UTC, at a site that is hours off, hears of all that is new."""
+
+    async def main() -> None:
+        books = books_of()
+        zone = f"Etc/GMT{-hours:+d}"
+        site = Sandbox(dialect, books=books, clock=virtual_time.now, timezone=zone)
+        async with site:
+            login = books.partner.api_login if dialect is Dialect.USER_API else None
+            account = Account(site.url, KEY, api_login=login)
+            async with Session(account, hooks=virtual_time.hooks()) as session:
+                for seconds in (100, 5000, 20_000, 100_000):
+                    later(seconds, lambda: new_order(books))
+                got = await take(session.watch_exchanges(interval=600), 4)
+            assert got == [("new", row_id) for row_id in (51, 52, 53, 54)]
+
+    run(main)
+
+
+def test_a_row_that_is_no_different_is_not_told() -> None:
+    """`1.5` and `1.50` are one amount."""
+
+    async def main() -> None:
+        books = books_of()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            order = new_order(books)
+            watch = session.watch_exchanges(interval=60)
+
+            def rewrite() -> None:
+                object.__setattr__(order, "reward", "1.500")
+
+            later(100, rewrite)
+            later(200, lambda: new_order(books))
+            assert await take(watch, 1) == [("new", 52)]
+
+    run(main)
+
+
+def test_status_history_is_asked_for() -> None:
+    """With `status_history`, records carry their steps."""
+
+    async def main() -> None:
+        books = books_of()
+        async with (
+            sandbox_of(Dialect.DELEGATING, books) as sandbox,
+            session_on(sandbox) as session,
+        ):
+            later(100, lambda: new_order(books))
+            async for change in session.watch_exchanges(status_history=True):
+                assert [step.status for step in change.record.statuses] == ["new"]
+                break
+
+    run(main)
+
+
+# --- state
+
+
+@DIALECTS
+def test_promise_7_a_restart_goes_on_where_it_stopped(dialect: Dialect) -> None:
+    """With a store: what was told is not told again, what happened meanwhile is."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        async with sandbox_of(dialect, books) as sandbox:
+            async with session_on(sandbox) as session:
+                later(100, lambda: new_order(books))
+                later(100, lambda: new_order(books))
+                later(900, lambda: new_order(books))
+                watch = session.watch_exchanges(state=state)
+                got: list[int] = []
+                async for change in watch:
+                    got.append(change.record.id)
+                    if len(got) == 3:
+                        break
+            await asyncio.sleep(2 * DAY)
+            books.move_order(52, int(virtual_time.now()), "success")
+            new_order(books)
+            async with session_on(sandbox) as session:
+                again = await take(session.watch_exchanges(state=state), 3)
+        # 53 was in hand when the loop was left: it was not counted as told.
+        assert got == [51, 52, 53]
+        assert again == [("new", 53), ("changed", 52), ("new", 54)] or again == [
+            ("changed", 52),
+            ("new", 53),
+            ("new", 54),
+        ]
+
+    run(main)
+
+
+def test_what_is_in_hand_is_told_again() -> None:
+    """A change counts as told when the next one is asked for, not before."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        async with sandbox_of(books=books) as sandbox:
+            async with session_on(sandbox) as session:
+                later(100, lambda: new_order(books))
+                assert await take(session.watch_exchanges(state=state), 1) == [("new", 51)]
+            for _ in range(2):
+                async with session_on(sandbox) as session:
+                    assert await take(session.watch_exchanges(state=state), 1) == [("new", 51)]
+
+    run(main)
+
+
+def test_a_first_look_is_the_beginning() -> None:
+    """What happens after it and before a restart is told, though nothing was told before."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        async with sandbox_of(books=books) as sandbox:
+            async with session_on(sandbox) as session:
+                watch = session.watch_exchanges(state=state)
+                waiting = asyncio.ensure_future(anext(aiter(watch)))
+                await asyncio.sleep(10)
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+                await watch.aclose()
+            new_order(books)
+            async with session_on(sandbox) as session:
+                assert await take(session.watch_exchanges(state=state), 1) == [("new", 51)]
+
+    run(main)
+
+
+def test_info_goes_on_from_the_state() -> None:
+    """A balance that changed while nobody watched is told."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        books.partner.balance = "5"
+        async with sandbox_of(books=books) as sandbox:
+            for balance in ("6", "7"):
+                async with session_on(sandbox) as session:
+                    later(100, lambda balance=balance: setattr(books.partner, "balance", balance))  # type: ignore[misc]
+                    seen = 0
+                    async for change in session.watch_info(state=state):
+                        seen += 1
+                        assert change.previous is not None
+                        if change.record.balance == Decimal(balance):
+                            break
+        assert seen == 2, "5 to 6, which was in hand, and 6 to 7"
+
+    run(main)
+
+
+class Flaky(MemoryState):
+    """A store that fails while it is told to."""
+
+    failing = False
+
+    async def save(self, watch: str, put: Mapping[str, str], drop: Collection[str] = ()) -> None:
+        """Put and drop entries, or not."""
+        if self.failing:
+            raise StateError("disk full")
+        await super().save(watch, put, drop)
+
+
+def test_a_store_that_fails_does_not_end_a_watch() -> None:
+    """What was told meanwhile is not repeated, and is saved when the store works again."""
+
+    async def main() -> None:
+        books, state = books_of(), Flaky()
+        errors: list[PPAPIError | None] = []
+        async with sandbox_of(books=books) as sandbox:
+            async with session_on(sandbox) as session:
+                for seconds in (100, 400, 2000):
+                    later(seconds, lambda: new_order(books))
+                later(50, lambda: setattr(state, "failing", True))
+                later(1000, lambda: setattr(state, "failing", False))
+                watch = session.watch_exchanges(state=state, on_error=errors.append)
+                assert [i for _, i in await take(watch, 3)] == [51, 52, 53]
+            async with session_on(sandbox) as session:
+                assert await take(session.watch_exchanges(state=state), 1) == [("new", 53)]
+        assert [type(error) for error in errors] == [StateError, type(None)]
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", ["position", "7"])
+def test_a_damaged_state_is_an_error_at_once(name: str) -> None:
+    """It says which entries are to be deleted, and tells no key."""
+
+    async def main() -> None:
+        state = MemoryState()
+        async with sandbox_of() as sandbox, session_on(sandbox) as session:
+            watch = f"{account_of(sandbox).fingerprint}/get_exchanges"
+            await state.save(watch, {name: "{}"})
+            with pytest.raises(StateError, match="delete the entries") as caught:
+                await take(session.watch_exchanges(state=state), 1)
+            assert watch in str(caught.value)
+            assert_absent(KEY, caught.value)
+
+    run(main)
+
+
+def test_an_unreadable_info_is_forgotten() -> None:
+    """There is nothing to lose but one comparison."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            await state.save(f"{account_of(sandbox).fingerprint}/get_info", {"info": "{}"})
+            later(100, lambda: setattr(books.partner, "balance", "3"))
+            async for change in session.watch_info(state=state):
+                assert change.record.balance == 3
+                break
+
+    run(main)
+
+
+# --- trouble
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.API_DISABLED, ApiError),
+        (Fault.REDIRECT_301, RedirectError),
+        (Fault.CHALLENGE_403, PPAPIError),
+        (Fault.HTML_404, PPAPIError),
+    ],
+)
+def test_what_never_worked_is_raised_at_once(fault: Fault, kind: type[PPAPIError]) -> None:
+    """Such trouble does not pass by itself."""
+
+    async def main() -> None:
+        async with sandbox_of() as sandbox, session_on(sandbox) as session:
+            sandbox.faults.add(fault, times=None)
+            with pytest.raises(kind) as caught:
+                await take(session.watch_exchanges(), 1)
+            assert virtual_time.now() < virtual_time.BEGINNING + 1
+            assert_absent(KEY, caught.value)
+
+    run(main)
+
+
+def test_a_wrong_key_is_raised_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Of each watch; and the key is nowhere."""
+    wrong = "Zz9wRoNgKeY8vUtSrQpOnMlKjIhGfEdC"
+    caplog.set_level(logging.DEBUG, "ppapi_async")
+
+    async def main() -> None:
+        async with sandbox_of() as sandbox, session_on(sandbox, wrong) as session:
+            for watch in (session.watch_exchanges(), session.watch_links(), session.watch_info()):
+                with pytest.raises(AuthError) as caught:
+                    async for _ in watch:
+                        pass
+                assert_absent(wrong, caught.value)
+
+    run(main)
+    assert_unlogged(wrong, [r for r in caplog.records if r.name != "aiohttp.access"])
+
+
+def test_a_method_that_the_site_lacks_is_raised_at_once() -> None:
+    """Not enabled for the key: there is nothing to wait for."""
+
+    async def main() -> None:
+        books = books_of()
+        books.partner.methods = frozenset({"get_info", "get_links"})
+        async with (
+            sandbox_of(Dialect.DELEGATING, books) as sandbox,
+            session_on(sandbox) as session,
+        ):
+            with pytest.raises(MethodNotSupportedError):
+                await take(session.watch_exchanges(), 1)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.HTML_502, Fault.CLOSED, Fault.HANG, Fault.TRUNCATED_JSON, Fault.HTML_429]
+)
+def test_what_passes_is_waited_for(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    """From the first poll on: the watch begins when the site works, and `on_error` says so."""
+    caplog.set_level(logging.INFO, "ppapi_async")
+
+    async def main() -> None:
+        books = books_of()
+        errors: list[PPAPIError | None] = []
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            sandbox.faults.add(fault, times=None, retry_after=5)
+            later(HOUR, sandbox.faults.clear)
+            later(HOUR, sandbox.faults.release)
+            later(2 * HOUR, lambda: new_order(books))
+            watch = session.watch_exchanges(on_error=errors.append)
+            assert await take(watch, 1) == [("new", 51)]
+        assert len(errors) == 2
+        assert isinstance(errors[0], PPAPIError)
+        assert errors[1] is None
+
+    run(main)
+    lines = [r.getMessage() for r in caplog.records if r.name == "ppapi_async"]
+    assert len(lines) == 2
+    assert "polling on" in lines[0]
+    assert "works again" in lines[1]
+
+
+def test_a_key_that_worked_once_is_waited_for() -> None:
+    """After a first success, even a revoked key does not end the watch; nor after a restart."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        async with sandbox_of(books=books) as sandbox:
+            for count in (1, 2):
+                async with session_on(sandbox) as session:
+                    errors: list[PPAPIError | None] = []
+                    later(100, lambda: setattr(books.partner, "banned", True))
+                    later(DAY, lambda: new_order(books))
+                    later(2 * DAY, lambda: setattr(books.partner, "banned", False))
+                    watch = session.watch_exchanges(state=state, on_error=errors.append)
+                    assert len(await take(watch, count)) == count
+                    assert [type(error) for error in errors][:1] == [AuthError]
+                books.partner.banned = True
+
+    run(main)
+
+
+def test_polls_of_a_failing_site_become_rare() -> None:
+    """No more often than every quarter of an hour in the end, jitter aside."""
+
+    async def main() -> None:
+        books = books_of()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            times: list[float] = []
+            session.on_request = lambda facts: times.append(virtual_time.now())
+            later(100, lambda: sandbox.faults.add(Fault.API_DISABLED, times=None))
+            later(DAY, sandbox.faults.clear)
+            later(DAY, lambda: new_order(books))
+            await take(session.watch_exchanges(interval=60), 1)
+            waits = [b - a for a, b in itertools.pairwise(times) if b - a > 1]
+            assert max(waits) <= 900
+            assert len(waits) < 130
+            assert sum(waits[20:30]) > 6000
+
+    run(main)
+
+
+def test_intervals_have_jitter() -> None:
+    """A tenth either way, around the interval."""
+
+    async def main() -> None:
+        books, chances = books_of(), iter([i % 10 / 10 for i in range(10_000)])
+        async with sandbox_of(books=books) as sandbox:
+            hooks = virtual_time.hooks(lambda: next(chances))
+            async with Session(account_of(sandbox), hooks=hooks) as session:
+                times: list[float] = []
+                session.on_request = lambda facts: times.append(virtual_time.now())
+                later(HOUR, lambda: new_order(books))
+                await take(session.watch_exchanges(interval=60), 1)
+        waits = [b - a for a, b in itertools.pairwise(times) if b - a > 1]
+        assert 53.5 < min(waits) < 56
+        assert 63 < max(waits) < 66.5
+
+    run(main)
+
+
+def test_a_hook_that_fails_does_not_end_the_watch() -> None:
+    """It goes to the loop's exception handler."""
+
+    async def main() -> None:
+        books, seen = books_of(), list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, c: seen.append(c["exception"]))
+
+        def hook(_: PPAPIError | None) -> None:
+            raise RuntimeError("hook")
+
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            later(30, lambda: sandbox.faults.add(Fault.HTML_502, times=None))
+            later(600, sandbox.faults.clear)
+            later(HOUR, lambda: new_order(books))
+            assert await take(session.watch_exchanges(on_error=hook), 1) == [("new", 51)]
+        assert [str(error) for error in seen] == ["hook", "hook"]
+
+    run(main)
+
+
+# --- leaving
+
+
+def test_closing_the_session_ends_its_watches() -> None:
+    """Quietly, at the next poll."""
+
+    async def main() -> None:
+        async with sandbox_of() as sandbox:
+            session = await Session(account_of(sandbox), hooks=virtual_time.hooks()).__aenter__()
+            later(100, lambda: asyncio.ensure_future(session.aclose()))
+            assert [change async for change in session.watch_exchanges()] == []
+            assert virtual_time.now() < virtual_time.BEGINNING + 300
+
+    run(main)
+
+
+def test_leaving_leaves_nothing() -> None:
+    """By break, by an exception, by cancelling: no task, and the watch cannot be iterated again."""
+
+    async def main() -> None:
+        books = books_of()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            since = int(virtual_time.now()) - 30 * DAY
+            async for _ in session.watch_exchanges(since=since):
+                break
+
+            async def fail() -> None:
+                async for _ in session.watch_exchanges(since=since):
+                    raise LookupError
+
+            with pytest.raises(LookupError):
+                await fail()
+            watch = session.watch_exchanges()
+
+            async def wait() -> None:
+                async for _ in watch:
+                    pass
+
+            task = asyncio.create_task(wait())
+            await asyncio.sleep(90)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(RuntimeError, match="once"):
+                aiter(watch)
+
+    run(main)
+
+
+def test_a_store_that_can_be_opened_is_held_open() -> None:
+    """For as long as the watch lasts, and no longer."""
+    seen: list[str] = []
+
+    class Opened(MemoryState):
+        async def __aenter__(self) -> None:
+            seen.append("in")
+
+        async def __aexit__(self, *_: object) -> None:
+            seen.append("out")
+
+    async def main() -> None:
+        async with sandbox_of() as sandbox, session_on(sandbox) as session:
+            since = int(virtual_time.now()) - 30 * DAY
+            await take(session.watch_exchanges(since=since, state=Opened()), 1)
+
+    run(main)
+    assert seen == ["in", "out"]
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"interval": 0}, "interval"),
+        ({"interval": -1}, "interval"),
+        ({"since": datetime(2026, 1, 1)}, "since"),  # noqa: DTZ001 - naive is the point
+        ({"lookback": timedelta()}, "lookback"),
+    ],
+)
+def test_wrong_arguments_are_named(options: dict[str, object], name: str) -> None:
+    """At once, before anything is asked."""
+
+    async def main() -> None:
+        async with sandbox_of() as sandbox, session_on(sandbox) as session:
+            with pytest.raises(ValueError, match=name):
+                session.watch_exchanges(**options)  # type: ignore[arg-type]
+            assert sandbox.requests_count == 0
+
+    run(main)
+
+
+def test_a_limiter_is_held_during_each_request() -> None:
+    """Sessions that share one wait for each other."""
+
+    async def main() -> None:
+        limiter = asyncio.Semaphore(1)
+        async with sandbox_of() as sandbox:
+            sandbox.faults.add(Fault.SLOW, times=1, seconds=10)
+            sandbox._sleep = asyncio.sleep
+            account = account_of(sandbox)
+            hooks = virtual_time.hooks()
+            async with (
+                Session(account, limiter=limiter, hooks=hooks) as one,
+                Session(account, limiter=limiter, hooks=hooks) as other,
+            ):
+                slow = asyncio.create_task(one.get_info())
+                await sandbox.arrived(1)
+                quick = asyncio.create_task(other.get_info())
+                await asyncio.sleep(5)
+                assert sandbox.requests_count == 1
+                await asyncio.gather(slow, quick)
+                assert sandbox.requests_count == 2
+
+    run(main)
