@@ -22,10 +22,22 @@ from ppapi_async.transport import (
 from ppapi_async.version import __version__
 from ppapi_async.windows import Evidence
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "check_limits"]
 
 _CONNECT = 15.0
 _SMALLEST_LIMIT = 64 * 1024
+
+
+def check_limits(page_size: int, largest_answer: int) -> None:
+    """Refuse limits that cannot work.
+
+    Raises:
+        ValueError: one of them.
+    """
+    if isinstance(page_size, bool) or not 1 <= page_size <= 500:
+        raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
+    if largest_answer < _SMALLEST_LIMIT:
+        raise ValueError(f"largest_answer: pass at least {_SMALLEST_LIMIT} bytes")
 
 
 class Connection:
@@ -54,10 +66,7 @@ class Connection:
         if problem is not None:
             account = ""  # it may be a link with the key
             raise problem
-        if isinstance(page_size, bool) or not 1 <= page_size <= 500:
-            raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
-        if largest_answer < _SMALLEST_LIMIT:
-            raise ValueError(f"largest_answer: pass at least {_SMALLEST_LIMIT} bytes")
+        check_limits(page_size, largest_answer)
         self.on_request = on_request
         self._borrowed = http
         self._timeout = seconds_of(timeout, "timeout")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -19,6 +18,7 @@ from ppapi_async.account import Account
 from ppapi_async.arguments import Instant, instant
 from ppapi_async.breaker import Breaker
 from ppapi_async.conductor import Conductor, FleetEvent
+from ppapi_async.connection import check_limits
 from ppapi_async.errors import PPAPIError
 from ppapi_async.iteration import Iteration
 from ppapi_async.members import Gate, Host, Member
@@ -114,8 +114,12 @@ class Fleet:
             raise ValueError("concurrency, per_host: pass 1 or more")
         if rate is not None and not rate > 0:
             raise ValueError("rate: pass more than 0 requests a second")
+        if rate is not None:
+            _pace(rate)  # at once, where aiolimiter is missing
         if lookback is not None and lookback <= timedelta():
             raise ValueError("lookback: pass a timedelta of more than 0")
+        check_limits(page_size, largest_answer)
+        timeout = seconds_of(timeout, "timeout")
         self._interval = seconds_of(interval, "interval")
         self._concurrency, self._per_host, self._rate = concurrency, per_host, rate
         self._state: State = MemoryState() if state is None else state
@@ -401,8 +405,7 @@ def _pace(rate: float) -> AbstractAsyncContextManager[object]:
         ImportError: aiolimiter is not installed.
     """
     try:
-        aiolimiter = importlib.import_module("aiolimiter")
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415 - an extra
     except ImportError:
         raise ImportError("rate: needs aiolimiter; pip install 'ppapi-async[fleet]'") from None
-    pace: AbstractAsyncContextManager[object] = aiolimiter.AsyncLimiter(1, 1 / rate)
-    return pace
+    return AsyncLimiter(1, 1 / rate)

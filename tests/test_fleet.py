@@ -1,0 +1,620 @@
+"""Many accounts at once, in a loop whose time flies."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import aiohttp
+import pytest
+
+from ppapi_async import (
+    Account,
+    AccountFailed,
+    AccountPhase,
+    AccountRecovered,
+    AccountSuspended,
+    AuthError,
+    Change,
+    Dialect,
+    Exchange,
+    Fleet,
+    FleetEvent,
+    Hooks,
+    Info,
+    MemoryState,
+    Payout,
+    PPAPIError,
+    TransportError,
+)
+from ppapi_async.members import Gate
+from ppapi_async.sandbox import Books, Fault, Sandbox
+from tests import virtual_time
+from tests.leaks import assert_absent
+from tests.test_watch import HOUR, KEY, books_of, later, new_order, run
+
+WRONG = "Zz9wRoNgKeY8vUtSrQpOnMlKjIhGfEdC"
+
+
+@asynccontextmanager
+async def park(
+    *dialects: Dialect, rows: int = 20
+) -> AsyncIterator[tuple[list[Sandbox], list[Account]]]:
+    """Run a sandbox for each dialect, with an account on each: named `site 0` and so on."""
+    async with AsyncExitStack() as stack:
+        sandboxes = [
+            await stack.enter_async_context(
+                Sandbox(dialect, books=books_of(rows), clock=virtual_time.now)
+            )
+            for dialect in dialects
+        ]
+        accounts = [
+            Account(sandbox.url, KEY, api_login=sandbox.api_login, name=f"site {number}")
+            for number, sandbox in enumerate(sandboxes)
+        ]
+        yield sandboxes, accounts
+
+
+def fleet_of(accounts: Sequence[Account], **options: object) -> Fleet:
+    """Return a fleet that lives in virtual time."""
+    return Fleet(accounts, hooks=virtual_time.hooks(), **options)  # type: ignore[arg-type]
+
+
+async def collect(fleet: Fleet, *sources: str, seconds: float) -> list[FleetEvent]:
+    """Return the events of so many seconds."""
+    found: list[FleetEvent] = []
+
+    async def consume() -> None:
+        async for event in fleet.events(*sources):
+            found.append(event)  # noqa: PERF401 - what was found before it is cancelled counts
+
+    task = asyncio.create_task(consume())
+    await asyncio.wait([task], timeout=seconds)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return found
+
+
+def changes(events: Sequence[FleetEvent]) -> list[tuple[str, str, int]]:
+    """Return account, kind and id of the changes of rows among events."""
+    return [
+        (event.account, event.kind, event.record.id)
+        for event in events
+        if isinstance(event, Change) and not isinstance(event.record, Info)
+    ]
+
+
+def test_all_accounts_are_heard() -> None:
+    """New rows of each, of all dialects, under the account's name."""
+
+    async def main() -> None:
+        async with park(*Dialect) as (sandboxes, accounts), fleet_of(accounts) as fleet:
+            for sandbox in sandboxes:
+                later(100, lambda sandbox=sandbox: new_order(sandbox.books))  # type: ignore[misc]
+            events = await collect(fleet, seconds=300)
+            assert sorted(changes(events)) == [(f"site {n}", "new", 21) for n in range(4)]
+
+    run(main)
+
+
+def test_each_account_has_its_turn() -> None:
+    """At a stable phase of the interval; a second fleet has the same."""
+
+    async def main() -> None:
+        async with park(*[Dialect.CLASSIC] * 8) as (_, accounts):
+            turns: list[dict[str, float]] = []
+            for _ in range(2):
+                seen: dict[str, list[float]] = {}
+                async with fleet_of(
+                    accounts,
+                    on_request=lambda facts: seen.setdefault(facts.account, []).append(  # noqa: B023
+                        virtual_time.now()
+                    ),
+                ) as fleet:
+                    await collect(fleet, "info", seconds=600)
+                phases = {name: {round(t % 60, 3) for t in times} for name, times in seen.items()}
+                assert all(len(phase) == 1 for phase in phases.values())
+                assert all(len(times) >= 9 for times in seen.values())
+                turns.append({name: phase.pop() for name, phase in phases.items()})
+            assert turns[0] == turns[1]
+            assert len(set(turns[0].values())) == 8
+
+    run(main)
+
+
+def test_trouble_of_one_is_not_anothers(caplog: pytest.LogCaptureFixture) -> None:
+    """Failed once, recovered once, a wrong key suspended; the rest hear everything."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC, Dialect.DELEGATING) as (sandboxes, accounts):
+            wrong = Account(sandboxes[0].url, WRONG, name="wrong")
+            async with fleet_of([*accounts, wrong]) as fleet:
+                later(100, lambda: sandboxes[1].faults.add(Fault.CLOSED, times=None))
+                later(100, lambda: new_order(sandboxes[0].books))
+                later(200, lambda: new_order(sandboxes[1].books))
+                later(1000, sandboxes[1].faults.clear)
+                events = await collect(fleet, seconds=2 * HOUR)
+                told = [event for event in events if not isinstance(event, Change)]
+                assert [type(event) for event in told] == [
+                    AccountSuspended,
+                    AccountFailed,
+                    AccountRecovered,
+                ]
+                assert [event.account for event in told] == ["wrong", "site 1", "site 1"]
+                assert isinstance(told[0], AccountSuspended)
+                assert isinstance(told[0].error, AuthError)
+                assert_absent(WRONG, told[0].error)
+                assert_absent(KEY, *(e.error for e in told if isinstance(e, AccountFailed)))
+                assert changes(events) == [("site 0", "new", 21), ("site 1", "new", 21)]
+                status = fleet.status()["wrong"]
+                assert status.phase is AccountPhase.SUSPENDED
+                assert status.next_poll is None
+
+    run(main)
+    assert WRONG not in "".join(r.getMessage() for r in caplog.records if "access" not in r.name)
+
+
+def test_a_suspended_account_can_be_resumed() -> None:
+    """When the key has been enabled, `resume` polls it again at once."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as (sandboxes, accounts):
+            sandboxes[0].books.partner.banned = True
+            async with fleet_of(accounts) as fleet:
+
+                def enable() -> None:
+                    sandboxes[0].books.partner.banned = False
+                    fleet.resume("site 0")
+
+                later(500, enable)
+                later(600, lambda: new_order(sandboxes[0].books))
+                events = await collect(fleet, "exchanges", seconds=800)
+                assert isinstance(events[0], AccountSuspended)
+                assert isinstance(events[1], AccountRecovered)
+                assert changes(events) == [("site 0", "new", 21)]
+
+    run(main)
+
+
+def test_a_method_that_a_site_lacks_is_polled_no_more() -> None:
+    """The others of the account go on; if it has none of them, it is suspended."""
+
+    async def main() -> None:
+        async with park(Dialect.DELEGATING) as (sandboxes, accounts):
+            sandboxes[0].books.partner.methods = frozenset({"get_info", "get_links"})
+            async with fleet_of(accounts) as fleet:
+                events = await collect(fleet, seconds=600)
+                assert [type(event) for event in events] == [AccountSuspended] * 2
+                assert {e.error.method for e in events if isinstance(e, AccountSuspended)} == {
+                    "get_exchanges",
+                    "get_payouts",
+                }
+                assert fleet.status()["site 0"].phase is AccountPhase.WAITING
+                assert fleet.status()["site 0"].failures == 0
+                count = sandboxes[0].requests_count
+                events = await collect(fleet, "exchanges", seconds=600)
+                assert events == []
+                assert sandboxes[0].requests_count == count
+
+    run(main)
+
+
+def test_status_tells_how_it_goes() -> None:
+    """Last success, next poll, failures, error, dialect, lag."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC, Dialect.DELEGATING) as (sandboxes, accounts):
+            async with fleet_of(accounts) as fleet:
+                assert fleet.status()["site 0"].lag is None
+                sandboxes[1].faults.add(Fault.HTML_502, times=None)
+                await collect(fleet, "info", seconds=400)
+                good, bad = fleet.status().values()
+                assert good.last_success is not None
+                assert good.dialect is Dialect.CLASSIC
+                assert timedelta() <= (good.lag or timedelta.max) <= timedelta(seconds=60)
+                assert (good.failures, good.last_error) == (0, None)
+                assert bad.failures > 2
+                assert isinstance(bad.last_error, PPAPIError)
+                assert bad.dialect is None
+
+    run(main)
+
+
+def test_accounts_come_and_go() -> None:
+    """Added, removed, paused and resumed while the events are iterated."""
+
+    async def main() -> None:
+        async with park(*[Dialect.CLASSIC] * 3) as (sandboxes, accounts):
+            async with fleet_of(accounts[:2]) as fleet:
+                later(70, lambda: fleet.add(accounts[2]))
+                later(70, lambda: fleet.remove("site 0"))
+                later(70, lambda: fleet.pause("site 1"))
+                for seconds in (200, 700):
+                    for sandbox in sandboxes:
+                        later(seconds, lambda sandbox=sandbox: new_order(sandbox.books))  # type: ignore[misc]
+                later(500, lambda: fleet.resume("site 1"))
+                events = await collect(fleet, "exchanges", seconds=600)
+                assert sorted(changes(events)) == [("site 1", "new", 21), ("site 2", "new", 21)]
+                assert set(fleet.status()) == {"site 1", "site 2"}
+                with pytest.raises(KeyError, match="site 0"):
+                    fleet.pause("site 0")
+                with pytest.raises(ValueError, match="site 2"):
+                    fleet.add(accounts[2])
+
+    run(main)
+
+
+def test_removing_breaks_a_poll_off() -> None:
+    """One that hangs, too; the account can be added again."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as (sandboxes, accounts), fleet_of(accounts) as fleet:
+            sandboxes[0].faults.add(Fault.HANG, times=None)
+            later(90, lambda: fleet.remove("site 0"))
+            later(91, sandboxes[0].faults.clear)
+            later(100, lambda: fleet.add(accounts[0]))
+            later(200, lambda: new_order(sandboxes[0].books))
+            events = await collect(fleet, "exchanges", seconds=400)
+            assert changes(events) == [("site 0", "new", 21)]
+
+    run(main)
+
+
+def test_two_of_one_name_are_refused() -> None:
+    """Events and state could not tell them apart."""
+    account = Account("https://site.example", KEY)
+    with pytest.raises(ValueError, match=r"site\.example"):
+        Fleet([account, Account("https://site.example", WRONG)])
+
+
+def test_a_restart_goes_on_where_it_stopped() -> None:
+    """With a store: nothing twice but what was in hand, and nothing lost."""
+
+    async def main() -> None:
+        state = MemoryState()
+        async with park(Dialect.CLASSIC, Dialect.DELEGATING) as (sandboxes, accounts):
+            async with fleet_of(accounts, state=state) as fleet:
+                later(100, lambda: new_order(sandboxes[0].books))
+                first = await collect(fleet, "exchanges", seconds=200)
+            new_order(sandboxes[1].books)
+            async with fleet_of(accounts, state=state) as fleet:
+                second = await collect(fleet, "exchanges", seconds=200)
+            assert changes(first) == [("site 0", "new", 21)]
+            assert changes(second) == [("site 1", "new", 21)]
+
+    run(main)
+
+
+def test_since_and_lookback_are_handed_on() -> None:
+    """The backlog of all accounts comes first."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC, Dialect.DELEGATING, rows=200) as (_, accounts):
+            since = int(virtual_time.now()) - 39 * 86_400
+            async with fleet_of(accounts, since=since, lookback=timedelta(days=2)) as fleet:
+                events = await collect(fleet, "exchanges", seconds=130)
+                for name in ("site 0", "site 1"):
+                    records = [
+                        e.record for e in events if isinstance(e, Change) and e.account == name
+                    ]
+                    rows = [r for r in records if isinstance(r, Exchange)]
+                    assert len(rows) > 150
+                    assert rows == sorted(rows, key=lambda row: (row.time, row.id))
+
+    run(main)
+
+
+def test_a_slow_consumer_slows_the_polls() -> None:
+    """Nothing is lost and nothing piles up: a poll waits with what it has to tell."""
+
+    async def main() -> None:
+        async with park(*[Dialect.CLASSIC] * 4) as (sandboxes, accounts):
+            async with fleet_of(accounts, concurrency=2) as fleet:
+                for sandbox in sandboxes:
+                    for number in range(10):
+                        later(100 + number, lambda sandbox=sandbox: new_order(sandbox.books))  # type: ignore[misc]
+                found: list[tuple[str, str, int]] = []
+                async for event in fleet.events("exchanges"):
+                    found += changes([event])
+                    await asyncio.sleep(30)
+                    if len(found) == 40:
+                        break
+                assert len(set(found)) == 40
+                for name in fleet.status():
+                    ids = [row_id for account, _, row_id in found if account == name]
+                    assert ids == list(range(21, 31))
+
+    run(main)
+
+
+def test_the_consumer_may_ask_the_fleet() -> None:
+    """Even with all places taken by polls that wait for it."""
+
+    async def main() -> None:
+        async with park(*[Dialect.CLASSIC] * 3) as (sandboxes, accounts):
+            async with fleet_of(accounts, concurrency=1) as fleet:
+                for sandbox in sandboxes:
+                    later(100, lambda sandbox=sandbox: new_order(sandbox.books))  # type: ignore[misc]
+                count = 0
+                async for _ in fleet.events("exchanges"):
+                    assert len(await fleet.get_info()) == 3
+                    assert [name async for name, _ in fleet.iter_exchanges()]
+                    count += 1
+                    if count == 3:
+                        break
+
+    run(main)
+
+
+def test_a_dead_host_is_left_alone() -> None:
+    """Its accounts share one probe; all of them recover soon after it is back."""
+
+    async def main() -> None:
+        now = int(virtual_time.BEGINNING)
+        others = [Books.generate(seed, 5, now - 86_400, now) for seed in range(2, 12)]
+        async with Sandbox(books=books_of(), others=others, clock=virtual_time.now) as sandbox:
+            keys = [KEY, *(books.partner.api_key for books in others)]
+            accounts = [Account(sandbox.url, key, name=f"a{n}") for n, key in enumerate(keys)]
+            async with fleet_of(accounts) as fleet:
+                later(300, lambda: sandbox.faults.add(Fault.HTML_503, times=None))
+                counts: list[int] = []
+                later(400, lambda: counts.append(sandbox.requests_count))
+                later(400 + 2 * HOUR, lambda: counts.append(sandbox.requests_count))
+                later(400 + 2 * HOUR, sandbox.faults.clear)
+                events = await collect(fleet, "info", seconds=400 + 2 * HOUR + 1200)
+                assert counts[1] - counts[0] < 60
+                failed = {e.account for e in events if isinstance(e, AccountFailed)}
+                recovered = {e.account for e in events if isinstance(e, AccountRecovered)}
+                assert failed == recovered == set(fleet.status())
+                assert len([e for e in events if isinstance(e, AccountFailed)]) <= 2 * len(accounts)
+
+    run(main)
+
+
+def test_per_host_and_rate_limit_requests() -> None:
+    """One request at a time to a host, and no more than so many a second."""
+
+    async def main() -> None:
+        now = int(virtual_time.BEGINNING)
+        others = [Books.generate(seed, 5, now - 86_400, now) for seed in range(2, 6)]
+        async with Sandbox(books=books_of(), others=others, clock=virtual_time.now) as sandbox:
+            keys = [KEY, *(books.partner.api_key for books in others)]
+            accounts = [Account(sandbox.url, key, name=f"a{n}") for n, key in enumerate(keys)]
+            times: list[float] = []
+            async with fleet_of(
+                accounts, rate=0.5, on_request=lambda _: times.append(virtual_time.now())
+            ) as fleet:
+                await fleet.get_info()
+            assert len(times) == 5
+            assert times[-1] - times[0] >= 7.9
+
+    run(main)
+
+
+def test_a_cancelled_wait_for_the_rate_gives_the_place_back() -> None:
+    """Whoever waits next gets it."""
+
+    class Never:
+        async def __aenter__(self) -> None:
+            await asyncio.Event().wait()
+
+        async def __aexit__(self, *_: object) -> None:
+            raise AssertionError
+
+    async def main() -> None:
+        gate = Gate(1, Never())
+        for _ in range(2):
+            task = asyncio.create_task(gate.__aenter__())
+            await asyncio.sleep(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main)
+
+
+def test_get_info_tells_failures_as_values() -> None:
+    """By name; one that fails does not hide the rest."""
+
+    async def main() -> None:
+        async with park(*Dialect) as (_, accounts):
+            refused = Account("http://127.0.0.1:9", WRONG, name="refused")
+            async with fleet_of([*accounts, refused]) as fleet:
+                answers = await fleet.get_info()
+            assert list(answers) == [*(a.name for a in accounts), "refused"]
+            assert isinstance(answers["refused"], TransportError)
+            assert all(isinstance(answers[a.name], Info) for a in accounts)
+
+    run(main)
+
+
+def test_rows_of_all_accounts_in_one_stream() -> None:
+    """Complete for each; a failure is a value; leaving early leaves nothing."""
+
+    async def main() -> None:
+        async with park(*Dialect, rows=700) as (sandboxes, accounts):
+            refused = Account("http://127.0.0.1:9", WRONG, name="refused")
+            async with fleet_of([*accounts, refused], concurrency=2) as fleet:
+                found: dict[str, list[object]] = {}
+                async for name, row in fleet.iter_exchanges():
+                    found.setdefault(name, []).append(row)
+                assert isinstance(found.pop("refused")[0], TransportError)
+                assert {name: len(rows) for name, rows in found.items()} == {
+                    a.name: 700 for a in accounts
+                }
+                payouts = [row async for _, row in fleet.iter_payouts() if isinstance(row, Payout)]
+                assert len(payouts) == sum(len(s.books.payouts) for s in sandboxes)
+                async for _ in fleet.iter_links():
+                    break
+                with pytest.raises(ValueError, match="end"):
+                    fleet.iter_exchanges(5, 4)
+
+    run(main)
+
+
+def test_an_exception_that_nobody_expected_reaches_the_consumer() -> None:
+    """A store of one's own with a mistake does not fail in silence."""
+
+    class Broken(MemoryState):
+        async def load(self, watch: str) -> dict[str, str]:
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as (_, accounts):
+            async with fleet_of(accounts, state=Broken()) as fleet:
+                with pytest.raises(ZeroDivisionError):
+                    async for _ in fleet.events("exchanges"):
+                        pass
+
+    run(main)
+
+
+def test_a_clock_set_back_does_not_stop_the_polls() -> None:
+    """What was planned by the old time is planned anew."""
+
+    async def main() -> None:
+        ahead = [86_400.0]
+        hooks = Hooks(
+            clock=lambda: virtual_time.now() + ahead[0], sleep=asyncio.sleep, chance=lambda: 0.5
+        )
+        async with park(Dialect.CLASSIC) as (sandboxes, accounts):
+            async with Fleet(accounts, hooks=hooks) as fleet:
+                later(300, lambda: ahead.__setitem__(0, 0.0))
+                later(500, lambda: new_order(sandboxes[0].books))
+                assert changes(await collect(fleet, "exchanges", seconds=700)) == [
+                    ("site 0", "new", 21)
+                ]
+
+    run(main)
+
+
+def test_leaving_from_elsewhere_ends_the_loop() -> None:
+    """`aclose` in another task: the consumer's loop ends quietly."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as (_, accounts):
+            fleet = await fleet_of(accounts).__aenter__()
+            later(100, lambda: asyncio.ensure_future(fleet.aclose()))
+            assert [event async for event in fleet.events("exchanges")] == []
+            await fleet.aclose()
+            with pytest.raises(RuntimeError, match="not open"):
+                fleet.events()
+
+    run(main)
+
+
+def test_leaving_drains_within_its_time() -> None:
+    """A request under way may end; one that hangs is broken off."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC, Dialect.CLASSIC) as (sandboxes, accounts):
+            sandboxes[0].faults.add(Fault.HANG, times=None)
+            async with fleet_of(accounts, drain=7) as fleet:
+                await collect(fleet, "exchanges", seconds=0.1)
+                events = fleet.events("exchanges")
+                waiting = asyncio.ensure_future(anext(aiter(events)))
+                await asyncio.sleep(61)
+                left = virtual_time.now()
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+                await events.aclose()
+            assert 0 < virtual_time.now() - left <= 8
+
+    run(main)
+
+
+def test_events_have_one_consumer_at_a_time() -> None:
+    """After the first has left, another may come."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as (sandboxes, accounts), fleet_of(accounts) as fleet:
+            first = fleet.events("info")
+            waiting = asyncio.ensure_future(anext(aiter(first)))
+            await asyncio.sleep(1)
+            with pytest.raises(RuntimeError, match="one place"):
+                await anext(aiter(fleet.events("info")))
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await first.aclose()
+            later(50, lambda: setattr(sandboxes[0].books.partner, "balance", "1"))
+            later(70, lambda: setattr(sandboxes[0].books.partner, "balance", "2"))
+            async for event in fleet.events("info"):
+                assert isinstance(event, Change)
+                break
+
+    run(main)
+
+
+def test_a_lent_session_lends_its_connector() -> None:
+    """And is not closed."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as (_, accounts), aiohttp.ClientSession() as http:
+            async with fleet_of(accounts, http=http) as fleet:
+                assert isinstance((await fleet.get_info())["site 0"], Info)
+                assert repr(fleet) == "<Fleet of 1 accounts, open>"
+                assert (await fleet.session("site 0").get_payouts()) is not None
+            assert not http.closed
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"interval": 0}, "interval"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"per_host": 0}, "per_host"),
+        ({"rate": 0}, "rate"),
+        ({"lookback": timedelta()}, "lookback"),
+        ({"drain": -1}, "drain"),
+        ({"page_size": 0}, "page_size"),
+        ({"timeout": 0}, "timeout"),
+    ],
+)
+def test_wrong_arguments_are_named(options: dict[str, float], name: str) -> None:
+    """When the fleet is made, not when it is entered."""
+    with pytest.raises(ValueError, match=name):
+        Fleet([], **options)  # type: ignore[arg-type]
+
+
+def test_unknown_sources_are_named() -> None:
+    """With those that there are."""
+
+    async def main() -> None:
+        async with fleet_of([]) as fleet:
+            with pytest.raises(ValueError, match="links"):
+                fleet.events("orders")
+
+    run(main)
+
+
+def test_a_fleet_has_to_be_open() -> None:
+    """Each call says so; it cannot be opened twice."""
+    fleet = Fleet([Account("https://site.example", KEY, name="a")])
+    calls: list[Callable[[], object]] = [
+        fleet.events,
+        fleet.iter_exchanges,
+        lambda: fleet.session("a"),
+        lambda: fleet.pause("a"),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError, match="not open"):
+            call()
+
+    async def main() -> None:
+        async with fleet:
+            with pytest.raises(RuntimeError, match="open already"):
+                await fleet.__aenter__()
+
+    run(main)
+
+
+def test_a_rate_without_aiolimiter_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "aiolimiter", None)
+    with pytest.raises(ImportError, match=r"ppapi-async\[fleet\]"):
+        Fleet([], rate=1)
