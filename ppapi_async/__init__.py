@@ -9,6 +9,7 @@ local server to try them on, `ppapi_async.testing` brings it to your tests.
 """
 
 from ppapi_async.account import Account, Dialect, Secret
+from ppapi_async.account_files import load_accounts
 from ppapi_async.errors import (
     ApiDisabledError,
     ApiError,
@@ -125,4 +126,5 @@ __all__ = [
     "Watch",
     "Window",
     "__version__",
+    "load_accounts",
 ]

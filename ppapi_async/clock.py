@@ -55,6 +55,8 @@ class SiteClock:
 
     def jump(self, instant: datetime) -> timedelta:
         """Return how far the zone's clock moves within a day of `instant`; mostly not at all."""
+        if self.is_utc:
+            return timedelta()
         offsets = [
             (instant + step).astimezone(self.zone).utcoffset() or timedelta()
             for step in (-_DAY, timedelta(), _DAY)

@@ -11,6 +11,7 @@ import aiohttp
 
 from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import account_of
+from ppapi_async.decoding import Decoding
 from ppapi_async.transport import (
     Duration,
     Hooks,
@@ -75,6 +76,8 @@ class Connection:
         self._largest_answer = largest_answer
         self._limiter = limiter
         self._hooks = hooks or Hooks()
+        self.decoding = Decoding()
+        """What answers are decoded by; sessions that share a loop may share it, too."""
         self._evidence: dict[str, Evidence] = {}
         self._transport: Transport | None = None
 
@@ -96,6 +99,7 @@ class Connection:
             retry=self._retry,
             largest_answer=self._largest_answer,
             hooks=self._hooks,
+            decoding=self.decoding,
             limiter=self._limiter,
             on_request=self._tell,
         )

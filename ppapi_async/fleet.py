@@ -19,6 +19,7 @@ from ppapi_async.arguments import Instant, instant
 from ppapi_async.breaker import Breaker
 from ppapi_async.conductor import Conductor, FleetEvent
 from ppapi_async.connection import check_limits
+from ppapi_async.decoding import Decoding
 from ppapi_async.errors import PPAPIError
 from ppapi_async.iteration import Iteration
 from ppapi_async.members import Gate, Host, Member
@@ -156,6 +157,7 @@ class Fleet:
             raise RuntimeError("the fleet is open already")
         self._http = self._open_http()
         self._turns = asyncio.Semaphore(self._concurrency)
+        self._decoding = Decoding()
         self._conductor = Conductor(
             members=self._members,
             interval=self._interval,
@@ -284,6 +286,7 @@ class Fleet:
     def _enlist(self, account: Account) -> None:
         host = self._host(account.host)
         session = self._open_session(account, http=self._http, limiter=host.gate)
+        session.decoding = self._decoding
         session.open()
         host.members.add(account.name)
         phase = phase_of(account.name, self._interval)

@@ -129,13 +129,12 @@ class Ledger:
     def poll_start(self, now: int) -> int:
         """Return from where the next poll reads."""
         position = self.position
-        if not self.settles:
-            oldest = min((second for second, _ in self.known.values()), default=position.start)
-            return max(position.floor, min(oldest, position.start))
-        looked_back = position.looked_back
-        if looked_back is None or not 0 <= now - looked_back < _DAY:
+        if position.looked_back is None or not 0 <= now - position.looked_back < _DAY:
             return position.floor
-        return position.start
+        if self.settles:
+            return position.start
+        oldest = min((second for second, _ in self.known.values()), default=position.start)
+        return max(position.floor, min(oldest, position.start))
 
     def judge(self, row: Row, text: str) -> Verdict:
         """Tell what a row of the poll is; `text` is the record in the form that is stored."""
@@ -171,8 +170,7 @@ class Ledger:
         position = self.position
         newest = max((n for n in (newest, position.newest) if n is not None), default=None)
         near, keep = self._reach(now, newest)
-        start = near if self.settles else keep
-        start = max(position.start, start if read_to is None else min(start, read_to))
+        start = max(position.start, near if read_to is None else min(near, read_to))
         floor = max(position.floor, min(keep, start))
         self.position = evolve(position, start=start, floor=floor, newest=newest, worked=True)
         if floor == position.floor:

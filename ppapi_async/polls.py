@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,13 @@ from typing import Generic, Protocol, TypeVar, cast
 import attrs
 from attrs import define, evolve, field
 
+from ppapi_async.account import Dialect
 from ppapi_async.clock import SiteClock
-from ppapi_async.codec import dump_stored, parse_stored
+from ppapi_async.codec import dump_stored, info_steps, parse_stored
 from ppapi_async.errors import PPAPIError, StateError
+from ppapi_async.glance import Glance, Unchanged, unless_known
 from ppapi_async.ledger import Ledger, Position, Verdict
 from ppapi_async.models import Change, ChangeKind, Info, Link, PayoutMethod, Row, Window
-from ppapi_async.payouts import read_info
 from ppapi_async.state import State
 from ppapi_async.streams import Options, Request, Stream, recognise
 from ppapi_async.transport import Transport
@@ -156,6 +158,10 @@ class RowPoller(Generic[RowT]):
     """Held while a window is read and told: what many pollers share, to bound what they hold."""
     _ledger: Ledger | None = None
     _saved: Position | None = None
+    _glance: Glance[RowT] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._glance = Glance(self.line, self.evidence, self.request, self.page_size)
 
     @property
     def method(self) -> str:
@@ -176,8 +182,10 @@ class RowPoller(Generic[RowT]):
         ledger = self._ledger or await self._open()
         began = self._now()
         start = ledger.poll_start(began)
+        requests = 0
         async with contextlib.aclosing(self._read(start)) as windows:
             async for window in windows:
+                requests += window.requests
                 for number, row in enumerate(window.records, 1):
                     telling = await self._judge(ledger, row)
                     if telling is not None:
@@ -187,6 +195,7 @@ class RowPoller(Generic[RowT]):
                         await asyncio.sleep(0)
                 await self._advance(ledger, window)
         ledger.end_poll(began, self._now(), start)
+        self._glance.end_poll(requests)
         await self._flush(ledger)
 
     # The store
@@ -259,6 +268,12 @@ class RowPoller(Generic[RowT]):
         await self._flush(ledger)
 
     async def _read(self, start: int) -> AsyncGenerator[Window[RowT], None]:
+        async with self.turn:
+            glanced = await self._glance.read(start)
+            if glanced is not None:
+                records = [] if isinstance(glanced, Unchanged) else glanced
+                yield Window(None, None, records, 0)
+                return
         request = evolve(self.request, start=datetime.fromtimestamp(start, UTC))
         stream = Stream(self.line, self.evidence, request, self.page_size, Options())
         windows = stream.windows()
@@ -328,6 +343,10 @@ class InfoPoller:
     turn: AbstractAsyncContextManager[object] = field(factory=contextlib.nullcontext)
     worked: bool = False
     _last: Info | None = None
+    _asked: int | None = None
+    """The digest of this poll's answer."""
+    _told: int | None = None
+    """The same of the last answer that has been told."""
 
     @property
     def method(self) -> str:
@@ -339,19 +358,35 @@ class InfoPoller:
         if not self.worked:
             await self._open()
         async with self.turn:
-            info = await read_info(self.line)
+            info = await self._ask()
             self.worked = True
+            if info is None:
+                return
             if self._last is None:
                 await self._save(info)
                 return
             names = tuple(n for n in _differing(info, self._last) if _is_told(n, info, self._last))
             if not names:
+                self._told = self._asked
                 return
             name = self.line.account.name
             change = Change(ChangeKind.CHANGED, info, self._last, names, name)
             telling = Telling(change, lambda: self._save(info))
             yield telling
             telling.check()
+
+    async def _ask(self) -> Info | None:
+        """Return the info, None if the answer is the one of last time."""
+        line = self.line
+        steps = functools.partial(info_steps, reader=line.reader("get_info"))
+        answer: tuple[tuple[Info, Dialect | None], int] | Unchanged = await line.read(
+            "get_info", {}, unless_known(self._told, steps)
+        )
+        if isinstance(answer, Unchanged):
+            return None
+        (info, dialect), self._asked = answer
+        line.learn(dialect)
+        return info
 
     async def _open(self) -> None:
         saved = await self.notes.read(_INFO)
@@ -364,7 +399,7 @@ class InfoPoller:
         self.worked = True
 
     async def _save(self, info: Info) -> None:
-        self._last = info
+        self._last, self._told = info, self._asked
         self.notes.put(_INFO, dump_stored(info))
         await self.notes.flush()
 

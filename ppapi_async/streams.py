@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
+from ppapi_async.account import Dialect
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import PageCodec
 from ppapi_async.errors import (
@@ -33,10 +34,19 @@ from ppapi_async.transport import Transport
 from ppapi_async.windows import Evidence, Query, WindowRead
 from ppapi_async.wire import traits_of
 
-__all__ = ["Options", "Request", "Stream", "recognise"]
+__all__ = [
+    "ANSWER_OF_WINDOW",
+    "Options",
+    "Request",
+    "Stream",
+    "params_of",
+    "recognise",
+    "trust",
+]
 
 RowT = TypeVar("RowT", bound=Row)
-_ANSWER_OF_WINDOW = 2 * 1024 * 1024  # bytes; a window that brings more is narrowed
+ANSWER_OF_WINDOW = 2 * 1024 * 1024
+"""Bytes; a window that brings more is narrowed."""
 _ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for time-outs and server errors
 _MOST_FAILED = 6  # windows in a row that are narrowed for that reason
 _ROWS_OF_TURN = 250  # handed out before others may run
@@ -91,6 +101,39 @@ async def recognise(line: Transport) -> None:
     if line.dialect is None:
         with contextlib.suppress(MethodNotSupportedError):
             await read_info(line)
+
+
+def trust(evidence: Evidence, dialect: Dialect | None, page_size: int) -> None:
+    """Note what may be relied upon with this dialect."""
+    traits = traits_of(dialect)
+    evidence.capped = traits.capped
+    evidence.surely_whole = min(traits.surely_whole, page_size)
+    evidence.newest_first = traits.newest_first
+
+
+def params_of(
+    request: Request[RowT],
+    query: Query,
+    dialect: Dialect | None,
+    evidence: Evidence,
+    page_size: int,
+) -> dict[str, str | int]:
+    """Return the parameters of one request for rows."""
+    params: dict[str, str | int] = {}
+    # 0 and below mean "no bound" to a server, so a start there is left out, and an end there
+    # is asked for as second 1: the rows of that second are outside the range and dropped.
+    if query.start is not None and query.start > 0:
+        params["start_time"] = query.start
+    if query.end is not None:
+        params["end_time"] = max(query.end, 1)
+    params |= request.params
+    if request.ip is not None and traits_of(dialect).filters_ip:
+        params["ip"] = request.ip
+    if evidence.capped is not False:
+        params["limit"] = page_size
+        if query.offset:
+            params["offset"] = query.offset
+    return params
 
 
 @define(eq=False)
@@ -186,9 +229,7 @@ class Stream(Iteration, Generic[RowT]):
             now=clock.last_second(now) + 1,
             may_meet_again=moves,
         )
-        self._evidence.capped = traits.capped
-        self._evidence.surely_whole = min(traits.surely_whole, self._page_size)
-        self._evidence.newest_first = traits.newest_first
+        trust(self._evidence, self._transport.dialect, self._page_size)
         run.plan = Plan(
             run.cursor,
             run.identity.end,
@@ -272,27 +313,15 @@ class Stream(Iteration, Generic[RowT]):
         return page
 
     async def _ask(self, query: Query, *, may_shrink: bool, gentle: bool) -> Page[RowT]:
-        params: dict[str, str | int] = {}
-        # 0 and below mean "no bound" to a server, so a start there is left out, and an end there
-        # is asked for as second 1: the rows of that second are outside the range and dropped.
-        if query.start is not None and query.start > 0:
-            params["start_time"] = query.start
-        if query.end is not None:
-            params["end_time"] = max(query.end, 1)
-        params |= self._request.params
-        if self._request.ip is not None and traits_of(self._transport.dialect).filters_ip:
-            params["ip"] = self._request.ip
-        if self._evidence.capped is not False:
-            params["limit"] = self._page_size
-            if query.offset:
-                params["offset"] = query.offset
+        request, dialect = self._request, self._transport.dialect
+        params = params_of(request, query, dialect, self._evidence, self._page_size)
         self._requests += 1
         return await self._transport.read(
             self._request.method,
             params,
             self._codec.steps,
             attempts=_ATTEMPTS_OF_WINDOW if gentle else None,
-            largest=min(_ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
+            largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
 
     def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
@@ -311,9 +340,12 @@ class Stream(Iteration, Generic[RowT]):
 
     async def _window(self, run: Run[RowT], segment: Segment[RowT]) -> Window[RowT]:
         """Make the window that is handed out: in order, in range, filtered, without repeats."""
-        async with self._transport.decoding:
+        if len(segment.records) <= _ROWS_OF_TURN:
             records = sorted(segment.records, key=_BY_TIME)
-            await asyncio.sleep(0)
+        else:
+            async with self._transport.decoding.lock:
+                records = sorted(segment.records, key=_BY_TIME)
+                await asyncio.sleep(0)
         segment.records = []
         records = self._in_range(records)
         if self._request.matches is not None:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeAlias, TypeVar
@@ -22,6 +22,7 @@ from yarl import URL
 
 from ppapi_async.account import Account, Dialect
 from ppapi_async.codec import Answer, Reader
+from ppapi_async.decoding import Decoding
 from ppapi_async.errors import (
     ApiError,
     DecodeError,
@@ -164,15 +165,16 @@ class Transport:
     """Held while a request is under way."""
     dialect: Dialect | None = None
     on_request: Callable[[RequestFacts], object] | None = None
-    decoding: asyncio.Lock = field(factory=asyncio.Lock, repr=False)
-    """Held while an answer is decoded, so that many streams do not hold the loop in a row."""
+    decoding: Decoding = field(factory=Decoding, repr=False)
     _endpoint: int = 0
+    _urls: Sequence[str] = ()
     _settled: bool = False
     _budget: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.dialect = self.account.dialect
         self._budget = self.retry.budget
+        self._urls = endpoints(self.account, self.dialect)
 
     @property
     def closed(self) -> bool:
@@ -186,9 +188,8 @@ class Transport:
     def learn(self, dialect: Dialect | None) -> None:
         """Remember what dialect an answer showed; the endpoint that answered stays."""
         if self.dialect is None and dialect is not None:
-            endpoint = endpoints(self.account, None)[self._endpoint]
-            known = endpoints(self.account, dialect)
-            self._endpoint = known.index(endpoint) if endpoint in known else 0
+            endpoint, self._urls = self._urls[self._endpoint], endpoints(self.account, dialect)
+            self._endpoint = self._urls.index(endpoint) if endpoint in self._urls else 0
             self.dialect = dialect
 
     async def read(
@@ -235,7 +236,7 @@ class Transport:
         if self._settled or not missing:
             return False
         self._endpoint += 1
-        if self._endpoint < len(endpoints(self.account, self.dialect)):
+        if self._endpoint < len(self._urls):
             return True
         self._endpoint = 0
         return False
@@ -250,8 +251,7 @@ class Transport:
         largest: int | None = None,
     ) -> T | PPAPIError:
         """Send one request, and return what its answer came to; nothing is raised."""
-        urls = endpoints(self.account, self.dialect)
-        endpoint = urls[min(self._endpoint, len(urls) - 1)]
+        endpoint = self._urls[min(self._endpoint, len(self._urls) - 1)]
         request = request_for(self.account, self.dialect, endpoint, method, params)
         most = largest or self.largest_answer
         if self.limiter is None:
@@ -261,23 +261,15 @@ class Transport:
             async with self.limiter:
                 began = self.hooks.clock()
                 answer = await self._send(request, method, most)
-        result = answer if isinstance(answer, PPAPIError) else await self._decode(steps(answer))
+        result: T | PPAPIError
+        if isinstance(answer, PPAPIError):
+            result = answer
+        else:
+            result = await self.decoding.run(steps(answer), len(answer.body))
         if not isinstance(result, PPAPIError) or isinstance(result, ApiError | DecodeError):
             self._settled = True
         self._tell(method, attempt, began, answer, result)
         return result
-
-    async def _decode(self, steps: Generator[None, None, T | PPAPIError]) -> T | PPAPIError:
-        async with self.decoding:
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as stop:
-                    value: T | PPAPIError = stop.value
-                    # Still holding the lock: one answer in a turn of the loop, whoever waits.
-                    await asyncio.sleep(0)
-                    return value
-                await asyncio.sleep(0)
 
     def _tell(
         self, method: str, attempt: int, began: float, answer: Answer | PPAPIError, result: object

@@ -129,8 +129,10 @@ def _die_on_the_way(directory: Path) -> None:
             path = directory / f"{statement}.sqlite"
             asyncio.run(_go_all(path, "lane", 3, partial(_write, told)))
             os._exit(0)
-        if os.waitpid(child, 0)[1] == 0:
+        status = os.waitpid(child, 0)[1]
+        if status == 0:
             return
+        assert os.WIFSIGNALED(status)  # not an error, which would come again and again
 
 
 def die_everywhere(directory: Path) -> None:

@@ -18,11 +18,12 @@ LAYERS = (
     {"models", "account_files"},
     {"page", "clock"},
     {"wire", "codec", "windows", "state", "inflate", "ledger"},
-    {"planning", "positions", "iteration"},
+    {"planning", "positions", "iteration", "decoding"},
     {"runs"},
     {"transport"},
     {"payouts", "arguments"},
     {"streams", "connection"},
+    {"glance"},
     {"polls"},
     {"watch", "sources"},
     {"session"},
@@ -31,13 +32,30 @@ LAYERS = (
     {"fleet"},
     {"", "sandbox", "testing", "cli", "demo", "__main__"},
 )
-PURE = {"errors", "models", "account", "page", "clock", "wire", "codec", "windows", "planning"}
+PURE = {
+    "account",
+    "breaker",
+    "clock",
+    "codec",
+    "errors",
+    "health",
+    "ledger",
+    "models",
+    "pacing",
+    "page",
+    "planning",
+    "windows",
+    "wire",
+}
 # Each outside library has one room.
 ROOMS_OF = {
     "aiohttp": {"transport", "connection", "fleet", "sandbox", "testing", "demo", "cli"},
     "cattrs": {"codec"},
     "msgspec": {"codec", "sandbox"},
     "json": {"codec", "state", "sandbox"},
+    "sqlite3": {"state"},
+    "tomllib": {"account_files"},
+    "aiolimiter": {"fleet"},
 }
 
 

@@ -16,7 +16,12 @@ __all__ = ["dump_stored", "parse_stored"]
 T = TypeVar("T")
 
 
+_EMPTY: dict[str, object] = {}
+
+
 def _as_dict(value: object) -> dict[str, object]:
+    if value is NO_EXTRA:  # nearly always
+        return _EMPTY
     if isinstance(value, Mapping):
         return dict(value)
     raise NotImplementedError(f"{type(value).__name__} is not stored")

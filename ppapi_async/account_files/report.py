@@ -1,0 +1,82 @@
+"""What is wrong with one file: where, and without the keys in it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import stat
+import sys
+from typing import TypeAlias
+
+from attrs import Factory, define, field
+
+from ppapi_async.account import Secret
+
+__all__ = ["Place", "Report"]
+
+Place: TypeAlias = tuple[str, str]
+"""A table, "accounts[0]" or "defaults", and a field of it; "" for all of it or for the file."""
+
+_SHORTEST = 4  # shorter keys are part of every message
+
+
+@define
+class Report:
+    """Gathers the problems and warnings of one file.
+
+    Args:
+        path: the file, as messages call it.
+    """
+
+    path: str
+    lines: dict[Place, int] = field(factory=dict, repr=False)
+    labels: dict[str, str] = field(factory=dict, repr=False)
+    keys: list[Secret] = Factory(list)
+    warnings: list[str] = Factory(list)
+    _problems: list[tuple[int, str]] = field(factory=list, repr=False)
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether anything is wrong so far."""
+        return bool(self._problems)
+
+    def add(self, table: str, name: str, problem: str) -> None:
+        """Note what is wrong with a field, or with all of a table ("" for its name)."""
+        around = ((table, name), (table, ""), ("", table.partition("[")[0]))
+        line = next((self.lines[place] for place in around if place in self.lines), 0)
+        where = f"{self.path}:{line}" if line else self.path
+        told = [where, self.labels.get(table, table), _shown(name), problem]
+        found = (line, ": ".join(filter(None, told)))
+        if found not in self._problems:  # what is wrong with a default is so for each account
+            self._problems.append(found)
+
+    def text(self) -> str:
+        """Return the problems, one a line, without any key that was met."""
+        text = "\n".join(problem for _, problem in sorted(self._problems))
+        for spelled in sorted(set().union(*map(_spellings, self.keys)), key=len, reverse=True):
+            text = text.replace(spelled, "***")
+        return text
+
+    def watch(self, path: str, mode: int, *, holds_key: bool) -> None:
+        """Note a warning about a file that others can read or change."""
+        if sys.platform == "win32" or not stat.S_ISREG(mode):  # nobody else has this pipe
+            return
+        if (holds_key and mode & 0o077) or mode & 0o022:
+            acts = [act for bits, act in ((0o055, "read"), (0o022, "change")) if mode & bits]
+            why = "it holds a key" if holds_key else "it says what is run to get the keys"
+            self.warnings.append(
+                f"{path}: others can {' and '.join(acts)} it, and {why};"
+                f" run: chmod 600 {shlex.quote(path)}"
+            )
+
+
+def _spellings(key: Secret) -> set[str]:
+    """Return the ways in which the repr of a text that holds a key may write it."""
+    written = repr(key.reveal())[1:-1]
+    is_long = len(key.reveal()) >= _SHORTEST
+    return {key.reveal(), written, written.replace("'", r"\'")} if is_long else set()
+
+
+def _shown(name: str) -> str:
+    """Return a field's name, unless it looks like a key that was put there."""
+    return name if re.fullmatch("[A-Za-z_-]{0,20}", name) else "a field"
