@@ -68,7 +68,7 @@ class Connection:
             account = ""  # it may be a link with the key
             raise problem
         check_limits(page_size, largest_answer)
-        self.on_request = on_request
+        self._on_request = on_request
         self._borrowed = http
         self._timeout = seconds_of(timeout, "timeout")
         self._retry = retry or Retry()
@@ -101,7 +101,7 @@ class Connection:
             hooks=self._hooks,
             decoding=self.decoding,
             limiter=self._limiter,
-            on_request=self._tell,
+            on_request=self._on_request,
         )
 
     async def __aexit__(
@@ -139,9 +139,16 @@ class Connection:
             trust_env=False,
         )
 
-    def _tell(self, facts: RequestFacts) -> None:
-        if self.on_request is not None:
-            self.on_request(facts)
+    @property
+    def on_request(self) -> Callable[[RequestFacts], object] | None:
+        """What is called after each HTTP request; it may be changed at any time."""
+        return self._on_request
+
+    @on_request.setter
+    def on_request(self, hook: Callable[[RequestFacts], object] | None) -> None:
+        self._on_request = hook
+        if self._transport is not None:
+            self._transport.on_request = hook
 
     @property
     def line(self) -> Transport:

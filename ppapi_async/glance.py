@@ -16,11 +16,11 @@ from attrs import define, field, frozen
 
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import Answer, PageCodec
-from ppapi_async.errors import PPAPIError, ResponseTooLargeError, ServerError, TransportError
+from ppapi_async.errors import PPAPIError, ResponseTooLargeError
 from ppapi_async.models import Row
 from ppapi_async.page import Page
 from ppapi_async.streams import ANSWER_OF_WINDOW, Request, params_of, trust
-from ppapi_async.transport import Steps, Transport
+from ppapi_async.transport import Steps, Transport, is_transient
 from ppapi_async.windows import Evidence, Query, WindowRead
 
 __all__ = ["Glance", "Unchanged", "unless_known"]
@@ -85,7 +85,9 @@ class Glance(Generic[RowT]):
             return None
         try:
             page = await self._ask(start)
-        except (TransportError, ServerError, ResponseTooLargeError):
+        except PPAPIError as error:
+            if not (is_transient(error) or isinstance(error, ResponseTooLargeError)):
+                raise
             self.works = False
             return None
         if isinstance(page, Unchanged):

@@ -1,0 +1,184 @@
+"""The cheap poll: what it takes for whole, and when it does not look closer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from ppapi_async import Dialect, Exchange, Info, Session
+from ppapi_async.ledger import Ledger, Verdict
+from ppapi_async.models import Row
+from ppapi_async.polls import Poller
+from ppapi_async.sandbox import Fault
+from ppapi_async.sources import info_poller, row_poller
+from ppapi_async.state import MemoryState
+from tests import virtual_time
+from tests.test_watch import (
+    DIALECTS,
+    Flaky,
+    books_of,
+    new_order,
+    run,
+    sandbox_of,
+    session_on,
+)
+
+
+def poller_of(session: Session, state: MemoryState | None = None) -> Poller[Exchange]:
+    """Return the poller of exchanges."""
+    return row_poller(
+        session, "get_exchanges", Exchange, state or MemoryState(), lookback=timedelta(days=30)
+    )
+
+
+async def poll(poller: Poller[Exchange] | Poller[Info]) -> list[int]:
+    """Poll, and return the ids of what was told."""
+    told: list[int] = []
+    async for telling in poller.poll():
+        record = telling.change.record
+        told.append(0 if isinstance(record, Info) else record.id)
+        await telling.confirm()
+    return told
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the ids of rows as they are judged."""
+    seen: list[int] = []
+    judge = Ledger.judge
+
+    def spy(ledger: Ledger, row: Row, text: str) -> Verdict:
+        seen.append(row.id)
+        return judge(ledger, row, text)
+
+    monkeypatch.setattr(Ledger, "judge", spy)
+    return seen
+
+
+@DIALECTS
+def test_a_poll_of_a_quiet_site_is_one_request(dialect: Dialect, judged: list[int]) -> None:
+    """And its answer, the same as before, is not looked at row by row."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with sandbox_of(dialect, books) as sandbox, session_on(sandbox) as session:
+            poller = poller_of(session)
+            new_order(books)
+            for _ in range(3):
+                await asyncio.sleep(60)
+                assert await poll(poller) == []
+            count = sandbox.requests_count
+            judged.clear()
+            await asyncio.sleep(60)
+            assert await poll(poller) == []
+            assert sandbox.requests_count == count + 1
+            assert judged == []
+            await asyncio.sleep(60)
+            new_order(books)
+            assert await poll(poller) == [11]
+            assert sandbox.requests_count == count + 2
+
+    run(main)
+
+
+def test_a_quiet_info_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of last time tells nothing; the next other one does."""
+
+    async def main() -> None:
+        books = books_of()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            poller = info_poller(session, MemoryState())
+            assert await poll(poller) == []
+            monkeypatch.setattr("ppapi_async.polls.info_steps", pytest.fail)
+            assert await poll(poller) == []
+            monkeypatch.undo()
+            books.partner.balance = "12"
+            assert await poll(poller) == [0]
+            assert await poll(poller) == []
+            books.partner.balance = "13"
+            assert await poll(poller) == [0]
+            assert sandbox.requests_count == 5
+
+    run(main)
+
+
+def test_what_does_not_fit_is_read_by_a_stream() -> None:
+    """A full page proves nothing: all rows are told all the same, and once."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with (
+            sandbox_of(Dialect.DELEGATING, books) as sandbox,
+            session_on(sandbox) as session,
+        ):
+            poller = poller_of(session)
+            for _ in range(2):
+                await asyncio.sleep(60)
+                assert await poll(poller) == []
+            for _ in range(600):
+                new_order(books)
+            assert await poll(poller) == list(range(10, 610))
+            assert await poll(poller) == []
+            assert sandbox.requests_count > 5
+
+    run(main)
+
+
+@pytest.mark.parametrize("fault", [Fault.HTML_502, Fault.CLOSED, Fault.TRUNCATED_JSON])
+def test_a_glance_that_fails_is_made_up_for(fault: Fault) -> None:
+    """The stream asks again, as patiently as ever."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            poller = poller_of(session)
+            for _ in range(2):
+                assert await poll(poller) == []
+                await asyncio.sleep(60)
+            new_order(books)
+            sandbox.faults.add(fault, times=1)
+            assert await poll(poller) == [10]
+            assert await poll(poller) == []
+
+    run(main)
+
+
+def test_what_could_not_be_saved_is_not_taken_for_told() -> None:
+    """The same answer once more is looked at, if the poll before did not end well."""
+
+    async def main() -> None:
+        books, state = books_of(9), Flaky()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            poller = poller_of(session, state)
+            for _ in range(2):
+                assert await poll(poller) == []
+                await asyncio.sleep(60)
+            new_order(books)
+            new_order(books)
+            tellings = poller.poll()
+            telling = await anext(tellings)
+            assert telling.change.record.id == 10
+            await tellings.aclose()  # left without being confirmed
+            assert await poll(poller) == [10, 11]
+            assert virtual_time.now() > virtual_time.BEGINNING
+
+    run(main)
+
+
+def test_who_does_not_confirm_is_told_so() -> None:
+    """A poller does not go on over what nobody has taken."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            poller = poller_of(session)
+            assert await poll(poller) == []
+            new_order(books)
+            tellings = poller.poll()
+            await anext(tellings)
+            with pytest.raises(RuntimeError, match="confirm"):
+                await anext(tellings)
+
+    run(main)
