@@ -36,6 +36,7 @@ from ppapi_async.transport import Duration, Hooks, RequestFacts, Retry, seconds_
 __all__ = ["Events", "Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
+_ACCOUNTS_OF_TURN = 100  # opened before others may run
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
 https connection costs 300 KB, and the next poll of its host is far away."""
@@ -164,8 +165,10 @@ class Fleet:
             hooks=self._hooks,
             make_poller=self._make_poller,
         )
-        for account in self._accounts.values():
+        for number, account in enumerate(list(self._accounts.values()), 1):
             self._enlist(account)
+            if number % _ACCOUNTS_OF_TURN == 0:
+                await asyncio.sleep(0)
         return self
 
     async def __aexit__(
