@@ -324,11 +324,12 @@ def _spellings(character: str) -> str:
     entities = [f"#0*{code};", f"#[xX]0*{_any_case(f'{code:x}')};", *names]
     units = character.encode("utf-16-be").hex()
     escaped = "".join(rf"\\{{1,8}}u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
-    # The bare character last: a percent sign may be the beginning of its own encoding.
-    spellings = [percent, escaped, byte_repr, rf"\\{{0,8}}{re.escape(character)}"]
+    spellings = [percent, escaped, byte_repr]
     if 128 <= code < 256:  # latin-1; ASCII would be matched in two ways, which is slow
-        spellings.insert(0, rf"\\{{1,8}}x{_any_case(f'{code:02x}')}")
-        spellings.insert(0, f"%(?:25)*{_any_case(f'{code:02x}')}")
+        spellings += [rf"\\{{1,8}}x{_any_case(f'{code:02x}')}"]
+        spellings += [f"%(?:25)*{_any_case(f'{code:02x}')}"]
+    # The bare character last: a percent sign may be the beginning of its own encoding.
+    spellings += [rf"\\{{0,8}}{re.escape(character)}"]
     return f"(?:{'|'.join(spellings)}|&(?:amp;)*(?:{'|'.join(entities)}))"
 
 
