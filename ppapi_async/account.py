@@ -330,7 +330,7 @@ def _spellings(character: str) -> str:
         spellings += [f"%(?:25)*{_any_case(f'{code:02x}')}"]
     # The bare character last: a percent sign may be the beginning of its own encoding.
     spellings += [rf"\\{{0,8}}{re.escape(character)}"]
-    return f"(?:{'|'.join(spellings)}|&(?:amp;)*(?:{'|'.join(entities)}))"
+    return f"(?:&(?:amp;)*(?:{'|'.join(entities)})|{'|'.join(spellings)})"
 
 
 def _entity_names(character: str) -> list[str]:
