@@ -8,11 +8,12 @@ also stands still while a thread works for the loop.
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import concurrent.futures
 import selectors
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple, Unpack
+from unittest import mock
 
 from ppapi_async import Hooks
 
@@ -57,16 +58,28 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._skipping.ahead
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Run in a thread; time stands still until it is done."""
-        future = super().run_in_executor(executor, func, *args)
+        return self.stand_still(super().run_in_executor(executor, func, *args))
+
+    def stand_still(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
+        """Let no time pass until a future is done that a thread works for."""
         self._skipping.threads += 1
         future.add_done_callback(self._thread_is_done)
         return future
 
     def _thread_is_done(self, _: object) -> None:
         self._skipping.threads -= 1
+
+
+def _wrap_future(
+    future: concurrent.futures.Future[T], *, loop: asyncio.AbstractEventLoop | None = None
+) -> asyncio.Future[T]:
+    """Do what `asyncio.wrap_future` does, and have the loop wait: `SQLiteState` is so awaited."""
+    running = asyncio.get_running_loop()
+    wrapped = asyncio.futures.wrap_future(future, loop=loop)
+    return running.stand_still(wrapped) if isinstance(running, VirtualLoop) else wrapped
 
 
 def now() -> float:
@@ -81,5 +94,8 @@ def hooks(chance: Callable[[], float] = lambda: 0.5) -> Hooks:
 
 def run(main: Coroutine[object, object, T], *, debug: bool = False) -> T:
     """Run a coroutine in a loop whose time flies."""
-    with asyncio.Runner(loop_factory=VirtualLoop, debug=debug) as runner:
+    with (
+        mock.patch("asyncio.wrap_future", _wrap_future),
+        asyncio.Runner(loop_factory=VirtualLoop, debug=debug) as runner,
+    ):
         return runner.run(main)
