@@ -22,12 +22,13 @@ from ppapi_async.errors import (
     PPAPIError,
     ResponseError,
     ResponseTooLargeError,
+    StateError,
     TransportError,
 )
 from ppapi_async.members import Host, Member
 from ppapi_async.models import AccountFailed, AccountRecovered, AccountSuspended, Change
+from ppapi_async.notes import Poller, Telling
 from ppapi_async.pacing import after_failures, next_beat
-from ppapi_async.polls import Poller, Telling
 from ppapi_async.sources import Record
 from ppapi_async.transport import Hooks, is_transient, wait_asked_by
 
@@ -76,6 +77,11 @@ class Conductor:
     _running: asyncio.Task[None] | None = None
     _polls: set[asyncio.Task[float | None]] = field(factory=set)
     _leaving: bool = False
+    _stopped: asyncio.Event = field(factory=asyncio.Event)
+    """Set unless a stop is under way."""
+
+    def __attrs_post_init__(self) -> None:
+        self._stopped.set()
 
     # Life
 
@@ -87,6 +93,7 @@ class Conductor:
     def start(self, sources: tuple[str, ...]) -> None:
         """Begin to poll the members for these sources."""
         self.sources, self._leaving, self._looked = sources, False, self._now()
+        self._telling = None
         self._outbox, self._schedule = asyncio.Queue(), []
         self._running = asyncio.create_task(self._conduct())
         self._running.add_done_callback(self._check)
@@ -104,22 +111,27 @@ class Conductor:
             self._telling = None
 
     async def stop(self, drain: float) -> None:
-        """Let requests under way end, as long as that takes no more than `drain` seconds."""
-        running, self._running, self._leaving = self._running, None, True
+        """Let requests under way end, as long as that takes no more than `drain` seconds.
+
+        If that is being done already, wait for it.
+        """
+        running, self._running = self._running, None
         if running is None:
+            await self._stopped.wait()
             return
+        self._leaving = True
+        self._stopped.clear()
         running.cancel()
-        await asyncio.wait([running])
         self._turn_away()
         try:
-            if self._polls:
-                await asyncio.wait(self._polls, timeout=drain)
+            await asyncio.wait([running, *self._polls], timeout=drain)
         finally:
-            polls = list(self._polls)
-            for task in polls:
+            tasks = [running, *self._polls]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*polls, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._outbox.put_nowait(None)
+            self._stopped.set()
 
     def _turn_away(self) -> None:
         """End the polls whose news nobody will hear; from a store, they are told next time."""
@@ -216,7 +228,7 @@ class Conductor:
 
     async def _poll(self, member: Member) -> float | None:
         """Poll an account; return when the next poll is due, None for its usual turn."""
-        began, settled = self._now(), False
+        began, settled, member.put_off = self._now(), False, 0
         try:
             error = await self._poll_sources(member)
             self._judge_host(member.host, error)
@@ -282,7 +294,7 @@ class Conductor:
 
     async def _fail(self, member: Member, error: PPAPIError) -> float | None:
         is_news = member.health.fail(error)
-        if not (member.worked or is_transient(error)):
+        if not (member.worked or is_transient(error) or isinstance(error, StateError)):
             member.suspended = True
             _log.warning("%s; the account is polled no more", error)
             await self._offer(Notice(AccountSuspended(member.name, error)))
@@ -296,7 +308,8 @@ class Conductor:
 
     async def _put_off(self, member: Member, until: float) -> float:
         """Do not poll an account whose host does not answer others."""
-        if member.health.failures == 0:
+        member.put_off += 1
+        if member.put_off > 1 and member.health.failures == 0:  # not if the probe was its own
             text = "the host does not answer other accounts; it is asked again later"
             error = TransportError(text, account=member.name, sent=False)
             member.health.fail(error)

@@ -22,11 +22,11 @@ from ppapi_async.connection import check_limits
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import PPAPIError
 from ppapi_async.iteration import Iteration
-from ppapi_async.members import Gate, Host, Member
+from ppapi_async.members import Gate, Host, Member, Turn
 from ppapi_async.merged import Merged
 from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
+from ppapi_async.notes import Poller, in_use
 from ppapi_async.pacing import LONGEST_WAIT, phase_of
-from ppapi_async.polls import Poller, in_use
 from ppapi_async.session import Session
 from ppapi_async.sources import INFO, LISTS, SOURCES, Record, info_poller, row_poller
 from ppapi_async.state import MemoryState, State
@@ -157,7 +157,7 @@ class Fleet:
         if self._conductor is not None:
             raise RuntimeError("the fleet is open already")
         self._http = self._open_http()
-        self._turns = asyncio.Semaphore(self._concurrency)
+        self._places = asyncio.Semaphore(self._concurrency)
         self._decoding = Decoding()
         self._conductor = Conductor(
             members=self._members,
@@ -300,7 +300,8 @@ class Fleet:
         if host is None:
             gate = Gate(self._per_host, None if self._rate is None else _pace(self._rate))
             breaker = Breaker(max(LONGEST_WAIT, self._interval))
-            host = self._hosts[name] = Host(gate, breaker)
+            turn = Turn(self._per_host, self._places)
+            host = self._hosts[name] = Host(gate, turn, breaker)
         return host
 
     # Polling
@@ -326,8 +327,10 @@ class Fleet:
     async def _tell(
         self, sources: tuple[str, ...], conductor: Conductor
     ) -> AsyncGenerator[FleetEvent, None]:
+        await asyncio.sleep(0)  # a loop that has just been left is closed in this turn
         if conductor.running:
             raise RuntimeError("the events of a fleet can be iterated in one place at a time")
+        await conductor.stop(self._drain)  # of that loop, to its end
         async with in_use(self._state):
             conductor.start(sources)
             try:
@@ -339,7 +342,7 @@ class Fleet:
 
     def _make_poller(self, member: Member, source: str) -> Poller[Record]:
         if source == INFO:
-            return info_poller(member.session, self._state, self._turns)
+            return info_poller(member.session, self._state, member.host.turn)
         listed = LISTS[source]
         return row_poller(
             member.session,
@@ -348,7 +351,7 @@ class Fleet:
             self._state,
             lookback=self._lookback or listed.lookback,
             since=self._since,
-            turn=self._turns,
+            turn=member.host.turn,
         )
 
     # All accounts at once

@@ -102,9 +102,11 @@ class Ledger:
     settles: bool
     meets_old: bool
     position: Position
-    known: dict[int, tuple[int, int]] = field(factory=dict)
-    """The second and the digest of each row told, by id."""
+    known: dict[int, tuple[int, int | None]] = field(factory=dict)
+    """The second and the digest of each row told, by id. No digest: compare it in any case."""
     _highest_id: int = 0
+    _highest_past: int = 0
+    """Of the rows from before the watch; they come first, the old ones that move come last."""
 
     @classmethod
     def first_look(cls, now: int) -> int:
@@ -143,8 +145,9 @@ class Ledger:
             return Verdict.SAME if entry[1] == hash(text) else Verdict.DIFFERENT
         past_before = self.position.past_before
         if past_before is not None and row.time.timestamp() < past_before:
+            self._highest_past = max(self._highest_past, row.id)
             return Verdict.PAST
-        if self.meets_old and row.id <= self.position.old_id:
+        if self.meets_old and row.id <= max(self.position.old_id, self._highest_past):
             return Verdict.OLD
         return Verdict.NEW
 
@@ -152,6 +155,11 @@ class Ledger:
         """Count a row as told."""
         self.known[row.id] = (int(row.time.timestamp()), hash(text))
         self._highest_id = max(self._highest_id, row.id)
+
+    def doubt(self, row_id: int) -> None:
+        """Have a row compared with what was told, whatever it shows."""
+        if row_id in self.known:
+            self.known[row_id] = (self.known[row_id][0], None)
 
     @staticmethod
     def newest_of(rows: Sequence[Row], now: int) -> int | None:

@@ -12,11 +12,11 @@ from attrs import define, field
 from ppapi_async.breaker import Breaker
 from ppapi_async.health import Health
 from ppapi_async.models import AccountPhase, AccountStatus
-from ppapi_async.polls import Poller
+from ppapi_async.notes import Poller
 from ppapi_async.session import Session
 from ppapi_async.sources import Record
 
-__all__ = ["Gate", "Host", "Member"]
+__all__ = ["Gate", "Host", "Member", "Turn"]
 
 
 class Gate:
@@ -49,11 +49,41 @@ class Gate:
             await self._pace.__aexit__(kind, error, traceback)
 
 
+class Turn:
+    """Held while a window is read and told: a place of the host's, then one of the fleet's.
+
+    In this order, so that accounts of a host that hangs do not take all places of the fleet.
+    """
+
+    def __init__(self, of_host: int, places: asyncio.Semaphore) -> None:
+        self._of_host = asyncio.Semaphore(of_host)
+        self._places = places
+
+    async def __aenter__(self) -> None:
+        await self._of_host.acquire()
+        taken = False
+        try:
+            taken = await self._places.acquire()
+        finally:
+            if not taken:
+                self._of_host.release()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._places.release()
+        self._of_host.release()
+
+
 @define(eq=False)
 class Host:
     """What the accounts of one host share."""
 
     gate: Gate
+    turn: Turn
     breaker: Breaker
     members: set[str] = field(factory=set)
     """The names of the accounts."""
@@ -71,6 +101,8 @@ class Member:
     pollers: dict[str, Poller[Record]] = field(factory=dict)
     unsupported: set[str] = field(factory=set)
     """Sources that the site does not have."""
+    put_off: int = 0
+    """Polls in a row that were put off because the host does not answer others."""
     suspended: bool = False
     paused: bool = False
     due: float | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import attrs
 from attrs import define, evolve, field
@@ -17,130 +17,27 @@ from attrs import define, evolve, field
 from ppapi_async.account import Dialect
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import dump_stored, info_steps, parse_stored
-from ppapi_async.errors import PPAPIError, StateError
+from ppapi_async.errors import StateError
 from ppapi_async.glance import Glance, Unchanged, unless_known
 from ppapi_async.ledger import Ledger, Position, Verdict
 from ppapi_async.models import Change, ChangeKind, Info, Link, PayoutMethod, Row, Window
-from ppapi_async.state import State
+from ppapi_async.notes import Notes, Telling
 from ppapi_async.streams import Options, Request, Stream, recognise
 from ppapi_async.transport import Transport
 from ppapi_async.windows import Evidence
 from ppapi_async.wire import traits_of
 
-__all__ = ["InfoPoller", "Notes", "Poller", "RowPoller", "Telling", "in_use"]
+__all__ = ["InfoPoller", "RowPoller"]
 
 RowT = TypeVar("RowT", bound=Row)
 RecordT = TypeVar("RecordT", bound=Row | Info)
 RecordT_co = TypeVar("RecordT_co", covariant=True, bound=Row | Info)
 _POSITION = "position"
 _INFO = "info"
+_IN_HAND = "in hand"
+"""What is told, while it is not yet known whether it was: after a restart it may have to be taken
+back, if the row is by then what it was before."""
 _ROWS_OF_TURN = 250  # judged before others may run
-
-
-@contextlib.asynccontextmanager
-async def in_use(state: State) -> AsyncIterator[None]:
-    """Keep a store open that can be opened, such as `SQLiteState`."""
-    if isinstance(state, AbstractAsyncContextManager):
-        async with state:
-            yield
-    else:
-        yield
-
-
-@define(eq=False)
-class Notes:
-    """What one watch has in the store. What could not be saved is saved with what comes next."""
-
-    state: State
-    watch: str
-    _put: dict[str, str] = field(factory=dict)
-    _drop: set[str] = field(factory=set)
-
-    async def load(self) -> dict[str, str]:
-        """Return all entries."""
-        return dict(await self.state.load(self.watch))
-
-    async def read(self, name: str) -> str | None:
-        """Return one entry."""
-        return self._put.get(name) or await self.state.read(self.watch, name)
-
-    def put(self, name: str, text: str) -> None:
-        """Have an entry saved with the next `flush`."""
-        self._put[name] = text
-        self._drop.discard(name)
-
-    def drop(self, names: Iterable[str]) -> None:
-        """Have entries dropped with the next `flush`."""
-        for name in names:
-            self._put.pop(name, None)
-            self._drop.add(name)
-
-    async def flush(self) -> None:
-        """Save what there is to save, all or nothing."""
-        put, drop = self._put, self._drop
-        if not (put or drop):
-            return
-        self._put, self._drop = {}, set()
-        saved = False
-        try:
-            await self.state.save(self.watch, put, drop)
-            saved = True
-        finally:
-            if not saved:
-                self._put, self._drop = put | self._put, (drop - self._put.keys()) | self._drop
-
-
-@define(eq=False)
-class Telling(Generic[RecordT_co]):
-    """A change on its way to the consumer. It counts as told once `confirm` has been called."""
-
-    change: Change[RecordT_co]
-    _save: Callable[[], Awaitable[None]]
-    confirmed: asyncio.Event = field(factory=asyncio.Event)
-    error: PPAPIError | None = None
-    """Why it could not be saved."""
-    _told: bool = False
-
-    async def confirm(self) -> None:
-        """Count it as told, and save that."""
-        try:
-            await self._save()
-            self._told = True
-        except PPAPIError as error:
-            self.error = error
-        finally:
-            self.confirmed.set()
-
-    def check(self) -> None:
-        """Go on only if it has been told and saved.
-
-        Raises:
-            PPAPIError: it could not be saved.
-            RuntimeError: nobody has confirmed it.
-        """
-        if self.error is not None:
-            raise self.error
-        if not self._told:
-            raise RuntimeError("confirm what was told before you ask for the next")
-
-
-class Poller(Protocol[RecordT_co]):
-    """Polls one method of one account."""
-
-    @property
-    def method(self) -> str:
-        """The API method."""
-
-    @property
-    def worked(self) -> bool:
-        """Whether anything could ever be read."""
-
-    def poll(self) -> AsyncGenerator[Telling[RecordT_co], None]:
-        """Yield what is to be told, oldest first; the next one after the last was confirmed.
-
-        Raises:
-            PPAPIError: the poll failed; the next one covers what it missed.
-        """
 
 
 @define(eq=False, kw_only=True)
@@ -158,6 +55,8 @@ class RowPoller(Generic[RowT]):
     """Held while a window is read and told: what many pollers share, to bound what they hold."""
     _ledger: Ledger | None = None
     _saved: Position | None = None
+    _in_hand: RowT | None = None
+    """What was being told when the process before this one ended."""
     _glance: Glance[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -203,12 +102,15 @@ class RowPoller(Generic[RowT]):
     async def _open(self) -> Ledger:
         """Return the ledger, as it was saved or new."""
         entries = await self.notes.load()
-        saved = entries.pop(_POSITION, None)
+        saved, in_hand = entries.pop(_POSITION, None), entries.pop(_IN_HAND, None)
         try:
             self._saved = None if saved is None else parse_stored(saved, Position)
             await recognise(self.line)  # only now: `worked` must be known if this fails
             ledger = self._new_ledger()
             await self._restore(ledger, entries)
+            if in_hand is not None:
+                self._in_hand = parse_stored(in_hand, self.request.record)
+                ledger.doubt(self._in_hand.id)
         except ValueError as error:
             raise self._unreadable(error) from None
         if self._saved is None and self.since is None:
@@ -299,8 +201,11 @@ class RowPoller(Generic[RowT]):
 
         async def save() -> None:
             self._remember(ledger, row, text)
+            self.notes.drop([_IN_HAND])
             await self.notes.flush()
 
+        if change.previous is not None:
+            await self.notes.announce(_IN_HAND, text)
         return Telling(change, save)
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
@@ -314,6 +219,9 @@ class RowPoller(Generic[RowT]):
         if saved is None:  # somebody has emptied the store
             return Change(ChangeKind.CHANGED, row, account=account)
         previous = parse_stored(saved, self.request.record)
+        in_hand, self._in_hand = self._in_hand, None
+        if in_hand is not None and in_hand.id == row.id and row == previous:
+            previous = in_hand
         names = _differing(row, previous)
         return Change(ChangeKind.CHANGED, row, previous, names, account) if names else None
 
@@ -343,6 +251,7 @@ class InfoPoller:
     turn: AbstractAsyncContextManager[object] = field(factory=contextlib.nullcontext)
     worked: bool = False
     _last: Info | None = None
+    _in_hand: Info | None = None
     _asked: int | None = None
     """The digest of this poll's answer."""
     _told: int | None = None
@@ -357,6 +266,7 @@ class InfoPoller:
         """Yield at most one change."""
         if not self.worked:
             await self._open()
+        await self.notes.flush()  # what could not be saved last time
         async with self.turn:
             info = await self._ask()
             self.worked = True
@@ -365,15 +275,24 @@ class InfoPoller:
             if self._last is None:
                 await self._save(info)
                 return
-            names = tuple(n for n in _differing(info, self._last) if _is_told(n, info, self._last))
+            previous, names = self._compare(info, self._last)
             if not names:
                 self._told = self._asked
                 return
             name = self.line.account.name
-            change = Change(ChangeKind.CHANGED, info, self._last, names, name)
+            change = Change(ChangeKind.CHANGED, info, previous, names, name)
+            await self.notes.announce(_IN_HAND, dump_stored(info))
             telling = Telling(change, lambda: self._save(info))
             yield telling
             telling.check()
+
+    def _compare(self, info: Info, last: Info) -> tuple[Info, tuple[str, ...]]:
+        """Return what was told last, as far as one can know, and what differs from it."""
+        in_hand, self._in_hand = self._in_hand, None
+        names = _told_names(info, last)
+        if names or in_hand is None:
+            return last, names
+        return in_hand, _told_names(info, in_hand)
 
     async def _ask(self) -> Info | None:
         """Return the info, None if the answer is the one of last time."""
@@ -389,11 +308,12 @@ class InfoPoller:
         return info
 
     async def _open(self) -> None:
-        saved = await self.notes.read(_INFO)
+        saved, in_hand = await self.notes.read(_INFO), await self.notes.read(_IN_HAND)
         if saved is None:
             return
         try:
             self._last = parse_stored(saved, Info)
+            self._in_hand = None if in_hand is None else parse_stored(in_hand, Info)
         except ValueError:
             return  # of another version; there is nothing to be lost but one comparison
         self.worked = True
@@ -401,12 +321,14 @@ class InfoPoller:
     async def _save(self, info: Info) -> None:
         self._last, self._told = info, self._asked
         self.notes.put(_INFO, dump_stored(info))
+        self.notes.drop([_IN_HAND])
         await self.notes.flush()
 
 
-def _is_told(name: str, info: Info, last: Info) -> bool:
-    """Tell whether a difference is a change: what a method would pay moves with every rate."""
-    return name != "items" or _methods(info) != _methods(last)
+def _told_names(info: Info, last: Info) -> tuple[str, ...]:
+    """Return the names of what has changed: what a method would pay moves with every rate."""
+    same_methods = _methods(info) == _methods(last)
+    return tuple(n for n in _differing(info, last) if n != "items" or not same_methods)
 
 
 def _methods(info: Info) -> list[PayoutMethod]:

@@ -11,7 +11,8 @@ from attrs import frozen
 
 from ppapi_async.connection import Connection
 from ppapi_async.models import Exchange, Info, Link, Payout, Row
-from ppapi_async.polls import InfoPoller, Notes, Poller, RowPoller
+from ppapi_async.notes import Notes, Poller
+from ppapi_async.polls import InfoPoller, RowPoller
 from ppapi_async.state import State
 from ppapi_async.streams import Request
 

@@ -24,8 +24,6 @@ from ppapi_async.account import Account, Dialect
 from ppapi_async.codec import Answer, Reader
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import (
-    ApiError,
-    DecodeError,
     PPAPIError,
     RateLimitedError,
     RequestTimeoutError,
@@ -266,7 +264,7 @@ class Transport:
             result = answer
         else:
             result = await self.decoding.run(steps(answer), len(answer.body))
-        if not isinstance(result, PPAPIError) or isinstance(result, ApiError | DecodeError):
+        if not isinstance(result, PPAPIError):
             self._settled = True
         self._tell(method, attempt, began, answer, result)
         return result

@@ -14,8 +14,8 @@ from ppapi_async.errors import PPAPIError
 from ppapi_async.health import Health
 from ppapi_async.iteration import Iteration
 from ppapi_async.models import Change, Info, Row
+from ppapi_async.notes import Poller, in_use
 from ppapi_async.pacing import after_failures, after_success
-from ppapi_async.polls import Poller, in_use
 from ppapi_async.state import State
 from ppapi_async.transport import Transport, is_transient, wait_asked_by
 

@@ -10,7 +10,7 @@ import pytest
 from ppapi_async import Dialect, Exchange, Info, Session
 from ppapi_async.ledger import Ledger, Verdict
 from ppapi_async.models import Row
-from ppapi_async.polls import Poller
+from ppapi_async.notes import Poller
 from ppapi_async.sandbox import Fault
 from ppapi_async.sources import info_poller, row_poller
 from ppapi_async.state import MemoryState

@@ -18,7 +18,7 @@ LAYERS = (
     {"models", "account_files"},
     {"page", "clock"},
     {"wire", "codec", "windows", "state", "inflate", "ledger"},
-    {"planning", "positions", "iteration", "decoding"},
+    {"planning", "positions", "iteration", "decoding", "notes"},
     {"runs"},
     {"transport"},
     {"payouts", "arguments"},
