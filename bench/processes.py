@@ -15,7 +15,7 @@ from bench.rows import SPAN, START
 
 _ROOT = Path(__file__).parent.parent
 KEY = "k" * 32
-_LONGEST = 180
+_LONGEST = 420
 """Seconds that a job may take, ten times what it needs."""
 
 
@@ -63,6 +63,13 @@ def sandboxed(rows: int, start: int, end: int, burst: int) -> Iterator[Site]:
     """Run the library's own sandbox, delegating, with one second that holds `burst` rows."""
     with _listening("bench.sandboxed", rows, start, end, burst, KEY) as url:
         yield Site(url, rows, start, end)
+
+
+@contextmanager
+def fleet_sites() -> Iterator[Site]:
+    """Run the server that is a thousand sites."""
+    with _listening("bench.fleet_server") as url:
+        yield Site(url, 0)
 
 
 def run(job: str, site: Site, **options: object) -> dict[str, float]:

@@ -22,11 +22,12 @@ from ppapi_async.connection import check_limits
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import PPAPIError
 from ppapi_async.iteration import Iteration
-from ppapi_async.members import Gate, Host, Member, Turn
+from ppapi_async.members import Host, Member
 from ppapi_async.merged import Merged
 from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
 from ppapi_async.notes import Poller, in_use
 from ppapi_async.pacing import LONGEST_WAIT, phase_of
+from ppapi_async.places import Gate, Place
 from ppapi_async.session import Session
 from ppapi_async.sources import INFO, LISTS, SOURCES, Record, info_poller, row_poller
 from ppapi_async.state import MemoryState, State
@@ -300,8 +301,8 @@ class Fleet:
         if host is None:
             gate = Gate(self._per_host, None if self._rate is None else _pace(self._rate))
             breaker = Breaker(max(LONGEST_WAIT, self._interval))
-            turn = Turn(self._per_host, self._places)
-            host = self._hosts[name] = Host(gate, turn, breaker)
+            places = asyncio.Semaphore(self._per_host)
+            host = self._hosts[name] = Host(gate, places, breaker)
         return host
 
     # Polling
@@ -341,8 +342,9 @@ class Fleet:
                 await conductor.stop(self._drain)
 
     def _make_poller(self, member: Member, source: str) -> Poller[Record]:
+        turn = functools.partial(Place, member.host.places, self._places)
         if source == INFO:
-            return info_poller(member.session, self._state, member.host.turn)
+            return info_poller(member.session, self._state, turn)
         listed = LISTS[source]
         return row_poller(
             member.session,
@@ -351,7 +353,7 @@ class Fleet:
             self._state,
             lookback=self._lookback or listed.lookback,
             since=self._since,
-            turn=member.host.turn,
+            turn=turn,
         )
 
     # All accounts at once

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 
 from attrs import define, field
 
@@ -13,69 +11,11 @@ from ppapi_async.breaker import Breaker
 from ppapi_async.health import Health
 from ppapi_async.models import AccountPhase, AccountStatus
 from ppapi_async.notes import Poller
+from ppapi_async.places import Gate
 from ppapi_async.session import Session
 from ppapi_async.sources import Record
 
-__all__ = ["Gate", "Host", "Member", "Turn"]
-
-
-class Gate:
-    """Held during each request to a host: so many at once, and no more than so many a second."""
-
-    def __init__(self, at_once: int, pace: AbstractAsyncContextManager[object] | None) -> None:
-        self._places = asyncio.Semaphore(at_once)
-        self._pace = pace
-
-    async def __aenter__(self) -> None:
-        await self._places.acquire()
-        if self._pace is None:
-            return
-        entered = False
-        try:
-            await self._pace.__aenter__()
-            entered = True
-        finally:
-            if not entered:
-                self._places.release()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._places.release()
-        if self._pace is not None:
-            await self._pace.__aexit__(kind, error, traceback)
-
-
-class Turn:
-    """Held while a window is read and told: a place of the host's, then one of the fleet's.
-
-    In this order, so that accounts of a host that hangs do not take all places of the fleet.
-    """
-
-    def __init__(self, of_host: int, places: asyncio.Semaphore) -> None:
-        self._of_host = asyncio.Semaphore(of_host)
-        self._places = places
-
-    async def __aenter__(self) -> None:
-        await self._of_host.acquire()
-        taken = False
-        try:
-            taken = await self._places.acquire()
-        finally:
-            if not taken:
-                self._of_host.release()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._places.release()
-        self._of_host.release()
+__all__ = ["Host", "Member"]
 
 
 @define(eq=False)
@@ -83,7 +23,8 @@ class Host:
     """What the accounts of one host share."""
 
     gate: Gate
-    turn: Turn
+    places: asyncio.Semaphore
+    """For windows that are read of it at once."""
     breaker: Breaker
     members: set[str] = field(factory=set)
     """The names of the accounts."""

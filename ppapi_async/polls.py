@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import attrs
 from attrs import define, evolve, field
@@ -22,12 +22,13 @@ from ppapi_async.glance import Glance, Unchanged, unless_known
 from ppapi_async.ledger import Ledger, Position, Verdict
 from ppapi_async.models import Change, ChangeKind, Info, Link, PayoutMethod, Row, Window
 from ppapi_async.notes import Notes, Telling
+from ppapi_async.places import Place
 from ppapi_async.streams import Options, Request, Stream, recognise
 from ppapi_async.transport import Transport
 from ppapi_async.windows import Evidence
 from ppapi_async.wire import traits_of
 
-__all__ = ["InfoPoller", "RowPoller"]
+__all__ = ["InfoPoller", "RowPoller", "Turn"]
 
 RowT = TypeVar("RowT", bound=Row)
 RecordT = TypeVar("RecordT", bound=Row | Info)
@@ -37,6 +38,8 @@ _INFO = "info"
 _IN_HAND = "in hand"
 """What is told, while it is not yet known whether it was: after a restart it may have to be taken
 back, if the row is by then what it was before."""
+Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[Place | None]]
+"""Makes what is held while a window is read and told, to bound what many pollers hold at once."""
 _ROWS_OF_TURN = 250  # judged before others may run
 
 
@@ -51,12 +54,11 @@ class RowPoller(Generic[RowT]):
     notes: Notes
     lookback: timedelta
     since: datetime | None = None
-    turn: AbstractAsyncContextManager[object] = field(factory=contextlib.nullcontext)
-    """Held while a window is read and told: what many pollers share, to bound what they hold."""
+    turn: Turn = contextlib.nullcontext
     _ledger: Ledger | None = None
     _saved: Position | None = None
-    _in_hand: RowT | None = None
-    """What was being told when the process before this one ended."""
+    _in_hand: dict[int, RowT] = field(factory=dict)
+    """What was being told when a process before this one ended."""
     _glance: Glance[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,15 +104,12 @@ class RowPoller(Generic[RowT]):
     async def _open(self) -> Ledger:
         """Return the ledger, as it was saved or new."""
         entries = await self.notes.load()
-        saved, in_hand = entries.pop(_POSITION, None), entries.pop(_IN_HAND, None)
+        saved = entries.pop(_POSITION, None)
         try:
             self._saved = None if saved is None else parse_stored(saved, Position)
             await recognise(self.line)  # only now: `worked` must be known if this fails
             ledger = self._new_ledger()
             await self._restore(ledger, entries)
-            if in_hand is not None:
-                self._in_hand = parse_stored(in_hand, self.request.record)
-                ledger.doubt(self._in_hand.id)
         except ValueError as error:
             raise self._unreadable(error) from None
         if self._saved is None and self.since is None:
@@ -133,10 +132,16 @@ class RowPoller(Generic[RowT]):
         )
 
     async def _restore(self, ledger: Ledger, entries: dict[str, str]) -> None:
-        for number, text in enumerate(entries.values(), 1):
-            ledger.remember(parse_stored(text, self.request.record), text)
+        for number, (name, text) in enumerate(entries.items(), 1):
+            row = parse_stored(text, self.request.record)
+            if name.startswith(_IN_HAND):
+                self._in_hand[row.id] = row
+            else:
+                ledger.remember(row, text)
             if number % _ROWS_OF_TURN == 0:
                 await asyncio.sleep(0)
+        for row_id in self._in_hand:
+            ledger.doubt(row_id)
 
     def _unreadable(self, error: ValueError) -> StateError:
         return StateError(
@@ -170,8 +175,10 @@ class RowPoller(Generic[RowT]):
         await self._flush(ledger)
 
     async def _read(self, start: int) -> AsyncGenerator[Window[RowT], None]:
-        async with self.turn:
+        async with self.turn() as place:
             glanced = await self._glance.read(start)
+            if place is not None:
+                place.end_reading()
             if glanced is not None:
                 records = [] if isinstance(glanced, Unchanged) else glanced
                 yield Window(None, None, records, 0)
@@ -181,10 +188,12 @@ class RowPoller(Generic[RowT]):
         windows = stream.windows()
         async with stream:
             while True:
-                async with self.turn:
+                async with self.turn() as place:
                     window = await anext(windows, None)
                     if window is None:
                         return
+                    if place is not None:
+                        place.end_reading()
                     yield window
 
     # Judging
@@ -201,11 +210,12 @@ class RowPoller(Generic[RowT]):
 
         async def save() -> None:
             self._remember(ledger, row, text)
-            self.notes.drop([_IN_HAND])
+            self.notes.drop([in_hand])
             await self.notes.flush()
 
+        in_hand = f"{_IN_HAND} {row.id}"
         if change.previous is not None:
-            await self.notes.announce(_IN_HAND, text)
+            await self.notes.announce(in_hand, text)
         return Telling(change, save)
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
@@ -219,8 +229,8 @@ class RowPoller(Generic[RowT]):
         if saved is None:  # somebody has emptied the store
             return Change(ChangeKind.CHANGED, row, account=account)
         previous = parse_stored(saved, self.request.record)
-        in_hand, self._in_hand = self._in_hand, None
-        if in_hand is not None and in_hand.id == row.id and row == previous:
+        in_hand = self._in_hand.pop(row.id, None)
+        if in_hand is not None and row == previous:
             previous = in_hand
         names = _differing(row, previous)
         return Change(ChangeKind.CHANGED, row, previous, names, account) if names else None
@@ -234,6 +244,7 @@ class RowPoller(Generic[RowT]):
         read_to = None if window.end is None else int(window.end.timestamp())
         dropped = ledger.advance(now, read_to, ledger.newest_of(window.records, now))
         self.notes.drop(str(row_id) for row_id in dropped)
+        self.notes.drop(f"{_IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
         await self._flush(ledger)
 
 
@@ -248,7 +259,7 @@ class InfoPoller:
 
     line: Transport
     notes: Notes
-    turn: AbstractAsyncContextManager[object] = field(factory=contextlib.nullcontext)
+    turn: Turn = contextlib.nullcontext
     worked: bool = False
     _last: Info | None = None
     _in_hand: Info | None = None
@@ -267,8 +278,10 @@ class InfoPoller:
         if not self.worked:
             await self._open()
         await self.notes.flush()  # what could not be saved last time
-        async with self.turn:
+        async with self.turn() as place:
             info = await self._ask()
+            if place is not None:
+                place.end_reading()
             self.worked = True
             if info is None:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import TypeAlias, TypeVar
 
@@ -12,7 +12,7 @@ from attrs import frozen
 from ppapi_async.connection import Connection
 from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.notes import Notes, Poller
-from ppapi_async.polls import InfoPoller, RowPoller
+from ppapi_async.polls import InfoPoller, RowPoller, Turn
 from ppapi_async.state import State
 from ppapi_async.streams import Request
 
@@ -51,7 +51,7 @@ def row_poller(
     lookback: timedelta,
     since: datetime | None = None,
     params: Mapping[str, str | int] | None = None,
-    turn: AbstractAsyncContextManager[object] | None = None,
+    turn: Turn = nullcontext,
 ) -> RowPoller[RowT]:
     """Return the poller of a method that lists rows.
 
@@ -73,16 +73,16 @@ def row_poller(
         notes=Notes(state, watch),
         lookback=lookback,
         since=since,
-        turn=nullcontext() if turn is None else turn,
+        turn=turn,
     )
 
 
 def info_poller(
     connection: Connection,
     state: State,
-    turn: AbstractAsyncContextManager[object] | None = None,
+    turn: Turn = nullcontext,
 ) -> Poller[Info]:
     """Return the poller of get_info."""
     line = connection.line
     notes = Notes(state, f"{line.account.fingerprint}/get_info")
-    return InfoPoller(line=line, notes=notes, turn=nullcontext() if turn is None else turn)
+    return InfoPoller(line=line, notes=notes, turn=turn)

@@ -30,7 +30,7 @@ from ppapi_async import (
     PPAPIError,
     TransportError,
 )
-from ppapi_async.members import Gate
+from ppapi_async.places import Gate
 from ppapi_async.sandbox import Books, Fault, Sandbox
 from tests import virtual_time
 from tests.leaks import assert_absent

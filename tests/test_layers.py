@@ -14,7 +14,7 @@ import ppapi_async
 PACKAGE = Path(ppapi_async.__file__).parent
 LAYERS = (
     {"errors", "version"},
-    {"account", "pacing", "health", "breaker"},
+    {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},
     {"page", "clock"},
     {"wire", "codec", "windows", "state", "inflate", "ledger"},

@@ -149,6 +149,32 @@ class World:
         ledger.end_poll(began, self.now, start)
         self.save(ledger)
 
+    def act(self, step: str, number: int) -> set[int]:
+        """Do one of `STEPS`; return the ids of the rows that are new or changed by it."""
+        if step == "add":
+            return {self.add() for _ in range(number)}
+        if step == "edit":
+            return self.edit_some(number)
+        if step == "wait":
+            self.now += number
+        elif step == "fail":
+            self.poll(fail_after=number)
+        elif step == "restart":
+            self.open()
+        else:
+            self.poll(windows=number)
+        return set()
+
+    def edit_some(self, number: int) -> set[int]:
+        """Have a row changed, if there are any and the watch can know of it."""
+        if not self.rows:
+            return set()
+        row = self.rows[number % len(self.rows) + 1]
+        if not self.by_edit and self.now + self.shift - row.created >= LOOKBACK - 5 * DAY:
+            return set()
+        self.edit(row.id)
+        return {row.id}
+
     def judge(self, ledger: Ledger, row: Exchange) -> None:
         """Tell the consumer what there is to tell of a row."""
         verdict = ledger.judge(row, dump_stored(row))
@@ -192,23 +218,8 @@ def test_promise_7_every_change_is_told_once(
     pending: set[int] = set()
     world.now += 1
     for step, number in steps:
-        if step == "add":
-            pending |= {world.add() for _ in range(number)}
-        elif step == "edit" and world.rows:
-            row_id = number % len(world.rows) + 1
-            age = world.now + shift - world.time_of(world.rows[row_id])
-            if by_edit or age < LOOKBACK - 5 * DAY:
-                world.edit(row_id)
-                pending.add(row_id)
-        elif step == "wait":
-            world.now += number
-        elif step == "fail":
-            world.poll(fail_after=number)
-        elif step == "restart":
-            world.ledger = None
-            world.open()
-        elif step == "poll":
-            world.poll(windows=number)
+        pending |= world.act(step, number)
+        if step == "poll":
             expected += [(row_id, world.rows[row_id].version) for row_id in pending]
             pending.clear()
     world.poll()

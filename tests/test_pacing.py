@@ -74,13 +74,20 @@ def test_trouble_is_news_once() -> None:
     assert health.fail(server)
 
 
+class Poll:
+    """Something that fails."""
+
+    def fail(self) -> None:
+        """Raise."""
+        raise TransportError("reset")
+
+
 def test_an_error_that_is_kept_holds_no_frames() -> None:
     """Frames would keep the rows of a poll for as long as the error is shown."""
     health = Health()
-    try:
-        raise TransportError("reset")
-    except TransportError as error:
-        health.fail(error)
+    with pytest.raises(TransportError) as caught:
+        Poll().fail()
+    health.fail(caught.value)
     assert health.last_error is not None
     assert health.last_error.__traceback__ is None
 

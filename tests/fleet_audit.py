@@ -1,0 +1,595 @@
+"""A park of sandboxes that notes all that their books ever showed, and an auditor of what is told.
+
+The auditor knows nothing of how the library works: only the books, what the consumer got, when
+polls say that they worked, and what reached the store.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
+
+import attrs
+from attrs import define, evolve, field, frozen
+
+from ppapi_async import (
+    Account,
+    AccountFailed,
+    AccountRecovered,
+    AccountStatus,
+    AccountSuspended,
+    Change,
+    ChangeKind,
+    Dialect,
+    Exchange,
+    FleetEvent,
+    Info,
+    Link,
+    Payout,
+    PayoutStatus,
+)
+from ppapi_async.sandbox import Books, Click, Order, Partner, Rates, Sandbox
+from ppapi_async.sandbox import Payout as BookedPayout
+from ppapi_async.sandbox.shelf import Row, Shelf
+
+__all__ = ["Auditor", "Desk", "Park", "Site"]
+
+Record: TypeAlias = Link | Exchange | Payout | Info
+Facts: TypeAlias = Mapping[str, object]
+RowT = TypeVar("RowT", bound=Row)
+DAY = 86_400
+NEWER = frozenset({Dialect.DELEGATING, Dialect.USER_API})
+LOOKBACK = 30 * DAY
+_SOURCES = {Link: "links", Exchange: "exchanges", Payout: "payouts", Info: "info"}
+_INFO_ID = 0
+_EXCHANGE = tuple(
+    one.name for one in attrs.fields(Exchange) if one.name not in {"date", "statuses", "extra"}
+)
+_PAYOUT = tuple(one.name for one in attrs.fields(Payout) if one.name not in {"date", "extra"})
+_LINK = ("id", "time", "browser", "ip", "referrer", "user_hash")
+
+
+def facts_of(record: Record) -> Facts:
+    """Return what is compared of a record: all but what the servers' disguises may change."""
+    if isinstance(record, Link):
+        return {name: getattr(record, name) for name in _LINK} | {"sub": record.query["sub"]}
+    if isinstance(record, Info):
+        methods = tuple(method.id for method in record.items)
+        return {"balance": record.balance, "min_payout": record.min_payout, "items": methods}
+    names = _EXCHANGE if isinstance(record, Exchange) else _PAYOUT
+    return {name: getattr(record, name) for name in names}
+
+
+@frozen
+class State:
+    """What the books showed of a row from a moment on."""
+
+    facts: Facts
+    since: float
+    answers: int
+    """How many the site had given before."""
+
+    @property
+    def seen_from(self) -> tuple[float, int]:
+        """Which answer was the first that could show it."""
+        return self.since, self.answers
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is how the row was before anything happened."""
+        return self.since == -math.inf
+
+
+class NotedShelf(Shelf[RowT]):
+    """A shelf that reports what is put on it."""
+
+    def __init__(self, rows: Iterable[RowT], note: Callable[[RowT], None]) -> None:
+        super().__init__(rows)
+        self._note = note
+        for row in self:
+            note(row)
+
+    def put(self, row: RowT) -> None:
+        """Put the row and report it."""
+        super().put(row)
+        self._note(row)
+
+
+@define(eq=False)
+class Desk:
+    """One account: its books, and all that they ever showed on the wire."""
+
+    account: Account
+    books: Books
+    sandbox: Sandbox
+    clock: Callable[[], float]
+    states: dict[str, dict[int, list[State]]] = field(factory=dict)
+    polls: list[float] = field(factory=list)
+    """When polls began that worked."""
+    begun: float = math.inf
+    """When a poll was known to have worked."""
+    since: float | None = None
+    """What happened since then is to be told first."""
+    answers: int = 0
+    """Which the site has given; what changes between two of them nobody sees."""
+    _opened: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.states = {source: {} for source in _SOURCES.values()}
+        books = self.books
+        books.clicks = NotedShelf(books.clicks, self._note_click)
+        books.orders = NotedShelf(books.orders, self._note_order)
+        books.payouts = NotedShelf(books.payouts, self._note_payout)
+        self.note_info()
+        self._opened = True
+
+    @property
+    def newer(self) -> bool:
+        """Whether the site is a 2.7 one."""
+        return self.sandbox.dialect in NEWER
+
+    def _instant(self, second: int) -> datetime:
+        """Return what the account makes of the site's clock: read in its own zone, right or not."""
+        wall = datetime.fromtimestamp(second, ZoneInfo(self.sandbox.timezone))
+        return wall.replace(tzinfo=self.account.zone, fold=0).astimezone(UTC)
+
+    def _note(self, source: str, row_id: int, facts: Facts) -> None:
+        states = self.states[source].setdefault(row_id, [])
+        since = self.clock() if self._opened else -math.inf
+        if states and states[-1].seen_from == (since, self.answers):
+            states.pop()  # nobody has seen it
+        if not states or states[-1].facts != facts:
+            states.append(State(facts, since, self.answers))
+
+    def _note_click(self, row: Click) -> None:
+        facts = {name: getattr(row, name, None) for name in _LINK}
+        sub = row.query_string.rpartition("sub=")[2]
+        self._note("links", row.id, facts | {"time": self._instant(row.created), "sub": sub})
+
+    def _note_order(self, row: Order) -> None:
+        exact = ("course_give", "course_get", "amount_give", "amount_get")
+        facts: dict[str, object] = {name: Decimal(getattr(row, name)) for name in exact}
+        facts |= dict.fromkeys(("psys_give", "psys_get", "status", "hash"))
+        if self.newer:
+            facts |= {name: getattr(row, name) for name in ("status", "hash")}
+            facts |= {name: getattr(row, name) for name in ("psys_give", "psys_get")}
+        facts |= {
+            "id": row.id,
+            "time": self._instant(row.edited if self.newer else row.created),
+            "exchange_success": row.success,
+            "accrued": row.accrued,
+            "partner_reward": Decimal(row.reward),
+            "currency_code_give": row.currency_give,
+            "currency_code_get": row.currency_get,
+            "user_hash": row.user_hash,
+            "user_ip": row.ip,
+        }
+        self._note("exchanges", row.id, facts)
+
+    def _note_payout(self, row: BookedPayout) -> None:
+        facts = {
+            "id": row.id,
+            "time": self._instant(row.created),
+            "method_id": row.method_id,
+            "account": row.account,
+            "pay_amount": Decimal(row.pay_amount),
+            "original_amount": Decimal(row.original_amount),
+            "status": PayoutStatus(str(row.status)),
+            "pay_currency_code": row.pay_currency,
+            "original_currency_code": row.original_currency,
+        }
+        self._note("payouts", row.id, facts)
+
+    def note_info(self) -> None:
+        """Note the balance; the books report rows only."""
+        books, balance = self.books, self.books.partner.balance
+        payable = Decimal(balance) > 0 or not self.newer
+        methods = [m.id for m in books.methods if payable and m.covers(balance)]
+        facts = {"balance": Decimal(balance), "min_payout": Decimal(books.min_payout)}
+        self._note("info", _INFO_ID, {**facts, "items": tuple(methods)})
+
+    def look(self, status: AccountStatus, now: float) -> None:
+        """Note when the last poll began that worked."""
+        if status.last_success is None:
+            return
+        began = status.last_success.timestamp() - 1e-5  # a datetime may have rounded it up
+        self.begun = min(self.begun, now)
+        if not self.polls or began > self.polls[-1]:
+            self.polls.append(began)
+
+    def polls_since(self, since: float) -> Sequence[float]:
+        """Return when polls began that worked and began after a moment."""
+        return self.polls[bisect_right(self.polls, since) :]
+
+    # What the fleet owes
+
+    def is_past(self, states: Sequence[State]) -> bool:
+        """Whether a row is from before the time that is told of."""
+        time = states[0].facts.get("time")
+        if not isinstance(time, datetime):  # the balance is never new
+            return True
+        if self.since is None:
+            return states[0].is_first
+        return states[0].is_first and time.timestamp() < self.since
+
+    def is_surely_new(self, states: Sequence[State]) -> bool:
+        """Whether a row is to be told as new: it came when the watch had surely begun."""
+        if self.is_past(states):
+            return False
+        return self.since is not None or states[0].since > self.begun
+
+    def is_forgotten(self, source: str, states: Sequence[State]) -> bool:
+        """Whether a row may be from before what the fleet knows of."""
+        time = states[0].facts.get("time")
+        if not (isinstance(time, datetime) and self.is_past(states)) or source == "links":
+            return False
+        return self.since is not None or time.timestamp() < self.begun - LOOKBACK + 2 * DAY
+
+    def needless(self, states: Sequence[State]) -> Sequence[Facts]:
+        """Return how a row was while it need not be told."""
+        if self.is_surely_new(states):
+            return ()
+        is_silent = self.since is None or "balance" in states[0].facts
+        until = self.begun if is_silent else -math.inf
+        return [state.facts for state in states if state.since <= until]
+
+
+@define(eq=False)
+class Site:
+    """A sandbox and the desks of its accounts."""
+
+    sandbox: Sandbox
+    desks: list[Desk]
+    down_until: float = 0.0
+    late_until: float = 0.0
+    """Until then nothing gets into the books; then all at once."""
+    busy: bool = False
+    """Whether things happen while it answers."""
+
+
+_LAYOUT: Sequence[tuple[Dialect, str, str, int]] = (
+    (Dialect.CLASSIC, "UTC", "UTC", 5),
+    (Dialect.CLASSIC, "Europe/Moscow", "Europe/Moscow", 5),
+    (Dialect.CLASSIC, "Europe/Moscow", "UTC", 4),
+    (Dialect.CLASSIC, "Europe/Berlin", "Europe/Berlin", 4),
+    (Dialect.DELEGATING, "UTC", "UTC", 5),
+    (Dialect.DELEGATING, "Europe/Moscow", "Europe/Moscow", 5),
+    (Dialect.DELEGATING, "UTC", "Asia/Tokyo", 4),
+    (Dialect.DELEGATING, "Europe/Berlin", "Europe/Berlin", 4),
+    (Dialect.CLONE, "UTC", "UTC", 4),
+    (Dialect.CLONE, "America/New_York", "UTC", 3),
+    (Dialect.USER_API, "UTC", "UTC", 4),
+    (Dialect.USER_API, "Europe/Berlin", "Europe/Berlin", 3),
+)
+"""Dialect, the site's zone, the zone that the accounts name, how many accounts: 50 of them."""
+
+
+@define(eq=False)
+class Park:
+    """Twelve live sites with fifty accounts, whose books go on as `step` lets them."""
+
+    draw: random.Random
+    clock: Callable[[], float]
+    since: float | None = None
+    sites: list[Site] = field(factory=list)
+    _rates: Rates = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        numbers = itertools.count(1)
+        lively = 30 if self.clock() // 3600 % 24 < 4 else 12  # the nights are quiet
+        self._rates = Rates(
+            clicks_per_hour=lively, orders_per_hour=lively, pace=0.15, payout_delay=900
+        )
+        for number, layout in enumerate(_LAYOUT, 1):
+            self.sites.append(self._build(number, numbers, *layout))
+
+    def _build(
+        self, number: int, keys: Iterator[int], dialect: Dialect, zone: str, told: str, count: int
+    ) -> Site:
+        books = [self._books(next(keys)) for _ in range(count)]
+        cap = 30 if number == 9 else ...  # a clone that cuts its answers, unasked
+        sandbox = Sandbox(
+            dialect,
+            books=books[0],
+            others=books[1:],
+            timezone=zone,
+            clock=lambda: self._answer(site),
+            cap=cap,
+        )
+        site = Site(sandbox, [])
+        for place, one in enumerate(books):
+            login = one.partner.api_login if dialect is Dialect.USER_API else None
+            name, key = f"{dialect}-{number}-{place}", one.partner.api_key
+            # The port is known only when it listens; till then a desk has an account elsewhere.
+            account = Account("http://127.0.0.1:1", key, api_login=login, name=name, timezone=told)
+            site.desks.append(Desk(account, one, sandbox, self.clock, since=self.since))
+        return site
+
+    def _answer(self, site: Site) -> float:
+        """Let things happen between the answers that make up one reading, too."""
+        now = self.clock()
+        if site.busy and now >= site.late_until and self.draw.random() < 0.2:
+            self._go_on(self.draw.choice(site.desks), often=10)
+        for desk in site.desks:
+            desk.answers += 1
+        return now
+
+    def _books(self, number: int) -> Books:
+        now, days = int(self.clock()), self.draw.choice((5, 20, 40))
+        partner = Partner(id=number, api_key=f"k{number:034}", api_login=f"login{number}")
+        # Of a site without any order in 30 days the fleet cannot know that an older one is not new.
+        rows = 25 if days == 40 else self.draw.choice((3, 25))
+        return Books.generate(
+            self.draw.randrange(10**6),
+            rows,
+            now - days * DAY,
+            now,
+            rates=self._rates,
+            partner=partner,
+        )
+
+    @property
+    def desks(self) -> list[Desk]:
+        """All accounts."""
+        return [desk for site in self.sites for desk in site.desks]
+
+    @property
+    def begun(self) -> bool:
+        """Whether every account has been polled with success."""
+        return all(desk.polls for desk in self.desks)
+
+    async def start(self) -> None:
+        """Let all sites listen."""
+        for site in self.sites:
+            await site.sandbox.start()
+            for desk in site.desks:
+                desk.account = _at(desk.account, site.sandbox.url)
+
+    async def close(self) -> None:
+        """Close all sites."""
+        for site in self.sites:
+            await site.sandbox.close()
+
+    def step(self) -> None:
+        """Let happen in the books what has become due, and what operators think of."""
+        now = self.clock()
+        for site in self.sites:
+            if self.draw.random() < 0.01:
+                site.late_until = now + self.draw.uniform(30, 400)
+            if now < site.late_until:
+                continue
+            for desk in site.desks:
+                self._go_on(desk)
+
+    def _go_on(self, desk: Desk, often: float = 1) -> None:
+        desk.books.advance(self.clock())
+        self._meddle(desk.books, int(self.clock()), self.draw.random() / often)
+        desk.note_info()
+
+    def _meddle(self, books: Books, now: int, chance: float) -> None:
+        """Take rewards back, revive orders, ask for payouts and settle them; add rows late."""
+        if chance < 0.02 and len(books.orders):
+            row = self.draw.choice(list(books.orders)[-12:] + list(books.orders)[:1])
+            status = self.draw.choice(("success", "cancel", "error", "my12", "coldsuccess"))
+            books.move_order(row.id, now, status)
+        elif chance < 0.03:
+            books.request_payout(11, f"TX{now:032x}", now)
+        elif chance < 0.04 and len(books.payouts):
+            payout = self.draw.choice(list(books.payouts)[-3:])
+            books.payouts.put(evolve(payout, status=self.draw.randrange(4)))
+        elif chance < 0.06:  # servers look countries up, and their clocks are set
+            late = now - self.draw.randrange(1, 3600)
+            order, _ = books.traffic.order(books.orders.next_id, late, late)
+            books.orders.put(order)
+            books.clicks.put(books.traffic.click(books.clicks.next_id, late))
+
+
+def _at(account: Account, url: str) -> Account:
+    login = account.api_login
+    return Account(
+        url, account.api_key, api_login=login, name=account.name, timezone=account.timezone
+    )
+
+
+@define(eq=False)
+class Story:
+    """What was told of a row."""
+
+    told: list[tuple[float, Sequence[Facts]]] = field(factory=list)
+    """When, and what; two where the process was killed with it in hand, and knows the older."""
+    known: list[Record | None] = field(factory=lambda: [None])
+    """What the fleet may take for told last; None: nothing."""
+    place: int = 0
+    """Which of the row's states the last one told is, at the earliest."""
+
+
+@define(eq=False)
+class Auditor:
+    """Compares what a consumer is told with the books. `wrong` has what does not agree."""
+
+    park: Park
+    wrong: list[str] = field(factory=list)
+    count: int = 0
+    repeats: int = 0
+    """Changes that were told once more after a restart."""
+    _desks: dict[str, Desk] = field(factory=dict)
+    _stories: dict[tuple[str, str, int], Story] = field(factory=dict)
+    _unsaved: dict[str, list[tuple[Story, Story]]] = field(factory=dict)
+    """Of each watch the rows told since it was last saved, with how they stood before."""
+    _failed: int = 0
+    """Saves that have failed since the process began."""
+    _last: dict[tuple[str, str], tuple[float, datetime]] = field(factory=dict)
+    _failing: dict[str, set[str]] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._desks = {desk.account.name: desk for desk in self.park.desks}
+
+    def _complain(self, text: str, about: object) -> None:
+        self.wrong.append(f"{self.park.clock():.1f}: {text}: {about}")
+
+    def look(self, statuses: Mapping[str, AccountStatus]) -> None:
+        """Note which polls have worked."""
+        for name, status in statuses.items():
+            self._desks[name].look(status, self.park.clock())
+
+    # What the consumer gets
+
+    def hear(self, event: FleetEvent) -> None:
+        """Judge what the consumer got."""
+        self.count += 1
+        if isinstance(event, Change):
+            self._hear_change(event)
+        else:
+            self._hear_notice(event)
+
+    def _hear_notice(self, event: AccountFailed | AccountRecovered | AccountSuspended) -> None:
+        failing = self._failing.setdefault(event.account, set())
+        if isinstance(event, AccountFailed):
+            kind = type(event.error).__name__
+            if kind in failing:
+                self._complain("told twice that it fails", event)
+            failing.add(kind)
+        elif isinstance(event, AccountRecovered) and failing:
+            failing.clear()
+        else:
+            self._complain("not so", event)
+
+    def _hear_change(self, event: Change[Record]) -> None:
+        desk, source = self._desks[event.account], _SOURCES[type(event.record)]
+        row_id = _INFO_ID if isinstance(event.record, Info) else event.record.id
+        states = desk.states[source].get(row_id)
+        story = self._stories.setdefault((event.account, source, row_id), Story())
+        if states is None:
+            return self._complain("there is no such row", event)
+        facts = facts_of(event.record)
+        place = _find(facts, states, _place_of_previous(event, states, story.place))
+        if place is None:
+            was = _find(facts, states, 0) is not None
+            return self._complain("was so before what was told" if was else "never was so", event)
+        self._check(event, desk, states, story, place)
+        self._check_order(event, source)
+        silent = [] if event.previous is None else [event.previous]
+        before = evolve(story, known=[*story.known, *silent])
+        story.told.append((self.park.clock(), (facts,)))
+        self.repeats += len(story.known) > 1 and event.previous != story.known[-1]
+        story.known, story.place = [event.record], place
+        watch = f"{desk.account.fingerprint}/get_{source}"
+        self._unsaved.setdefault(watch, []).append((story, before))
+        return None
+
+    def _check(
+        self, event: Change[Record], desk: Desk, states: list[State], story: Story, place: int
+    ) -> None:
+        is_first = None in story.known
+        is_forgotten = desk.is_forgotten(_SOURCES[type(event.record)], states)
+        if event.kind is ChangeKind.NEW:
+            may_seem_new = desk.since is not None and desk.newer and is_forgotten
+            if not is_first or (desk.is_past(states) and not may_seem_new):
+                self._complain("is not new", event)
+            if event.previous is not None or event.fields:
+                self._complain("what is new has no previous", event)
+            return
+        if story.known == [None] and desk.is_surely_new(states):
+            self._complain("is new", event)
+        if event.previous is None:
+            if not (is_first and is_forgotten):
+                self._complain("what was before is known", event)
+            return
+        told = event.previous in story.known
+        facts = facts_of(event.previous)
+        is_silent = is_first and not desk.is_surely_new(states)
+        seen = is_silent and any(state.facts == facts for state in states[: place + 1])
+        if not (told or seen):
+            self._complain("previous is not what was told last", event)
+        if not event.fields or event.fields != _differing(event.record, event.previous):
+            self._complain("fields are others", event)
+
+    def _check_order(self, event: Change[Record], source: str) -> None:
+        if isinstance(event.record, Info):
+            return
+        key, now = (event.account, source), self.park.clock()
+        last = self._last.get(key)
+        if last is not None and last[0] == now and last[1] > event.record.time:
+            self._complain("is older than what the same poll has told", event)
+        self._last[key] = (now, event.record.time)
+
+    # What becomes of the process
+
+    def save(self, watch: str) -> None:
+        """Note that all that was told of a watch is in the store."""
+        self._unsaved.pop(watch, None)
+
+    def fail(self) -> None:
+        """Note that something could not be saved."""
+        self._failed += 1
+
+    def restart(self) -> None:
+        """Note that the process begins anew: what was not saved may be told again."""
+        lost = [entry for entries in self._unsaved.values() for entry in entries]
+        if len(lost) > 1 + self._failed:
+            self._complain("more than what was in hand is not saved", len(lost))
+        for story, before in reversed(lost):
+            older = [facts_of(record) for record in before.known if record is not None]
+            story.told.append((self.park.clock(), (*story.told[-1][1], *older)))
+            story.known = [*before.known, *story.known]
+            story.place = before.place
+        self._unsaved.clear()
+        self._last.clear()
+        self._failing.clear()
+        self._failed = 0
+
+    # In the end
+
+    def check_completeness(self) -> None:
+        """Check that what lasted two polls that worked was told by the end of the first."""
+        for desk in self.park.desks:
+            for source, rows in desk.states.items():
+                for row_id, states in rows.items():
+                    story = self._stories.get((desk.account.name, source, row_id))
+                    self._check_row(desk, source, states, story or Story())
+
+    def _check_row(self, desk: Desk, source: str, states: list[State], story: Story) -> None:
+        comes_again = desk.newer and source == "exchanges"
+        is_followed = comes_again or not desk.is_forgotten(source, states)
+        needless = desk.needless(states)
+        ends = [*(state.since for state in states[1:]), math.inf]
+        for state, end in zip(states, ends, strict=True):
+            polls = desk.polls_since(state.since)[:2]
+            if len(polls) < 2 or polls[1] > end:
+                continue
+            heard = polls[1]
+            told = [some for when, some in story.told if when <= heard]
+            if told and state.facts not in told[-1]:
+                text = f"{desk.account.name} {source} was told otherwise"
+            elif not told and is_followed and state.facts not in needless:
+                text = f"{desk.account.name} {source} was not told"
+            else:
+                continue
+            self._complain(f"{text} by polls of {polls}", (state, end, story.told[-2:]))
+
+
+def _find(facts: Facts, states: Sequence[State], first: int) -> int | None:
+    return next((at for at in range(first, len(states)) if states[at].facts == facts), None)
+
+
+def _place_of_previous(event: Change[Record], states: Sequence[State], first: int) -> int:
+    """Return which state the row was in before, at the earliest."""
+    previous = event.previous
+    return first if previous is None else _find(facts_of(previous), states, first) or first
+
+
+def _differing(record: Record, previous: Record) -> tuple[str, ...]:
+    names = [one.name for one in attrs.fields(type(record))]
+    found = [name for name in names if getattr(record, name) != getattr(previous, name)]
+    if isinstance(record, Info) and isinstance(previous, Info) and "items" in found:
+        one, other = ([evolve(m, amount=Decimal()) for m in i.items] for i in (record, previous))
+        if one == other:
+            found.remove("items")  # what a method would pay moves with every rate
+    return tuple(found)
