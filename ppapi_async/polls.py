@@ -179,9 +179,10 @@ class RowPoller(Generic[RowT]):
             glanced = await self._glance.read(start)
             if place is not None:
                 place.end_reading()
+            if isinstance(glanced, Unchanged):
+                return
             if glanced is not None:
-                records = [] if isinstance(glanced, Unchanged) else glanced
-                yield Window(None, None, records, 0)
+                yield Window(None, None, glanced, 0)
                 return
         request = evolve(self.request, start=datetime.fromtimestamp(start, UTC))
         stream = Stream(self.line, self.evidence, request, self.page_size, Options())

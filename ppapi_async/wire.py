@@ -135,11 +135,9 @@ class HttpRequest:
         pairs = [*self.query]
         # The key stands where sites' own links have it: after api_action.
         pairs[1:1] = [(n, s.reveal()) for n, s in self.secrets if ":" not in n]
-        return (
-            f"{self.endpoint}?{urlencode(pairs, quote_via=quote, safe='')}"
-            if pairs
-            else self.endpoint
-        )
+        # urlencode would take three times as long.
+        query = "&".join([f"{quote(name)}={quote(value, safe='')}" for name, value in pairs])
+        return f"{self.endpoint}?{query}" if pairs else self.endpoint
 
     def headers(self) -> dict[str, str]:
         """Return the headers that carry secrets."""
