@@ -113,14 +113,7 @@ class Fleet:
         drain: Duration = 10,
         hooks: Hooks | None = None,
     ) -> None:
-        if concurrency < 1 or per_host < 1:
-            raise ValueError("concurrency, per_host: pass 1 or more")
-        if rate is not None and not rate > 0:
-            raise ValueError("rate: pass more than 0 requests a second")
-        if rate is not None:
-            _pace(rate)  # at once, where aiolimiter is missing
-        if lookback is not None and lookback <= timedelta():
-            raise ValueError("lookback: pass a timedelta of more than 0")
+        _check(concurrency, per_host, rate, lookback)
         check_limits(page_size, largest_answer)
         timeout = seconds_of(timeout, "timeout")
         self._interval = seconds_of(interval, "interval")
@@ -407,6 +400,17 @@ class Fleet:
             stream()  # wrong arguments are told at once, not by some worker
             break
         return Merged(streams, self._concurrency)
+
+
+def _check(concurrency: int, per_host: int, rate: float | None, lookback: timedelta | None) -> None:
+    if concurrency < 1 or per_host < 1:
+        raise ValueError("concurrency, per_host: pass 1 or more")
+    if lookback is not None and lookback <= timedelta():
+        raise ValueError("lookback: pass a timedelta of more than 0")
+    if rate is not None and not rate > 0:
+        raise ValueError("rate: pass more than 0 requests a second")
+    if rate is not None:
+        _pace(rate)  # at once, where aiolimiter is missing
 
 
 def _pace(rate: float) -> AbstractAsyncContextManager[object]:

@@ -24,7 +24,7 @@ def _as_dict(value: object) -> dict[str, object]:
         return _EMPTY
     if isinstance(value, Mapping):
         return dict(value)
-    raise NotImplementedError(f"{type(value).__name__} is not stored")
+    raise TypeError(f"{type(value).__name__} is not stored")
 
 
 # Amounts as numbers, so that one among the keys that we do not know comes back as an amount.
