@@ -95,6 +95,10 @@ class Glance(Generic[RowT]):
             return page
         return self._judge(page, start)
 
+    def forget(self) -> None:
+        """Look at the next answer, even if it is the one of last time."""
+        self._told = None
+
     def end_poll(self, requests: int) -> None:
         """Take a poll as told in whole that took so many requests, 0 for a glance."""
         self._told = self._asked if requests == 0 else None

@@ -58,7 +58,7 @@ class RowPoller(Generic[RowT]):
     _ledger: Ledger | None = None
     _saved: Position | None = None
     _in_hand: dict[int, RowT] = field(factory=dict)
-    """What was being told when a process before this one ended."""
+    """What was being told when it was left: by a consumer, or by a process that ended."""
     _glance: Glance[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -211,11 +211,15 @@ class RowPoller(Generic[RowT]):
 
         async def save() -> None:
             self._remember(ledger, row, text)
+            self._in_hand.pop(row.id, None)
             self.notes.drop([in_hand])
             await self.notes.flush()
 
         in_hand = f"{_IN_HAND} {row.id}"
         if change.previous is not None:
+            self._in_hand[row.id] = row
+            ledger.doubt(row.id)
+            self._glance.forget()
             await self.notes.announce(in_hand, text)
         return Telling(change, save)
 
@@ -295,6 +299,7 @@ class InfoPoller:
                 return
             name = self.line.account.name
             change = Change(ChangeKind.CHANGED, info, previous, names, name)
+            self._in_hand, self._told = info, None
             await self.notes.announce(_IN_HAND, dump_stored(info))
             telling = Telling(change, lambda: self._save(info))
             yield telling
@@ -333,7 +338,7 @@ class InfoPoller:
         self.worked = True
 
     async def _save(self, info: Info) -> None:
-        self._last, self._told = info, self._asked
+        self._last, self._told, self._in_hand = info, self._asked, None
         self.notes.put(_INFO, dump_stored(info))
         self.notes.drop([_IN_HAND])
         await self.notes.flush()

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
 
 from ppapi_async import Dialect, Exchange, Info, Session
 from ppapi_async.ledger import Ledger, Verdict
@@ -18,6 +19,7 @@ from tests import virtual_time
 from tests.test_watch import (
     DIALECTS,
     Flaky,
+    account_of,
     books_of,
     new_order,
     run,
@@ -126,6 +128,25 @@ def test_what_does_not_fit_is_read_by_a_stream() -> None:
     run(main)
 
 
+def test_a_full_page_is_not_taken_for_all() -> None:
+    """However small the page is."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with sandbox_of(Dialect.DELEGATING, books) as sandbox:
+            account, hooks = account_of(sandbox), virtual_time.hooks()
+            async with Session(account, page_size=50, hooks=hooks) as session:
+                poller = poller_of(session)
+                for _ in range(2):
+                    await asyncio.sleep(60)
+                    assert await poll(poller) == []
+                for _ in range(70):
+                    new_order(books)
+                assert await poll(poller) == list(range(10, 80))
+
+    run(main)
+
+
 @pytest.mark.parametrize("fault", [Fault.HTML_502, Fault.CLOSED, Fault.TRUNCATED_JSON])
 def test_a_glance_that_fails_is_made_up_for(fault: Fault) -> None:
     """The stream asks again, as patiently as ever."""
@@ -180,5 +201,48 @@ def test_who_does_not_confirm_is_told_so() -> None:
             await anext(tellings)
             with pytest.raises(RuntimeError, match="confirm"):
                 await anext(tellings)
+
+    run(main)
+
+
+@DIALECTS
+def test_a_change_that_was_left_in_hand_is_taken_back(dialect: Dialect) -> None:
+    """Told, left, and back to what it was: that is told, in the same process, too."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with sandbox_of(dialect, books) as sandbox, session_on(sandbox) as session:
+            order = new_order(books)
+            poller = poller_of(session)
+            for _ in range(3):
+                assert await poll(poller) == []
+                await asyncio.sleep(60)
+            books.orders.put(evolve(order, reward="2"))
+            tellings = poller.poll()
+            assert (await anext(tellings)).change.record.partner_reward == 2
+            await tellings.aclose()
+            books.orders.put(order)
+            assert await poll(poller) == [order.id]
+            assert await poll(poller) == []
+
+    run(main)
+
+
+def test_a_balance_that_was_left_in_hand_is_taken_back() -> None:
+    """The same for get_info."""
+
+    async def main() -> None:
+        books = books_of(9)
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            poller = info_poller(session, MemoryState())
+            before = books.partner.balance
+            assert await poll(poller) == []
+            books.partner.balance = "1"
+            tellings = poller.poll()
+            await anext(tellings)
+            await tellings.aclose()
+            books.partner.balance = before
+            assert await poll(poller) == [0]
+            assert await poll(poller) == []
 
     run(main)

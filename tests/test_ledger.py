@@ -343,6 +343,37 @@ def test_polls_of_settled_rows_read_little() -> None:
     assert max(world.read) > 400
 
 
+@BOTH
+def test_rows_that_come_late_are_told(by_edit: bool) -> None:
+    """A site may look a country up for half a minute before it books an order of then."""
+    world = World(by_edit=by_edit)
+    world.add(NOW - 10)
+    world.poll()
+    world.now += MINUTE
+    world.add()
+    world.poll()
+    world.now += MINUTE
+    late = world.add(world.now - 90)
+    world.poll()
+    assert ("NEW", late, 0) in world.told
+
+
+@BOTH
+def test_old_rows_are_read_again_where_changes_do_not_show(by_edit: bool) -> None:
+    """A change of a row two weeks old is told by the next poll."""
+    world = World(by_edit=by_edit)
+    old = world.add(NOW - 14 * DAY)
+    world.add(NOW - HOUR)
+    world.poll()
+    for _ in range(3):
+        world.now += HOUR
+        world.poll()
+    world.edit(old)
+    world.now += MINUTE
+    world.poll()
+    assert world.told == [("DIFFERENT", old, 1)]
+
+
 def test_a_clock_set_back_is_made_up_for_within_a_day() -> None:
     """Rows with times long before the newest one are found by the daily look back."""
     world = World(by_edit=True, shift=10 * HOUR)
