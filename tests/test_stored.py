@@ -18,8 +18,10 @@ T = TypeVar("T", Link, Exchange, Payout, Info)
 AMOUNTS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIMES = st.integers(0, 4 * 10**9).map(lambda second: datetime.fromtimestamp(second, UTC))
+FRACTIONS = AMOUNTS.filter(lambda amount: not {".", "E"}.isdisjoint(str(amount)))
+"""What JSON is decoded to as an amount; whole numbers are ints."""
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | AMOUNTS | TEXTS,
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | FRACTIONS | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
 )
