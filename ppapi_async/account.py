@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import html.entities
@@ -21,6 +22,7 @@ __all__ = ["Account", "Dialect", "Secret", "as_secret"]
 _ENDPOINT_FILE = re.compile(r"\.(?:html|php)$", re.IGNORECASE)
 _USER_API_PATH = re.compile(r"/api/userapi/v1(?:/[a-z_]*)?$")
 _SHORTEST_FRAGMENT = 4  # of a key, at the end of a text that was cut off
+_MARKS_OF_ESCAPES = "%&\\"  # without one of them, a text holds the key as it is or not at all
 
 
 class Dialect(StrEnum):
@@ -299,6 +301,9 @@ class Account:
 
 def _redact(text: str, secret: Secret) -> str:
     """Replace `secret` in `text`, however each of its characters is written."""
+    beginning = secret.reveal()[:_SHORTEST_FRAGMENT]
+    if beginning not in text and not any(mark in text for mark in _MARKS_OF_ESCAPES):
+        return text  # nearly always; the patterns take milliseconds to make
     units = [_spellings(character) for character in secret.reveal()]
     text = re.sub("".join(units), "***", text)
     if len(units) <= _SHORTEST_FRAGMENT:
@@ -307,8 +312,8 @@ def _redact(text: str, secret: Secret) -> str:
     rest = ""
     for unit in reversed(units[_SHORTEST_FRAGMENT:-1]):
         rest = f"(?:{unit}{rest})?"
-    beginning = "".join(units[:_SHORTEST_FRAGMENT])
-    return re.sub(rf"{beginning}{rest}[%&\\]*[#\w]{{0,5}}$", "***", text)
+    first = "".join(units[:_SHORTEST_FRAGMENT])
+    return re.sub(rf"{first}{rest}[%&\\]*[#\w]{{0,5}}$", "***", text)
 
 
 def _spellings(character: str) -> str:
@@ -333,6 +338,7 @@ def _spellings(character: str) -> str:
     return f"(?:&(?:amp;)*(?:{'|'.join(entities)})|{'|'.join(spellings)})"
 
 
+@functools.cache
 def _entity_names(character: str) -> list[str]:
     return [n for n, c in html.entities.html5.items() if c == character and n.endswith(";")]
 

@@ -11,6 +11,7 @@ import aiohttp
 
 from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import account_of
+from ppapi_async.clean import CleanRequest
 from ppapi_async.decoding import Decoding
 from ppapi_async.transport import (
     Duration,
@@ -137,6 +138,7 @@ class Connection:
             headers={"User-Agent": f"ppapi_async/{__version__}"},
             auto_decompress=False,
             trust_env=False,
+            request_class=CleanRequest,
         )
 
     @property

@@ -114,7 +114,7 @@ class Glance(Generic[RowT]):
             self.request.method,
             params,
             unless_known(known, self._codec.steps),
-            attempts=1,
+            attempts_of=_once,
             largest=min(ANSWER_OF_WINDOW, self.line.largest_answer),
         )
         if isinstance(answer, Unchanged):
@@ -132,6 +132,10 @@ class Glance(Generic[RowT]):
         rows = [row for row in read.rows.values() if row.time >= _instant(start)]
         rows.sort(key=_BY_TIME)
         return rows
+
+
+def _once(_: PPAPIError) -> int:
+    return 1
 
 
 def _instant(second: int) -> datetime:

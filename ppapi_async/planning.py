@@ -204,8 +204,11 @@ class Plan(Generic[RowT]):
         segment.state = State.ELASTIC
         self._join(segment)
 
-    def shrink(self, segment: Segment[RowT]) -> bool:
-        """Give back a window that brings too much at once; False where it cannot be narrower."""
+    def shrink(self, segment: Segment[RowT], times: int = 1) -> bool:
+        """Give back a window that brings too much at once; False where it cannot be narrower.
+
+        It is narrowed so many `times` over: a server that fails is not asked too often.
+        """
         top, bottom = self._top(segment), 1 if segment.start is None else segment.start
         if top <= bottom:
             return False
@@ -215,8 +218,9 @@ class Plan(Generic[RowT]):
             rest: Segment[RowT] = Segment(self.now, None, again=segment.again)
             self.segments.insert(self.segments.index(segment) + 1, rest)
             segment.end = self.now - 1
-        segment.widest = max(1, (top - bottom) // _PIECES)
-        self._width = max(1, min(segment.widest, self._width // _PIECES))
+        pieces = _PIECES**times
+        segment.widest = max(1, (top - bottom) // pieces)
+        self._width = max(1, min(segment.widest, self._width // pieces))
         self._looked = self._narrow = True
         segment.state = State.ELASTIC
         return True

@@ -18,6 +18,8 @@ from ppapi_async.codec import PageCodec
 from ppapi_async.errors import (
     IncompleteError,
     MethodNotSupportedError,
+    PPAPIError,
+    RequestTimeoutError,
     ResponseTooLargeError,
     ServerError,
     TransportError,
@@ -47,8 +49,8 @@ __all__ = [
 RowT = TypeVar("RowT", bound=Row)
 ANSWER_OF_WINDOW = 2 * 1024 * 1024
 """Bytes; a window that brings more is narrowed."""
-_ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for time-outs and server errors
-_MOST_FAILED = 6  # windows in a row that are narrowed for that reason
+_ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for a failure
+_MOST_FAILED = 3  # windows in a row that are narrowed for that reason, each more than the last
 _ROWS_OF_TURN = 250  # handed out before others may run
 _BY_TIME = attrgetter("time", "id")
 
@@ -303,10 +305,10 @@ class Stream(Iteration, Generic[RowT]):
             page = await self._ask(query, may_shrink=may_shrink, gentle=gentle)
         except (TransportError, ServerError, ResponseTooLargeError) as error:
             too_large = isinstance(error, ResponseTooLargeError)
-            if not (may_shrink if too_large else gentle):
+            if not (may_shrink if too_large else gentle and _may_be_too_long(error)):
                 raise
-            if run.plan.shrink(segment):
-                self._failed_windows += not too_large
+            self._failed_windows += not too_large
+            if run.plan.shrink(segment, 1 if too_large else self._failed_windows):
                 return None
             page = await self._ask(query, may_shrink=False, gentle=False)
         self._failed_windows = 0
@@ -320,7 +322,7 @@ class Stream(Iteration, Generic[RowT]):
             self._request.method,
             params,
             self._codec.steps,
-            attempts=_ATTEMPTS_OF_WINDOW if gentle else None,
+            attempts_of=_attempts_of_window if gentle else None,
             largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
 
@@ -383,6 +385,18 @@ class Stream(Iteration, Generic[RowT]):
         if self._options.progress is not None:
             covered = timedelta(seconds=run.covered)
             self._options.progress(Progress(self._rows, covered, self._requests, run.fraction))
+
+
+def _may_be_too_long(error: PPAPIError) -> bool:
+    """Tell whether a range that is too long for the server may end like this."""
+    return error.sent if isinstance(error, TransportError) else isinstance(error, ServerError)
+
+
+def _attempts_of_window(error: PPAPIError) -> int | None:
+    """Return how often to ask before a window is narrowed; None where that would not help."""
+    if not _may_be_too_long(error):
+        return None
+    return 1 if isinstance(error, RequestTimeoutError) else _ATTEMPTS_OF_WINDOW
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -21,6 +21,7 @@ from attrs import define, field, frozen
 from yarl import URL
 
 from ppapi_async.account import Account, Dialect
+from ppapi_async.clean import StaleConnectionError
 from ppapi_async.codec import Answer, Reader
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import (
@@ -53,6 +54,8 @@ Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
 _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
+_MOST_STALE = 100
+"""Connections in a row that are found to be unusable before a request is given up."""
 
 
 def seconds_of(value: Duration, argument: str) -> float:
@@ -196,15 +199,16 @@ class Transport:
         params: Mapping[str, str | int],
         steps: Steps[T],
         *,
-        attempts: int | None = None,
+        attempts_of: Callable[[PPAPIError], int | None] | None = None,
         largest: int | None = None,
     ) -> T:
         """Ask until there is a usable answer or no point in asking on.
 
+        `attempts_of` tells how often to ask at the most after an error, if less often than usual.
+
         Raises:
             PPAPIError: what the last answer came to.
         """
-        attempts = self.retry.attempts if attempts is None else min(attempts, self.retry.attempts)
         attempt = 1
         while True:
             result = await self.once(method, params, steps, attempt=attempt, largest=largest)
@@ -213,14 +217,16 @@ class Transport:
                 return result
             if self._try_next_endpoint(result):
                 continue
-            wait = self._wait(result, attempt, attempts)
+            most = None if attempts_of is None else attempts_of(result)
+            wait = self._wait(result, attempt, most)
             if wait is None:
                 raise result
             _log.debug("%s; asking again in %.1f s", result, wait)
             await self.hooks.sleep(wait)
             attempt += 1
 
-    def _wait(self, error: PPAPIError, attempt: int, attempts: int) -> float | None:
+    def _wait(self, error: PPAPIError, attempt: int, most: int | None) -> float | None:
+        attempts = self.retry.attempts if most is None else min(most, self.retry.attempts)
         if attempt >= attempts or not is_transient(error) or self._budget < 1:
             return None
         wait = self.retry.wait(attempt, error, self.hooks.chance())
@@ -307,6 +313,15 @@ class Transport:
     ) -> Answer | PPAPIError:
         if self.closed:
             return self._error(TransportError, method, "the session is closed", sent=False)
+        for _ in range(_MOST_STALE):
+            try:
+                return await self._ask(request, method, largest)
+            except StaleConnectionError:
+                pass  # nothing was sent; the next connection of the pool, or a new one
+        text = "the site sends what nobody has asked for"
+        return self._error(TransportError, method, text, sent=False)
+
+    async def _ask(self, request: HttpRequest, method: str, largest: int) -> Answer | PPAPIError:
         headers = {"Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
         if request.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"

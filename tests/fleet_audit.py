@@ -403,7 +403,7 @@ class Story:
     """What was told of a row."""
 
     told: list[tuple[float, Sequence[Facts]]] = field(factory=list)
-    """When, and what; two where the process was killed with it in hand, and knows the older."""
+    """When, and what; more where the store failed and the process may know what was before."""
     known: list[Record | None] = field(factory=lambda: [None])
     """What the fleet may take for told last; None: nothing."""
     place: int = 0
@@ -425,6 +425,7 @@ class Auditor:
     """Of each watch the rows told since it was last saved, with how they stood before."""
     _failed: int = 0
     """Saves that have failed since the process began."""
+    _restarted: float = -math.inf
     _last: dict[tuple[str, str], tuple[float, datetime]] = field(factory=dict)
     _failing: dict[str, set[str]] = field(factory=dict)
 
@@ -506,10 +507,24 @@ class Auditor:
         facts = facts_of(event.previous)
         is_silent = is_first and not desk.is_surely_new(states)
         seen = is_silent and any(state.facts == facts for state in states[: place + 1])
-        if not (told or seen):
+        if not (told or seen or self._was_on_its_way(story, states, place, facts)):
             self._complain("previous is not what was told last", event)
         if not event.fields or event.fields != _differing(event.record, event.previous):
             self._complain("fields are others", event)
+
+    def _was_on_its_way(
+        self, story: Story, states: Sequence[State], place: int, facts: Facts
+    ) -> bool:
+        """Tell whether a killed process may have been about to tell it: it cannot know if it did.
+
+        Only where it is taken back: what is told now is what was told last.
+        """
+        return (
+            bool(story.told)
+            and story.told[-1][0] <= self._restarted
+            and states[place].facts in story.told[-1][1]
+            and any(state.facts == facts for state in states[story.place : place])
+        )
 
     def _check_order(self, event: Change[Record], source: str) -> None:
         if isinstance(event.record, Info):
@@ -537,13 +552,15 @@ class Auditor:
             self._complain("more than what was in hand is not saved", len(lost))
         for story, before in reversed(lost):
             older = [facts_of(record) for record in before.known if record is not None]
+            if not self._failed:
+                older = []  # it was noted before it was told, so what is taken back is told too
             story.told.append((self.park.clock(), (*story.told[-1][1], *older)))
             story.known = [*before.known, *story.known]
             story.place = before.place
         self._unsaved.clear()
         self._last.clear()
         self._failing.clear()
-        self._failed = 0
+        self._failed, self._restarted = 0, self.park.clock()
 
     # In the end
 

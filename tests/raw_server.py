@@ -35,21 +35,27 @@ __all__ = [
     "PAGE",
     "Clock",
     "End",
+    "Flow",
     "RawServer",
     "Reply",
     "Script",
     "Seen",
+    "Send",
     "http",
     "served",
 ]
 
 KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
 NOW = 1_760_000_000
+Send: TypeAlias = Callable[[bytes], Awaitable[None]]
+Flow: TypeAlias = Callable[[Send], Awaitable[None]]
+"""What is sent over time."""
 Lender: TypeAlias = Callable[[list[str]], aiohttp.ClientSession | None]
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST instead of FIN
 _USER_API = {
     "get_partner_info": "get_info",
     "get_partner_links": "get_links",
+    "get_partner_exchanges": "get_exchanges",
     "get_partner_payouts": "get_payouts",
     "add_partner_payout": "add_payout",
 }
@@ -70,6 +76,8 @@ class Reply:
 
     data: bytes = b""
     end: End = End.KEEP
+    flow: Flow | None = None
+    """Sends more, in its own time; ends with the connection."""
 
 
 @define
@@ -165,19 +173,52 @@ class RawServer:
     on_hang: Callable[[], object] = bool
     on_bytes: Reply | None = None
     """Answers the first bytes of a connection, be they what they may: no TLS, for instance."""
+    on_connection: Reply | None = None
+    """Is said before anything has come."""
     seen: list[Seen] = field(factory=list)
     bytes_seen: int = 0
     connections: int = 0
+    flows: set[asyncio.Task[None]] = field(factory=set)
+    """Answers that are still being sent."""
     url: str = ""
     _open: set[asyncio.BaseTransport] = field(factory=set)
     _idle: asyncio.Event = field(factory=asyncio.Event)
     _server: asyncio.Server | None = None
+    _address: tuple[str, int] = ("127.0.0.1", 0)
+    _reserved: socket.socket | None = None
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        await self.listen()
         return self
+
+    async def listen(self) -> None:
+        """Listen; after `refuse` or `accept_nobody` at the same port, also to those who waited."""
+        loop = asyncio.get_running_loop()
+        listener = self._reserved or socket.create_server(("127.0.0.1", 0))
+        self._reserved = None
+        self._server = await loop.create_server(lambda: _Connection(self), sock=listener)
+        self._address = listener.getsockname()
+        self.url = f"http://127.0.0.1:{self._address[1]}"
+
+    def refuse(self) -> None:
+        """Close all connections, and the port: nobody listens any more."""
+        assert self._server is not None
+        self._server.close()
+        self.hang_up()
+        self._reserved = socket.socket()  # bound, so that nobody else gets the port meanwhile
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(self._address)
+
+    def accept_nobody(self) -> None:
+        """Leave callers to the kernel: they connect, and are not answered until `listen`."""
+        self.refuse()
+        assert self._reserved is not None
+        self._reserved.listen()
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for transport in self._open:
+            transport.close()
 
     async def __aexit__(
         self,
@@ -188,8 +229,7 @@ class RawServer:
         assert self._server is not None
         self._server.close()
         if error is not None:
-            for transport in self._open:
-                transport.close()
+            self.hang_up()
         while self._open:
             self._idle.clear()
             await self._idle.wait()
@@ -224,14 +264,33 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._waiting: Seen | None = None
         self._number = 0
+        self._flow: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._number = self._server.opened(transport)
+        self._writable.set()
+        if self._server.on_connection is not None:
+            self._answer(self._server.on_connection)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._flow is not None:
+            self._flow.cancel()
         self._server.lost(self._transport)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    async def _send(self, data: bytes) -> None:
+        """Write, at the pace of whoever reads."""
+        self._transport.write(data)
+        await asyncio.sleep(0)  # else a flow to a connection that is gone would never end
+        await self._writable.wait()
 
     def data_received(self, data: bytes) -> None:
         self._server.bytes_seen += len(data)
@@ -261,6 +320,18 @@ class _Connection(asyncio.Protocol):
     def _answer(self, reply: Reply) -> None:
         if reply.data:
             self._transport.write(reply.data)
+        if reply.flow is None:
+            self._end(reply)
+        else:
+            self._flow = asyncio.create_task(self._carry_out(reply.flow, reply))
+            self._server.flows.add(self._flow)
+            self._flow.add_done_callback(self._server.flows.discard)
+
+    async def _carry_out(self, flow: Flow, reply: Reply) -> None:
+        await flow(self._send)
+        self._end(reply)
+
+    def _end(self, reply: Reply) -> None:
         if reply.end is End.RESET:
             connection: socket.socket = self._transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

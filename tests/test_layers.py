@@ -17,7 +17,7 @@ LAYERS = (
     {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},
     {"page", "clock"},
-    {"wire", "codec", "windows", "state", "inflate", "ledger"},
+    {"wire", "codec", "windows", "state", "inflate", "ledger", "clean"},
     {"planning", "positions", "iteration", "decoding", "notes"},
     {"runs"},
     {"transport"},
@@ -49,7 +49,7 @@ PURE = {
 }
 # Each outside library has one room.
 ROOMS_OF = {
-    "aiohttp": {"transport", "connection", "fleet", "sandbox", "testing", "demo", "cli"},
+    "aiohttp": {"transport", "connection", "clean", "fleet", "sandbox", "testing", "demo", "cli"},
     "cattrs": {"codec"},
     "msgspec": {"codec", "sandbox"},
     "json": {"codec", "state", "sandbox"},

@@ -1,15 +1,21 @@
 """An event loop whose time flies: when nothing is left to do, it is at once the next moment.
 
-Sockets are real. While an answer is under way between two ends in this loop, one of them has
-something to do (the kernel delivers on loopback before `send` returns), so time stands still; it
-also stands still while a thread works for the loop.
+Sockets are real. While an answer is under way between two ends in this loop, time stands still: one
+of them has something to do, or the kernel, busy with others, has still bytes to deliver. It also
+stands still while a thread works for the loop. What cannot be seen is an end that was closed with
+bytes under way: a test that must not miss them asks for `settle`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import fcntl
+import functools
 import selectors
+import termios
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import TypeVar, TypeVarTuple, Unpack
@@ -24,15 +30,19 @@ Ts = TypeVarTuple("Ts")
 BEGINNING = 1_780_000_000.0
 """The wall clock when the loop's own clock shows 0."""
 _END = 6 * 86_400.0
+_NOTABLE = 0.1
+_MOMENT = 0.0002
+_MOMENTS = 50
 
 
 class _Selector(selectors.DefaultSelector):
     """Skips the time that it should wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, settle: float) -> None:
         super().__init__()
         self.ahead = 0.0
         self.threads = 0
+        self.settle = settle
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -40,17 +50,38 @@ class _Selector(selectors.DefaultSelector):
             return ready
         if timeout is None or self.threads:
             return super().select(timeout)
+        if timeout >= _NOTABLE:
+            time.sleep(self.settle)
+            for _ in range(_MOMENTS):  # no more: bytes that nobody reads do not arrive
+                if not self._is_sending():
+                    break
+                time.sleep(_MOMENT)
+            if ready := super().select(0):
+                return ready
         self.ahead += max(0.0, timeout)
         if self.ahead > _END:
             raise TimeoutError("the test waits for something that does not happen")
         return []
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop that starts at 0 and never waits for time."""
+    def _is_sending(self) -> bool:
+        """Tell whether any socket has bytes that have not arrived at its other end."""
+        for key in self.get_map().values():
+            with contextlib.suppress(OSError):  # a listening one has none
+                if any(fcntl.ioctl(key.fd, termios.TIOCOUTQ, b"\0\0\0\0")):
+                    return True
+        return False
 
-    def __init__(self) -> None:
-        self._skipping = _Selector()
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop that starts at 0 and never waits for time.
+
+    Args:
+        settle: real seconds that the network is given before a notable time is skipped.
+    """
+
+    def __init__(self, settle: float = 0.0) -> None:
+        self._skipping = _Selector(settle)
         super().__init__(self._skipping)
 
     def time(self) -> float:
@@ -92,10 +123,11 @@ def hooks(chance: Callable[[], float] = lambda: 0.5) -> Hooks:
     return Hooks(clock=now, sleep=asyncio.sleep, chance=chance)
 
 
-def run(main: Coroutine[object, object, T], *, debug: bool = False) -> T:
+def run(main: Coroutine[object, object, T], *, debug: bool = False, settle: float = 0.0) -> T:
     """Run a coroutine in a loop whose time flies."""
+    factory = functools.partial(VirtualLoop, settle)
     with (
         mock.patch("asyncio.wrap_future", _wrap_future),
-        asyncio.Runner(loop_factory=VirtualLoop, debug=debug) as runner,
+        asyncio.Runner(loop_factory=factory, debug=debug) as runner,
     ):
         return runner.run(main)

@@ -1,0 +1,34 @@
+"""All faults of the laboratory, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .contents import CONTENTS, ENVELOPES, ROWS, TEXTS
+from .fault import Fault
+from .pages import PAGES, REDIRECTS, STATUSES
+from .transfer import BYTES, LINE
+
+__all__ = ["FAULTS", "KINDS"]
+
+FAULTS: Mapping[str, Fault] = {
+    **LINE, **BYTES, **STATUSES, **REDIRECTS, **PAGES, **TEXTS, **ENVELOPES, **CONTENTS, **ROWS,
+}  # fmt: skip
+_ALIKE = (
+    *(str(status) for status in (402, 405, 406, 409, 410, 413, 418, 422, 425, 401, 451)),
+    *(str(status) for status in (505, 506, 507, 508, 509, 511, 999, 598, 599)),
+    *(str(status) for status in (521, 522, 523, *range(525, 531), 202, 203, 205, 226)),
+    *(f"{status} to another host" for status in (300, 303, 305, 308, 399)),
+    "302 to nonsense", "302 to a script", "body true", "body 0", 'body ""', "body []", "body 5",
+    'body "Api disabled"', "body [null]", "error null", "error false", "error empty",
+    "error a list", "error 0.0", "data false", "data true", "data 0", "data 5", 'data ""',
+    "data [1]", "data [[]]", "data [null]", "items false", "items 5", 'items ""', 'items "x"',
+    "items [5]", 'items ["x"]', "items [[]]", 'items {"a":[]}', "id {}", "id []", 'id "x"',
+    'id "-"', "id 1.5", "time false", "time {}", "time []", "length of words", "enormous length",
+    "chunk with a negative size", "half a head, reset", "length too large, reset", "two BOMs",
+    "cut in the middle, reset", "raw deflate", "echoes the key with 403", "JSONP", "NUL behind",
+    "429 till nonsense", "error_text a list", "challenge with 503", "fatal error with 500",
+)  # fmt: skip
+KINDS: Mapping[str, Fault] = {name: one for name, one in FAULTS.items() if name not in _ALIKE}
+"""Without those that differ from another only in a number or a word."""
+assert set(_ALIKE) <= set(FAULTS), set(_ALIKE) - set(FAULTS)

@@ -1,0 +1,148 @@
+"""A site in the laboratory: true books behind a raw socket, and one fault before them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+from urllib.parse import parse_qsl, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from attrs import define, field
+
+from ppapi_async import Account, Dialect
+from ppapi_async.sandbox import Books
+from ppapi_async.sandbox.answers import Site
+from ppapi_async.sandbox.manners import ENDPOINTS, Answer, Call, Manner
+from ppapi_async.sandbox.records import Partner
+from tests import virtual_time
+from tests.raw_server import RawServer, Reply, Seen
+
+__all__ = ["DAY", "KEY", "LOGIN", "NOW", "PAYOUTS", "START", "Lab", "Line", "Spoil", "http_bytes"]
+
+DAY = 86_400
+NOW = int(virtual_time.BEGINNING)
+START = NOW - 30 * DAY
+KEY = "Ab3+/=&%\u00fcf6hIj9kLmN0pQrStUv2xYz45678"
+LOGIN = "l0gin/Of=the&partner"
+HOST = "site.test"
+PAYOUTS = 2
+"""In the books."""
+Spoil = Callable[[Seen, Answer], Reply]
+"""Makes of a request and its true answer what is really sent."""
+
+
+class Line(Enum):
+    """How far a request comes."""
+
+    OPEN = auto()
+    REFUSED = auto()
+    UNKNOWN_HOST = auto()
+    DNS_HANGS = auto()
+    NOT_ACCEPTED = auto()
+
+
+def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
+    """Return a well-formed HTTP answer; `more` are headers, which replace those of the answer."""
+    headers = {"Content-Length": str(len(answer.body)), **answer.headers}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+    return f"HTTP/1.1 {status or answer.status} X\r\n{head}\r\n".encode() + answer.body
+
+
+@functools.cache
+def _model() -> Books:
+    return Books.generate(7, 40, START, NOW - DAY, clicks=30, partner=Partner(api_key=KEY))
+
+
+def books() -> Books:
+    """Return the same fresh books each time."""
+    model = _model()
+    payouts = list(model.payouts)[:PAYOUTS]
+    partner = Partner(api_key=KEY, api_login=LOGIN, balance="122.01")
+    return Books(
+        partner=partner, clicks=model.clicks, orders=model.orders, payouts=payouts,
+        traffic=model.traffic,
+    )  # fmt: skip
+
+
+class _Resolver(AbstractResolver):
+    """Knows one host, as far as the line to the laboratory goes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    async def resolve(self, host: str, *_: object, **__: object) -> list[ResolveResult]:
+        if self._lab.line is Line.DNS_HANGS:
+            await asyncio.Event().wait()
+        if self._lab.line is Line.UNKNOWN_HOST:
+            raise OSError(None, "Name or service not known")
+        port = urlsplit(self._lab.url).port or 0
+        found = ResolveResult(
+            hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0
+        )
+        return [found]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@define(eq=False, kw_only=True)
+class Lab(RawServer):
+    """A site that answers truly unless a fault says otherwise."""
+
+    dialect: Dialect = Dialect.DELEGATING
+    books: Books = field(factory=books)
+    spoil: Spoil | None = None
+    struck: int = 0
+    """Requests that met the fault."""
+    line: Line = Line.OPEN
+    _site: Site = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        cap = 500 if self.dialect in (Dialect.DELEGATING, Dialect.USER_API) else None
+        manner = Manner(dialect=self.dialect, endpoint=ENDPOINTS[self.dialect], cap=cap)
+        self._site = Site(manner, [self.books])
+
+    def reply(self, seen: Seen) -> Reply:
+        """Return the truth, or what the fault makes of it; what is asked for is done first."""
+        parts = urlsplit(seen.target)
+        query, form = dict(parse_qsl(parts.query)), dict(parse_qsl(seen.body.decode()))
+        call = Call(seen.verb, parts.path, query, form, seen.headers, seen.target)
+        answer = self._site.answer(call, int(virtual_time.now()))
+        if self.spoil is None:
+            return Reply(http_bytes(answer))
+        self.struck += 1
+        return self.spoil(seen, answer)
+
+    async def set_line(self, line: Line) -> None:
+        """Let requests come so far; connections that are open end with the line."""
+        before, self.line = self.line, line
+        if before in (Line.REFUSED, Line.NOT_ACCEPTED):
+            await self.listen()
+        if line is Line.REFUSED:
+            self.refuse()
+        elif line is Line.NOT_ACCEPTED:
+            self.accept_nobody()
+        elif line is not Line.OPEN:
+            self.hang_up()
+
+    def account(self, name: str = "site", *, tls: bool = False, host: str = HOST) -> Account:
+        """Return the account of the books."""
+        url = self.url.replace("127.0.0.1", host)
+        return Account(
+            url.replace("http:", "https:") if tls else url,
+            KEY,
+            api_login=LOGIN if self.dialect is Dialect.USER_API else None,
+            name=name,
+            dialect=self.dialect,
+            allow_http=True,
+        )
+
+    def lend(self) -> aiohttp.ClientSession:
+        """Return an aiohttp session whose connector finds the host of the account."""
+        connector = aiohttp.TCPConnector(resolver=_Resolver(self), use_dns_cache=False, limit=0)
+        return aiohttp.ClientSession(connector=connector)
