@@ -5,7 +5,6 @@ What has to come of each is beside the fault, in `tests/laboratory`.
 
 from __future__ import annotations
 
-import gzip
 import os
 
 import pytest

@@ -32,7 +32,7 @@ BEGINNING = 1_780_000_000.0
 _END = 6 * 86_400.0
 _NOTABLE = 0.1
 _MOMENT = 0.0002
-_MOMENTS = 50
+_MOMENTS = 500
 
 
 class _Selector(selectors.DefaultSelector):
@@ -62,7 +62,6 @@ class _Selector(selectors.DefaultSelector):
         if self.ahead > _END:
             raise TimeoutError("the test waits for something that does not happen")
         return []
-
 
     def _is_sending(self) -> bool:
         """Tell whether any socket has bytes that have not arrived at its other end."""
