@@ -54,6 +54,7 @@ Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
 _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
+_LONGEST_ASKED = 86_400.0
 _MOST_STALE = 100
 """Connections in a row that are found to be unusable before a request is given up."""
 
@@ -123,8 +124,9 @@ def is_transient(error: PPAPIError) -> bool:
 
 
 def wait_asked_by(error: PPAPIError) -> float:
-    """Return the seconds that the server asked to be left alone."""
-    return (error.retry_after or 0.0) if isinstance(error, RateLimitedError) else 0.0
+    """Return the seconds that the server asked to be left alone; a day, if it asks for more."""
+    asked = error.retry_after if isinstance(error, RateLimitedError) else None
+    return min(asked or 0.0, _LONGEST_ASKED)
 
 
 @frozen
@@ -306,14 +308,17 @@ class Transport:
             cancelled = error.args
         except (aiohttp.ClientError, OSError, UnicodeError, CutShortError) as error:
             return self._failure(error, method)
+        except AssertionError:
+            # So aiohttp ends a GET that it sends once more, if its session was closed meanwhile.
+            return self._error(TransportError, method, "the session was closed", sent=True)
         raise asyncio.CancelledError(*cancelled)
 
     async def _exchange(
         self, request: HttpRequest, method: str, largest: int
     ) -> Answer | PPAPIError:
-        if self.closed:
-            return self._error(TransportError, method, "the session is closed", sent=False)
         for _ in range(_MOST_STALE):
+            if self.closed:
+                return self._error(TransportError, method, "the session is closed", sent=False)
             try:
                 return await self._ask(request, method, largest)
             except StaleConnectionError:

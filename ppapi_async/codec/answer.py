@@ -80,7 +80,7 @@ class Envelope(msgspec.Struct):
     """What every answer of the API is wrapped in."""
 
     error: msgspec.Raw
-    error_text: str | None = ""
+    error_text: msgspec.Raw = msgspec.Raw(b'""')
     status: str | None = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -88,6 +88,15 @@ class Envelope(msgspec.Struct):
     def code(self) -> int:
         """The error as a number; the wire has 0, "0", 1, "1", 2, 3."""
         return error_code(bytes(self.error))
+
+    @property
+    def text(self) -> str:
+        """The error's text; whatever else stands there, as it is written."""
+        raw = bytes(self.error_text)
+        try:
+            return msgspec.json.decode(raw, type=str | None) or ""
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return raw.decode(errors="replace")
 
     @property
     def dialect(self) -> Dialect | None:
@@ -161,7 +170,7 @@ def parse_envelope(body: bytes) -> Envelope | None:
 
 def _refusal(envelope: Envelope, reader: Reader) -> ApiError | DecodeError:
     """Return the error that a refusing envelope means (wire notes, "Errors")."""
-    text = reader.clip(envelope.error_text or "", 500)
+    text = reader.clip(envelope.text, 500)
     code = envelope.code
     if code > 0:
         return refusal(code, text, reader)

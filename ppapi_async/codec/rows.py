@@ -360,7 +360,7 @@ def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
     receipt = _structure_data(envelope, _Receipt, reader)
     if isinstance(receipt, PPAPIError):
         return receipt
-    return PayoutReceipt(receipt.payout_id, reader.clip(envelope.error_text or ""))
+    return PayoutReceipt(receipt.payout_id, reader.clip(envelope.text))
 
 
 def data_steps(answer: Answer, reader: Reader) -> Outcome[Json]:

@@ -23,7 +23,7 @@ from tests.leaks import assert_absent, assert_survives_pickling, assert_unlogged
 
 from .callers import CALLERS, Caller
 from .fault import Fault, Outcome, fault
-from .site import KEY, LOGIN, PAYOUTS, Lab, Line
+from .site import KEY, LOGIN, Lab, Line
 
 __all__ = ["Finding", "Records", "check_error", "examine", "opened", "truth"]
 
@@ -137,12 +137,12 @@ def examine(trouble: Fault, name: str, dialect: Dialect) -> Finding:
     return finding
 
 
-def check_error(error: PPAPIError) -> None:
+def check_error(error: PPAPIError, account: str = "site") -> None:
     """Check that an error shows no secret, names the account, and can be pickled."""
     assert_absent(KEY, error)
     assert_absent(LOGIN, error)
     assert_survives_pickling(error)
-    assert error.account == "site"
+    assert error.account == account
 
 
 async def _outcome(call: Awaitable[object]) -> object:
@@ -164,13 +164,13 @@ async def _find(lab: Lab, session: Session, caller: Caller) -> Finding:
 
 async def _check_payouts(lab: Lab, session: Session, finding: Finding) -> None:
     """Check that one payout at the most was requested, and that what became of it can be found."""
-    booked = len(lab.books.payouts) - PAYOUTS
+    booked = len(lab.books.payouts) - lab.payouts
     assert booked <= lab.count("add_payout") <= 1, "it may have been paid twice"
     if isinstance(finding.result, PayoutOutcomeUnknown):
         lab.spoil = None
         await lab.set_line(Line.OPEN)
         search = await session.find_payout(finding.result)
-        booked = len(lab.books.payouts) - PAYOUTS  # one that waited in the kernel is booked now
+        booked = len(lab.books.payouts) - lab.payouts  # one that waited in the kernel is booked now
         assert booked <= lab.count("add_payout") <= 1, "it may have been paid twice"
         assert search.outcome is (SearchOutcome.FOUND if booked else SearchOutcome.ABSENT)
 

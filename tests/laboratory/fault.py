@@ -45,7 +45,9 @@ class Fault:
     passes: bool
     """Whether it may be over in a moment, so that reads are repeated and watches go on."""
     asked: int
-    """Requests that a get_ makes of a list, at the most."""
+    """Requests of a call that is not narrowed."""
+    wait: float = 0.0
+    """Seconds that the site asks to be left alone."""
 
 
 def _as_payout(outcome: Outcome) -> Outcome:
@@ -70,6 +72,7 @@ def fault(
     asked: int | None = None,
     line: Line = Line.OPEN,
     on_bytes: Reply | None = None,
+    wait: float = 0.0,
 ) -> Fault:
     """Describe a fault; what is not told follows from `rows`."""
     if passes is None:
@@ -81,5 +84,5 @@ def fault(
         info=rows if info is _SAME else info,
         call=rows if call is _SAME else call,
         payout=_as_payout(rows) if payout is _SAME else payout,
-        passes=passes, asked=asked,
+        passes=passes, asked=asked, wait=wait,
     )  # fmt: skip

@@ -59,7 +59,9 @@ STATUSES: Mapping[str, Fault] = {
     "501, empty": _status(501, MethodNotSupportedError, text=""),
     "429": _status(429, RateLimitedError),
     "429 for 5 s": _status(429, RateLimitedError, Retry_After="5"),
-    "429 for a day": _status(429, RateLimitedError, asked=1, Retry_After="86400"),
+    "429 for an hour": fault(
+        _page(429, Retry_After="3600"), RateLimitedError, asked=1, wait=3_600.0
+    ),
     "429 till a date": _status(429, RateLimitedError, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
     "429 till nonsense": _status(429, RateLimitedError, Retry_After="soon"),
     "503 for 5 s": _status(503, ServerError, Retry_After="5"),
@@ -140,7 +142,9 @@ PAGES: Mapping[str, Fault] = {
         200, ServerError, text="<h1>Error establishing a database connection</h1>"
     ),
     "challenge": _status(403, BlockedError, text="<title>Just a moment...</title>"),
-    "challenge with 503": _status(503, BlockedError, text="<title>Just a moment...</title>"),
+    "challenge with 503": _status(
+        503, BlockedError, passes=True, text="<title>Just a moment...</title>"
+    ),
     "challenge with 200": _status(
         200, BlockedError, passes=True, text="<script src=/cdn-cgi/challenge-platform/x.js>"
     ),

@@ -7,32 +7,39 @@ import functools
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import TypedDict, Unpack
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from attrs import define, field
 
-from ppapi_async import Account, Dialect
+from ppapi_async import Account, Dialect, Hooks, Retry, Session
 from ppapi_async.sandbox import Books
 from ppapi_async.sandbox.answers import Site
 from ppapi_async.sandbox.manners import ENDPOINTS, Answer, Call, Manner
-from ppapi_async.sandbox.records import Partner
+from ppapi_async.sandbox.records import Partner, Payout
 from tests import virtual_time
 from tests.raw_server import RawServer, Reply, Seen
 
-__all__ = ["DAY", "KEY", "LOGIN", "NOW", "PAYOUTS", "START", "Lab", "Line", "Spoil", "http_bytes"]
+__all__ = ["DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "http_bytes"]
 
-DAY = 86_400
+DAY, HOUR = 86_400, 3_600
 NOW = int(virtual_time.BEGINNING)
 START = NOW - 30 * DAY
 KEY = "Ab3+/=&%\u00fcf6hIj9kLmN0pQrStUv2xYz45678"
 LOGIN = "l0gin/Of=the&partner"
 HOST = "site.test"
-PAYOUTS = 2
-"""In the books."""
 Spoil = Callable[[Seen, Answer], Reply]
 """Makes of a request and its true answer what is really sent."""
+
+
+class Options(TypedDict, total=False):
+    """Those of a `Session` that the tests set."""
+
+    hooks: Hooks
+    largest_answer: int
+    retry: Retry
 
 
 class Line(Enum):
@@ -55,18 +62,26 @@ def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
 
 @functools.cache
 def _model() -> Books:
-    return Books.generate(7, 40, START, NOW - DAY, clicks=30, partner=Partner(api_key=KEY))
+    partner = Partner(api_key=KEY, api_login=LOGIN)
+    model = Books.generate(7, 40, START, NOW - DAY, clicks=30, partner=partner)
+    order, _ = model.traffic.order(model.orders.next_id, NOW - HOUR, NOW - HOUR)
+    model.orders.put(order)
+    model.clicks.put(model.traffic.click(model.clicks.next_id, NOW - HOUR))
+    partner.balance = "100"
+    assert isinstance(model.request_payout(11, "TXearlier", NOW - HOUR), Payout)
+    return model
 
 
 def books() -> Books:
-    """Return the same fresh books each time."""
+    """Return the same fresh books each time; each kind of row has one of an hour ago."""
     model = _model()
-    payouts = list(model.payouts)[:PAYOUTS]
-    partner = Partner(api_key=KEY, api_login=LOGIN, balance="122.01")
     return Books(
-        partner=partner, clicks=model.clicks, orders=model.orders, payouts=payouts,
+        partner=Partner(api_key=KEY, api_login=LOGIN, balance="122.01"),
+        clicks=model.clicks,
+        orders=model.orders,
+        payouts=model.payouts,
         traffic=model.traffic,
-    )  # fmt: skip
+    )
 
 
 class _Resolver(AbstractResolver):
@@ -97,6 +112,8 @@ class Lab(RawServer):
     dialect: Dialect = Dialect.DELEGATING
     books: Books = field(factory=books)
     spoil: Spoil | None = None
+    payouts: int = field(init=False)
+    """In the books at first."""
     struck: int = 0
     """Requests that met the fault."""
     line: Line = Line.OPEN
@@ -106,6 +123,7 @@ class Lab(RawServer):
         cap = 500 if self.dialect in (Dialect.DELEGATING, Dialect.USER_API) else None
         manner = Manner(dialect=self.dialect, endpoint=ENDPOINTS[self.dialect], cap=cap)
         self._site = Site(manner, [self.books])
+        self.payouts = len(self.books.payouts)
 
     def reply(self, seen: Seen) -> Reply:
         """Return the truth, or what the fault makes of it; what is asked for is done first."""
@@ -141,6 +159,11 @@ class Lab(RawServer):
             dialect=self.dialect,
             allow_http=True,
         )
+
+    def session(self, **options: Unpack[Options]) -> Session:
+        """Return a session with the account, on connections of its own."""
+        options.setdefault("hooks", virtual_time.hooks())
+        return Session(self.account("127.0.0.1", host="127.0.0.1"), **options)
 
     def lend(self) -> aiohttp.ClientSession:
         """Return an aiohttp session whose connector finds the host of the account."""

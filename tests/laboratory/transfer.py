@@ -43,7 +43,7 @@ LINE: Mapping[str, Fault] = {
     "refused": _line(Line.REFUSED, TransportError, PayoutNotSent),
     "unknown host": _line(Line.UNKNOWN_HOST, TransportError, PayoutNotSent),
     "DNS hangs": _line(Line.DNS_HANGS, RequestTimeoutError, PayoutNotSent),
-    "never accepted": _line(Line.NOT_ACCEPTED, RequestTimeoutError, PayoutOutcomeUnknown, asked=4),
+    "never accepted": _line(Line.NOT_ACCEPTED, RequestTimeoutError, PayoutOutcomeUnknown),
     "TLS hangs": _tls(Reply(end=End.HANG), RequestTimeoutError),
     "TLS closes": _tls(Reply(end=End.CLOSE), TransportError),
     "TLS resets": _tls(Reply(end=End.RESET), TransportError),

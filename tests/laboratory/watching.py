@@ -31,7 +31,7 @@ from .examination import SETTLE, Records, check_error, opened
 from .fault import Fault, Outcome, fault
 from .site import KEY, START, Lab, Line
 
-__all__ = ["examine_fleet", "examine_watches"]
+__all__ = ["Event", "Listener", "examine_fleet", "examine_watches"]
 
 T = TypeVar("T")
 _INTERVAL = 60.0
@@ -52,13 +52,14 @@ class Event:
     ids: Mapping[str, int]
 
     @classmethod
-    def at(cls, lab: Lab) -> Event:
-        """Let it happen."""
-        now, books = int(virtual_time.now()), lab.books
+    def at(cls, lab: Lab, shift: float = 0.0) -> Event:
+        """Let it happen now, by a clock that may be wrong."""
+        now, books = int(virtual_time.now() + shift), lab.books
         order, _ = books.traffic.order(books.orders.next_id, now, now)
         click = books.traffic.click(books.clicks.next_id, now)
         books.orders.put(order)
         books.clicks.put(click)
+        books.partner.balance = f"{books.payouts.next_id}22.01"
         payout = books.request_payout(11, WALLET, now)
         assert isinstance(payout, Payout)
         return cls({"exchanges": order.id, "links": click.id, "payouts": payout.id})
@@ -182,7 +183,7 @@ async def _live_through(
             del listeners[name]
     if trouble.on_bytes is not None:
         return  # a site that does not speak TLS does not learn it
-    await asyncio.sleep(_RECOVERY)
+    await asyncio.sleep(_RECOVERY + trouble.wait)
     if event is None:
         event = Event.at(lab)
         await asyncio.sleep(2 * _INTERVAL)
@@ -223,7 +224,7 @@ async def _fleet(trouble: Fault, dialect: Dialect, facts: list[RequestFacts]) ->
             events["other"].check(_told(heard, "other"))  # however bad it is at its neighbour's
             await _ask_all(fleet, trouble)
             await striking
-            await asyncio.sleep(_RECOVERY)
+            await asyncio.sleep(_RECOVERY + trouble.wait)
             listening.cancel()
             await asyncio.wait([listening])
     for name, event in events.items():
