@@ -14,6 +14,7 @@ from ppapi_async import (
     AuthError,
     DecodeError,
     MethodNotSupportedError,
+    PayoutOutcomeUnknown,
     PayoutRejected,
     ResponseError,
 )
@@ -144,9 +145,9 @@ CONTENTS: Mapping[str, Fault] = {
         for text in ("null", "false", "true", "0", "5", '""', '"x"', "[1]", "[[]]", "[null]")
     },
     "data of another kind": fault(_with(data={"rows": []}), DecodeError, call=None),
-    "data []": fault(_with(data=[]), None, info=DecodeError, payout=DecodeError),
-    "data {}": fault(_with(data={}), None, info=DecodeError, payout=DecodeError),
-    "no data": fault(_without("data"), None, info=DecodeError, payout=DecodeError),
+    "data []": fault(_with(data=[]), None, info=DecodeError, payout=PayoutOutcomeUnknown),
+    "data {}": fault(_with(data={}), None, info=DecodeError, payout=PayoutOutcomeUnknown),
+    "no data": fault(_without("data"), None, info=DecodeError, payout=PayoutOutcomeUnknown),
 }
 
 
