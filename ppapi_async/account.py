@@ -8,6 +8,7 @@ import hmac
 import html.entities
 import ipaddress
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
@@ -37,14 +38,16 @@ class Dialect(StrEnum):
 class Secret:
     """A string that shows itself only to `reveal()`: not in repr, str, format or pickles."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_reveal",)
+    _reveal: Callable[[], str]
 
     def __init__(self, value: str) -> None:
-        self._value = value
+        # In a closure: what goes through attributes and slots, as debugging aids do, finds it not.
+        self._reveal = lambda: value
 
     def reveal(self) -> str:
         """Return the secret itself. Do not bind the result to a name in a frame that may raise."""
-        return self._value
+        return self._reveal()
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -52,10 +55,10 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
 
     def __hash__(self) -> int:
-        return hash((Secret, self._value))
+        return hash((Secret, self.reveal()))
 
     def __copy__(self) -> Secret:
         return self
