@@ -24,7 +24,7 @@ from ppapi_async.transport import (
 from ppapi_async.version import __version__
 from ppapi_async.windows import Evidence
 
-__all__ = ["Connection", "check_limits"]
+__all__ = ["Connection", "check_limits", "open_http"]
 
 _CONNECT = 15.0
 _SMALLEST_LIMIT = 64 * 1024
@@ -40,6 +40,38 @@ def check_limits(page_size: int, largest_answer: int) -> None:
         raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
     if largest_answer < _SMALLEST_LIMIT:
         raise ValueError(f"largest_answer: pass at least {_SMALLEST_LIMIT} bytes")
+
+
+def open_http(
+    connector: aiohttp.BaseConnector | None, *, owner: bool = True, connect: float | None = None
+) -> aiohttp.ClientSession:
+    """Open an aiohttp session that keeps nothing, adds nothing and tells nobody.
+
+    One of our own even on a borrowed connector: only so are cookies not kept (PHP serves the
+    requests of one cookie one after the other), no proxy of the environment is used, and no trace,
+    middleware or default of the lender sees the key or sends a request twice.
+
+    Defaults are said all the same: a program may have other ones put into every aiohttp session.
+    """
+    http = aiohttp.ClientSession(
+        connector=connector,
+        connector_owner=owner,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect),
+        headers={"User-Agent": f"ppapi_async/{__version__}"},
+        base_url=None,
+        auth=None,
+        proxy=None,
+        proxy_auth=None,
+        trace_configs=[],
+        auto_decompress=False,
+        trust_env=False,
+        request_class=CleanRequest,
+    )
+    # Sentry and OpenTelemetry wrap `ClientSession.__init__` to add a trace, which is told each url
+    # with the key in it, and sends it away; it also adds headers for the site to read.
+    http.trace_configs.clear()
+    return http
 
 
 class Connection:
@@ -122,24 +154,17 @@ class Connection:
     def _open_http(self) -> aiohttp.ClientSession:
         """Open an aiohttp session of our own, be it on a borrowed connector.
 
-        Of our own even then: only so are cookies not kept (PHP serves the requests of one cookie
-        one after the other), no proxy of the environment is used, and no tracing, middleware or
-        default of the lender sees the key or sends a request twice.
+        Raises:
+            ValueError: what was lent is closed.
         """
         borrowed = self._borrowed
         if borrowed is not None and (borrowed.closed or borrowed.connector is None):
             raise ValueError("http: the aiohttp session is closed")
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0) if borrowed is None else borrowed.connector,
-            connector_owner=borrowed is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # Well below the whole time-out, so that it is known when nothing was sent.
-            timeout=aiohttp.ClientTimeout(total=None, connect=min(_CONNECT, self._timeout / 2)),
-            headers={"User-Agent": f"ppapi_async/{__version__}"},
-            auto_decompress=False,
-            trust_env=False,
-            request_class=CleanRequest,
-        )
+        # Well below the whole time-out, so that it is known when nothing was sent.
+        connect = min(_CONNECT, self._timeout / 2)
+        if borrowed is None:
+            return open_http(aiohttp.TCPConnector(limit=0), connect=connect)
+        return open_http(borrowed.connector, owner=False, connect=connect)
 
     @property
     def on_request(self) -> Callable[[RequestFacts], object] | None:

@@ -18,7 +18,7 @@ from ppapi_async.account import Account
 from ppapi_async.arguments import Instant, instant
 from ppapi_async.breaker import Breaker
 from ppapi_async.conductor import Conductor, FleetEvent
-from ppapi_async.connection import check_limits
+from ppapi_async.connection import check_limits, open_http
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import PPAPIError
 from ppapi_async.iteration import Iteration
@@ -191,8 +191,7 @@ class Fleet:
     def _open_http(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:
             return self._borrowed
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return open_http(aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE))
 
     @property
     def _open_conductor(self) -> Conductor:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar
 
 import aiohttp
 from attrs import define, field, frozen
@@ -47,10 +47,19 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+class _Middlewares(TypedDict, total=False):
+    """Those of a request replace those of its session; aiohttp 3.11 has none."""
+
+    middlewares: tuple[()]
+
+
 _log = logging.getLogger("ppapi_async")
 Duration: TypeAlias = "float | timedelta"
 Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
 """Decodes an answer; yields where others may run; returns the value or the error it is."""
+_NO_MIDDLEWARES: _Middlewares = {"middlewares": ()} if hasattr(aiohttp, "ClientHandlerType") else {}
 _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
@@ -336,6 +345,8 @@ class Transport:
             data=None if request.form is None else request.body(),
             headers={**headers, **request.headers()},
             allow_redirects=False,
+            raise_for_status=False,
+            **_NO_MIDDLEWARES,
         ) as response:
             reader = BodyReader(response.headers.get("Content-Encoding", ""), largest)
             try:
