@@ -421,6 +421,28 @@ def _tracing(used: list[str]) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(trace_configs=[config])
 
 
+def _opinionated(used: list[str]) -> aiohttp.ClientSession:
+    """Have an opinion on all that a session may have one on."""
+
+    def no_json(_: object) -> str:
+        used.append("JSON")
+        return "{}"
+
+    return aiohttp.ClientSession(
+        base_url="http://127.0.0.1:9",
+        proxy="http://127.0.0.1:9",
+        trust_env=True,
+        headers={"X-Lent": "1", "Authorization": "Basic bGVudDpsZW50", "Expect": "100-continue"},
+        skip_auto_headers=["Content-Type"],
+        json_serialize=no_json,
+        timeout=aiohttp.ClientTimeout(1e-9, 1e-9, 1e-9, 1e-9),
+        read_bufsize=1,
+        auto_decompress=True,
+        max_line_size=8,
+        version=aiohttp.HttpVersion10,
+    )
+
+
 LENDERS: Mapping[str, Lender] = {
     "own": lambda _: None,
     "borrowed": lambda _: aiohttp.ClientSession(),
@@ -428,6 +450,7 @@ LENDERS: Mapping[str, Lender] = {
     "cookie jar": _with_cookies,
     "retrying middleware": _retrying,
     "trace configs": _tracing,
+    "opinions": _opinionated,
 }
 if not hasattr(aiohttp, "ClientHandlerType"):  # aiohttp 3.11 has no middlewares
     LENDERS = {name: lender for name, lender in LENDERS.items() if name != "retrying middleware"}
