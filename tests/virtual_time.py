@@ -101,6 +101,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_is_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Wait for the threads as long as they take; from 3.12 on a time would have flown first."""
+        await super().shutdown_default_executor()
+
     def _thread_is_done(self, _: object) -> None:
         self._skipping.threads -= 1
 
