@@ -726,7 +726,7 @@ def check_punctuality_after(polls: Sequence[float], began: float) -> None:
     again = [poll for poll in polls if poll >= began]
     assert again[0] - began < 1
     assert len(again) >= 2
-    assert (again[1] - polls[0]) % INTERVAL < 1
+    assert (again[1] - polls[0] + 0.001) % INTERVAL < 1  # timers are not exact
 
 
 def test_resume_after_suspension() -> None:
