@@ -93,8 +93,7 @@ def _sentry() -> Told:
 
     def note(name: str, do: Callable[[], None]) -> None:
         told.clear()
-        sentry_sdk.get_isolation_scope().clear()
-        with sentry_sdk.start_transaction(name=name):
+        with sentry_sdk.isolation_scope(), sentry_sdk.start_transaction(name=name):
             do()
         all_told[name] = "\n".join(told)
 
