@@ -221,5 +221,5 @@ class WindowRead(Generic[RowT]):
     def stop(self) -> None:
         """Give up `rest`: forget the rows of its newest second, of which some may be unread."""
         for row_id in self._edge:
-            self.rows.pop(row_id, None)
+            del self.rows[row_id]
         self._spans.clear()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -37,8 +38,8 @@ from ppapi_async import (
 )
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import Answer, PageCodec, Reader, data_steps, info_steps, receipt_steps
-from ppapi_async.codec.answer import retry_after
-from ppapi_async.codec.text import restore
+from ppapi_async.codec.answer import error_code, recognise, retry_after
+from ppapi_async.codec.text import may_be_altered, restore
 from ppapi_async.page import Page
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -383,6 +384,180 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after({"Retry-After": "Tue, 24 Nov 1970 00:00:10 -0000"}) == 0
     assert retry_after({"Retry-After": "soon"}) is None
     assert retry_after({}) is None
+
+
+def test_retry_after_at_its_edges() -> None:
+    """White space, too many digits, clocks that name no zone, and no clock at all."""
+    assert retry_after({"Retry-After": " 7 "}) == 7
+    assert retry_after({"Retry-After": "9" * 9}) == 999_999_999
+    assert retry_after({"Retry-After": "9" * 10}) is None
+    naive, aware = "Tue, 24 Nov 2026 00:00:10 -0000", "Tue, 24 Nov 2026 00:00:00 GMT"
+    assert retry_after({"Retry-After": naive, "Date": aware}) == 10
+    assert retry_after({"Retry-After": aware, "Date": naive.replace(":10", ":00")}) == 0
+    assert retry_after({"Retry-After": naive, "Date": naive.replace(":10", ":00")}) == 10
+    without: list[dict[str, str]] = [{}, {"Date": "now"}]
+    for date in without:
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        seconds = retry_after({"Retry-After": format_datetime(soon, usegmt=True), **date})
+        assert seconds is not None
+        assert 3_500 < seconds <= 3_600
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        *(("0", 0), ('"0"', 0), ("3", 3), ('"12"', 12), ("9" * 9, 999_999_999)),
+        *(("9" * 10, -1), ("-1", -1), ("1.0", -1), ('""', -1), ("null", -1), ('"x"', -1)),
+    ],
+)
+def test_codes_of_envelopes(raw: str, code: int) -> None:
+    """A number or a string of digits, of a length that a code may have."""
+    assert error_code(raw.encode()) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "dialect"),
+    [
+        (b"0", None, Dialect.CLASSIC),
+        (b'"0"', None, Dialect.DELEGATING),
+        (b"0", "success", Dialect.CLONE),
+        (b'"0"', "", Dialect.CLONE),
+        (b"1", None, None),
+        (b'"1"', "success", None),
+    ],
+)
+def test_dialects_by_their_envelopes(
+    error: bytes, status: str | None, dialect: Dialect | None
+) -> None:
+    """Only a success tells who wrote it."""
+    assert recognise(error, status) is dialect
+
+
+@pytest.mark.parametrize("method", ["get_links", "add_payout"])
+def test_statuses_with_which_a_refusal_is_believed(method: str) -> None:
+    """200 always; 4xx not of a payout, and not what a gateway says for itself; others never."""
+    body = b'{"error":1,"error_text":"REST API key error"}'
+    answers = {status: decode(Answer(status, {}, body), method) for status in range(199, 600)}
+    believed = {status for status, error in answers.items() if isinstance(error, AuthError)}
+    others = set(range(400, 500)) - {408, 429} if method == "get_links" else set()
+    assert believed == {200} | others
+    success = b'{"error":0,"error_text":"","data":[]}'
+    pages = {
+        status
+        for status in (199, 200, 201, 299, 400, 404, 499, 500)
+        if isinstance(decode(Answer(status, {}, success), "get_links"), Page)
+    }
+    assert pages == {200}
+
+
+def test_clipped_text() -> None:
+    """On one line, redacted before it is cut, and marked where it was."""
+    reader = Reader(ACCOUNT, "get_links")
+    assert reader.clip(" a\n b\t") == "a b"
+    assert reader.clip("x" * 200) == "x" * 200
+    assert reader.clip("x" * 201) == "x" * 200 + "…"
+    assert reader.clip("abc", 3) == "abc"
+    assert reader.clip("abcd", 3) == "abc…"
+    assert "KEY1" not in reader.clip("x" * 195 + "KEY1KEY1KEY1")
+
+
+PAGES: list[tuple[int, bytes, type[ResponseError], str]] = [
+    (301, b"", RedirectError, "redirects"),
+    (399, b"", RedirectError, "redirects"),
+    (401, b"x", BlockedError, "let this address through"),
+    (403, b"x", BlockedError, "let this address through"),
+    (451, b"x", BlockedError, "let this address through"),
+    (404, b"x", ResponseError, "no API at this url"),
+    (400, b"x", ResponseError, "the answer is not the API's"),
+    (299, b"x", ResponseError, "the answer is not the API's"),
+    (200, b" \n", ResponseError, "the answer is empty"),
+    (429, b"x", RateLimitedError, "poll less often"),
+    (500, b"x", ServerError, "HTTP 500"),
+    (501, b"x", ServerError, "HTTP 501"),
+    (200, b"parse ERROR", ServerError, "HTTP 200"),
+    (200, b"x" * 4_090 + b"critical error", ResponseError, "the answer is not the API's"),
+    (200, b"x" * 4_082 + b"critical error", ServerError, "HTTP 200"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "told"), PAGES)
+def test_what_pages_are_told_as(
+    status: int, body: bytes, kind: type[ResponseError], told: str
+) -> None:
+    """The error says who asked what, who answered and how the page begins."""
+    headers = {"Server": "nginx KEY1KEY1KEY1", "X-Other": "1", "Location": "/a?b=1?c"}
+    error = decode(Answer(status, headers, body), "get_links")
+    assert type(error) is kind
+    assert isinstance(error, ResponseError)
+    assert told in error.message
+    assert (error.account, error.method, error.status) == ("a.example", "get_links", status)
+    assert error.headers.keys() == {"Server", "Location"}
+    assert error.headers["Server"].startswith("nginx ")
+    assert "KEY1" not in error.headers["Server"]
+    assert error.headers["Location"] == "/a"
+    assert error.excerpt == Reader(ACCOUNT, "").clip(body.decode())
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('{"error":0,"status":"fail KEY1KEY1KEY1"}', "status"),
+        ('{"error":"x KEY1KEY1KEY1"}', "error"),
+        ('{"error":-1,"status":"fail"}', "error"),
+    ],
+)
+def test_neither_yes_nor_no(body: str, problem: str) -> None:
+    """What an envelope says is named where it is no code and no status that is known."""
+    error = decode(Answer(200, {}, body.encode()), "get_links")
+    assert isinstance(error, DecodeError)
+    assert (error.account, error.method) == ("a.example", "get_links")
+    [(name, value)] = error.problems
+    assert name == problem
+    assert f"envelope's {problem} is {value!r}" in error.message
+    assert "KEY1" not in value
+    assert value.startswith(("-1", "fail ", '"x '))
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "method", "kind", "advice"),
+    [
+        (1, "", "get_info", ApiError, "no reason given (error 1)"),
+        (1, "Ouch", "get_info", ApiError, "the API refused: Ouch (error 1)"),
+        (2, "Ouch", "add_payout", AuthError, "Ouch (error 2); check the key"),
+        (3, "Ouch", "add_payout", MethodNotSupportedError, "ask the site to enable the method"),
+        (1, "API DISABLED", "add_payout", ApiDisabledError, "off or in maintenance"),
+        (1, "Ouch", "add_payout", PayoutRejected, "Ouch (error 1)"),
+        (1, "x" * 501, "get_info", ApiError, "x" * 500 + "… (error 1)"),
+    ],
+)
+def test_what_refusals_are_told_as(
+    code: int, text: str, method: str, kind: type[ApiError], advice: str
+) -> None:
+    """The text of the site, the code, and what to do about it."""
+    body = json.dumps({"error": code, "error_text": text or None}).encode()
+    error = decode(Answer(200, {}, body), method)
+    assert type(error) is kind
+    assert isinstance(error, ApiError)
+    assert advice in error.message
+    assert (error.account, error.method, error.code) == ("a.example", method, code)
+
+
+def test_an_empty_501_is_a_refusal() -> None:
+    """It is how classic says that there is no such method; white space is empty, too."""
+    error = decode(Answer(501, {}, b" \n"), "get_links")
+    assert type(error) is MethodNotSupportedError
+    assert (error.account, error.method, error.code) == ("a.example", "get_links", 501)
+    assert "API module is off" in error.message
+
+
+ALTERED = ("&", "\u0430", "\u0440", "\u0501", "\u04cf", r"\u0430", r"\u0501", r"\u0026")
+UNALTERED = ("plain", "\u00e9", r"\n", r"\u0041", "u0430", "\u6f22", r"a\b u0430")
+
+
+@pytest.mark.parametrize("text", ALTERED + UNALTERED)
+def test_bodies_that_may_be_altered(text: str) -> None:
+    """Entities and Cyrillic, as they are or as escapes; one of two signs is not enough."""
+    assert may_be_altered(text.encode()) == (text in ALTERED)
 
 
 AMOUNTS = st.decimals(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import aiohttp
@@ -21,14 +21,20 @@ from hypothesis import strategies as st
 from ppapi_async import (
     Account,
     Dialect,
+    Hooks,
+    Payout,
     PayoutAttempt,
     PayoutNotSent,
     PayoutOutcomeUnknown,
     PayoutReceipt,
+    PayoutSearch,
+    PayoutStatus,
+    RequestFacts,
     SearchOutcome,
     Session,
     errors,
 )
+from ppapi_async.payouts import judge
 from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.raw_server import (
@@ -38,6 +44,7 @@ from tests.raw_server import (
     KEY,
     LENDERS,
     NOW,
+    RECEIPT,
     Clock,
     End,
     RawServer,
@@ -100,6 +107,7 @@ async def test_a_payout_is_sent_once_and_its_outcome_is_unknown(
     assert "find_payout" in str(error)
     cause = error.__cause__
     assert type(cause) is CAUSES[fault]
+    assert (cause.account, cause.method) == (error.account, "add_payout")
     assert (cause.__traceback__, cause.__cause__, cause.__context__) == (None, None, None)
     assert_absent(KEY, error)
     assert_survives_pickling(error)
@@ -134,6 +142,41 @@ async def test_a_payout_comes_to_a_receipt(lender: str, reused: bool) -> None:
     assert (server.count("add_payout"), server.connections, used) == (1, 1, [])
     assert server.seen[-1].verb == "POST"
     assert server.seen[-1].body == f"method_id=11&account={WALLET}".encode()
+
+
+async def test_a_payout_is_asked_for_in_words_that_servers_know() -> None:
+    """What is accepted, the form's type and nothing of aiohttp's own that matters."""
+    async with served() as (server, session, _):
+        await session.get_info()
+        await session.add_payout(11, WALLET)
+    read, paid = (seen.headers for seen in server.seen)
+    for headers in (read, paid):
+        assert headers["accept-encoding"] == "gzip, deflate"
+        assert headers["accept"] == "application/json"
+    assert "content-type" not in read
+    assert paid["content-type"] == "application/x-www-form-urlencoded"
+    assert "cookie" not in paid
+
+
+async def test_a_payout_is_told_to_the_hook() -> None:
+    """Once, with its status, size, time and error; a read before it does not count."""
+    facts: list[RequestFacts] = []
+    seconds = iter((5.0, 7.0, 9.5, 20.0, 20.25, 30.0, 31.0, 29.0, 28.0))
+    body = '{"error":1,"error_text":"no"}'
+    async with served(on_request=facts.append) as (server, session, _):
+        assert session._transport is not None
+        session._transport.hooks = Hooks(clock=lambda: next(seconds))
+        await session.add_payout(11, WALLET)
+        for script in (FAULTS["closed"], lambda _: http(200, body)):
+            server.script["add_payout"] = script
+            await outcome_of(session.add_payout(11, WALLET))
+        await asyncio.sleep(0)
+    name = session.account.name
+    assert facts == [
+        RequestFacts(name, "add_payout", 1, 200, 2.5, len(RECEIPT), None),
+        RequestFacts(name, "add_payout", 1, None, 9.75, 0, "TransportError"),
+        RequestFacts(name, "add_payout", 1, 200, 0.0, len(body), "PayoutRejected"),
+    ]
 
 
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
@@ -419,6 +462,38 @@ async def test_a_payout_that_was_not_carried_out_is_absent(dialect: Dialect) -> 
         search = await session.find_payout(error)
     assert search.outcome is SearchOutcome.ABSENT
     assert (search.payouts, len(sandbox.books.payouts)) == ((), 0)
+
+
+def payout(minutes: float = 0, *, method: int = 11, account: str = WALLET) -> Payout:
+    """Return a payout so long after the attempt."""
+    time = ATTEMPT.sent_at + timedelta(minutes=minutes)
+    waiting = PayoutStatus.WAITING
+    return Payout(1, time, method, account, BALANCE, BALANCE, waiting)
+
+
+SECOND = 1 / 60
+NEAR, LATE = payout(3), payout(11)
+JUDGED: list[tuple[list[Payout], SearchOutcome, list[Payout]]] = [
+    ([], SearchOutcome.ABSENT, []),
+    ([payout(method=12), payout(account="TX")], SearchOutcome.ABSENT, []),
+    *(([payout(m)], SearchOutcome.FOUND, [payout(m)]) for m in (-10, -9, 0, 9, 10)),
+    *(
+        ([payout(m)], SearchOutcome.AMBIGUOUS, [payout(m)])
+        for m in (-10 - SECOND, 10 + SECOND, -60, 60)
+    ),
+    ([payout(account=" TXabc\tdefgh ")], SearchOutcome.FOUND, [payout(account=" TXabc\tdefgh ")]),
+    ([NEAR, LATE, payout(method=12)], SearchOutcome.FOUND, [NEAR]),
+    ([NEAR, LATE, NEAR], SearchOutcome.AMBIGUOUS, [NEAR, NEAR]),
+    ([LATE, LATE], SearchOutcome.AMBIGUOUS, [LATE, LATE]),
+]
+
+
+@pytest.mark.parametrize(("payouts", "outcome", "told"), JUDGED)
+def test_what_an_attempt_became(
+    payouts: list[Payout], outcome: SearchOutcome, told: list[Payout]
+) -> None:
+    """Same method and wallet, and ten minutes either way for clocks that differ."""
+    assert judge(ATTEMPT, payouts) == PayoutSearch(outcome, tuple(told))
 
 
 async def test_two_payouts_that_fit_are_ambiguous() -> None:

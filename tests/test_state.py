@@ -27,7 +27,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppapi_async.errors import PPAPIError, StateError
-from ppapi_async.state import MemoryState, SQLiteState, State
+from ppapi_async.state import (
+    Checkpoint,
+    FileCheckpoint,
+    MemoryCheckpoint,
+    MemoryState,
+    SQLiteState,
+    State,
+)
 from ppapi_async.state.database import _READ_AT_ONCE, _WRITTEN_AT_ONCE, Database
 from ppapi_async.state.stores import Change
 from tests.leaks import assert_survives_pickling
@@ -866,3 +873,63 @@ async def test_where_no_file_can_be_shared(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sqlite3, "connect", dotfile)
     async with SQLiteState(path) as state:
         await failing(partial(state.save, WATCH, {"a": "1"}), "cannot share .* on a local disk")
+
+
+# --- positions of streams
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_checkpoint_keeps_what_was_saved_last(path: Path, kind: str) -> None:
+    """Nothing at first, then the latest; what is no position says where and what to do."""
+    checkpoint: Checkpoint = MemoryCheckpoint() if kind == "memory" else FileCheckpoint(path)
+    assert checkpoint.load() is None
+    for position in ({"a": "1"}, {"b": [1, {"имя": None}]}):
+        checkpoint.save(position)
+        assert checkpoint.load() == position
+    where = "the checkpoint" if kind == "memory" else str(path)
+    for damaged in ("", "{", "[]", "null"):
+        if isinstance(checkpoint, MemoryCheckpoint):
+            checkpoint.text = damaged
+        else:
+            path.write_text(damaged, "utf-8")
+        match = f"^checkpoint: {where} holds no position; delete it to start anew$"
+        with pytest.raises(ValueError, match=match):
+            checkpoint.load()
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft beside it is written whole and synced, and only then takes its place."""
+    steps: list[str] = []
+    checkpoint = FileCheckpoint(str(path))
+    checkpoint.save({"a": 0})
+
+    def sync(descriptor: int) -> None:
+        [draft] = names_in(path.parent) - {path.name}
+        assert draft.startswith(path.name)
+        assert (path.parent / draft).read_text("utf-8") == '{"a": 1}'
+        assert os.fstat(descriptor).st_ino == (path.parent / draft).stat().st_ino
+        assert checkpoint.load() == {"a": 0}
+        steps.append("synced")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    checkpoint.save({"a": 1})
+    assert (steps, checkpoint.load()) == (["synced"], {"a": 1})
+    assert names_in(path.parent) == {path.name}
+
+
+def test_a_checkpoint_that_cannot_be_saved_leaves_nothing_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, say: the position before stays, and drafts do not pile up."""
+    checkpoint = FileCheckpoint(path)
+    checkpoint.save({"a": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=OSError("No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.save({"a": 2})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        checkpoint.save({"a": object()})  # type: ignore[dict-item]
+    assert checkpoint.load() == {"a": 1}
+    assert names_in(path.parent) == {path.name}

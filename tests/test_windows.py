@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from ppapi_async.page import Page
 from ppapi_async.planning import Plan
 from ppapi_async.windows import Evidence, Query, WindowRead
 
@@ -229,6 +231,113 @@ def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
     read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
     assert set(read.rows) == set(range(1_300))
     assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 0, 499, 998]
+
+
+@pytest.mark.parametrize(
+    ("cap", "offsets"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 1, 2, 3, 4]), (3, [0, 2, 4])]
+)
+def test_small_pages_of_an_overfull_second_overlap(cap: int, offsets: list[int]) -> None:
+    """Each page begins with the last row of the one before; a page of one row cannot."""
+    site = Site(dict.fromkeys(range(5), 77), cap=cap)
+    read = read_all(site, Evidence(capped=True, surely_whole=1, newest_first=True), 77, 77)
+    assert (set(read.rows), read.unproven) == (set(range(5)), [])
+    assert [query.offset for query in site.asked] == offsets
+
+
+def page_at(second: int, *ids: int) -> Page[Mark]:
+    """Return an answer with these rows, all of one second."""
+    walls = [datetime.fromtimestamp(second, UTC)] * len(ids)
+    return Page([Mark(i, wall) for i, wall in zip(ids, walls, strict=True)], walls)
+
+
+def test_walk_that_is_always_disturbed_is_given_up() -> None:
+    """A second whose rows never stand still is begun again five times, then named."""
+    read = WindowRead[Mark](Evidence(surely_whole=2), 77, 77)
+    for number in range(12):
+        assert read.query == Query(77, 77, number % 2)
+        read.feed(page_at(77, 2 * number, 2 * number + 1))
+    assert (read.query, read.unproven, read.requests) == (None, [(77, 77)], 12)
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "start", "end", "sides"),
+    [
+        (False, None, None, [(None, 76), (78, None)]),
+        (False, 76, 78, [(76, 76), (78, 78)]),
+        (False, 77, 77, []),
+        (True, 76, 78, [(76, 76)]),
+        (True, None, None, [(None, 76)]),
+        (True, 77, 78, []),
+    ],
+)
+def test_both_sides_of_an_overfull_second_are_asked_for(
+    newest_first: bool, start: int | None, end: int | None, sides: list[tuple[int, int]]
+) -> None:
+    """After the second what may be older, then what may be newer; and nothing beyond the window."""
+    site = Site(dict.fromkeys(range(4), 77), cap=3)
+    evidence = Evidence(capped=True, surely_whole=2, newest_first=newest_first)
+    read = read_all(site, evidence, start, end)
+    assert (len(read.rows), read.unproven) == (4, [])
+    walk = [Query(start, end), Query(77, 77, 2)]
+    assert site.asked == [*walk, *(Query(*side) for side in sides)]
+
+
+@pytest.mark.parametrize(
+    ("moves", "offsets"),
+    [
+        ([], [0, 2, 4, 6, 0]),
+        ([(3, 1)], [0, 2, 4, 6, 0, 0, 2, 4, 6, 0]),  # the oldest row comes to the head, unread
+        ([(3, 7)], [0, 2, 4, 6, 0]),  # one that was read moves
+    ],
+)
+def test_walk_of_an_unfiltered_server_ends_with_a_look_at_its_head(
+    moves: list[tuple[int, int]], offsets: list[int]
+) -> None:
+    """Where the filter is ignored all is walked; what came in at the head is not overlooked."""
+    site = Site({i: 100 * i for i in range(1, 8)}, cap=3, honours_filter=False, moves=moves)
+    read = read_all(site, Evidence(capped=True, surely_whole=2), 650, None)
+    expected = {7} | {row for _, row in moves}
+    assert (set(read.rows), read.unproven) == (expected, [])
+    assert [query.offset for query in site.asked] == offsets
+
+
+def test_head_that_is_always_new_is_given_up() -> None:
+    """A walk whose head has other rows at each look is begun again five times, then named."""
+    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2), 80, 90)
+    for number in range(0, 18, 3):
+        assert read.query == Query(80, 90)
+        read.feed(page_at(77, number, number + 1))
+        read.feed(page_at(77, number + 1))
+        read.feed(page_at(77, number + 2))
+    assert (read.query, read.unproven) == (None, [(80, 90)])
+
+
+def test_stop_forgets_the_second_that_may_be_incomplete() -> None:
+    """What is left unread is told, and rows of its newest second are not kept."""
+    site = Site({1: 10, 2: 20, 3: 20, 4: 30, 5: 40}, cap=4)
+    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
+    assert read.rest is None
+    read.feed(site.answer(Query(0, 100)))
+    assert read.rest == (0, 20)
+    read.stop()
+    assert set(read.rows) == {4, 5}
+    assert (read.query, read.rest) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "wholes"),
+    [
+        (Evidence(), range(10)),
+        (Evidence(capped=True), range(10)),
+        (Evidence(capped=False), range(40)),
+        (Evidence(surely_whole=0), [0]),
+        (Evidence(surely_whole=3, largest=20), range(20)),
+        (Evidence(surely_whole=20, largest=3), range(20)),
+    ],
+)
+def test_answers_that_prove_themselves(evidence: Evidence, wholes: Iterable[int]) -> None:
+    """Nothing, all of a server that cuts nothing, and less than a page is whole."""
+    assert [rows for rows in range(40) if evidence.is_whole(rows)] == list(wholes)
 
 
 def test_ignored_filter_is_recognised() -> None:

@@ -55,6 +55,55 @@ def test_reads_carry_their_parameters_twice() -> None:
     assert made.body() == b"start_time=5"
 
 
+HOST = "https://a.example"
+ROUTING = "?api_action=pp&api_key=K%2B%2F%3D%261&method="
+WALLET: dict[str, str | int] = {"method_id": 11, "account": "T X/1"}
+FORM = b"method_id=11&account=T+X%2F1"
+SENT: list[tuple[Dialect | None, str, dict[str, str | int], str, str, bytes | None]] = [
+    (None, "get_info", {}, "GET", f"/api.html{ROUTING}get_info", None),
+    (None, "x", {"a": "1/ü"}, "POST", f"/api.html{ROUTING}x&a=1%2F%C3%BC", b"a=1%2F%C3%BC"),
+    (None, "add_payout", WALLET, "POST", f"/api.html{ROUTING}add_payout", FORM),
+    (
+        Dialect.CLONE,
+        "add_payout",
+        WALLET,
+        "POST",
+        f"/service/partner/api.php{ROUTING}add_payout&method_id=11&account=T%20X%2F1",
+        FORM,
+    ),
+    (Dialect.USER_API, "get_info", {}, "POST", "/api/userapi/v1/get_partner_info", b""),
+    (Dialect.USER_API, "test", {}, "POST", "/api/userapi/v1/test", b""),
+    (Dialect.USER_API, "x", {"a": 1}, "POST", "/api/userapi/v1/x", b"a=1"),
+    (Dialect.USER_API, "add_payout", WALLET, "POST", "/api/userapi/v1/add_partner_payout", FORM),
+]
+
+
+@pytest.mark.parametrize(("dialect", "method", "params", "verb", "target", "form"), SENT)
+def test_what_is_sent_to_the_letter(
+    dialect: Dialect | None,
+    method: str,
+    params: dict[str, str | int],
+    verb: str,
+    target: str,
+    form: bytes | None,
+) -> None:
+    """Verb, url, form and headers of each dialect, with and without parameters."""
+    made = request_for(ACCOUNT, dialect, endpoints(ACCOUNT, dialect)[0], method, params)
+    assert (made.verb, made.url(), made.body()) == (verb, HOST + target, form or b"")
+    assert (made.form is None) == (form is None)
+    signed = {"API-Key": "K+/=&1"} if dialect is Dialect.USER_API else {}
+    assert made.headers() == signed
+
+
+def test_where_the_api_may_be() -> None:
+    """The account's own endpoint, or the places of its dialect; the User API has one place."""
+    given = Account(f"{HOST}/own.php", "k3y")
+    assert endpoints(given, None) == (f"{HOST}/own.php",)
+    assert endpoints(given, Dialect.CLONE) == (f"{HOST}/own.php",)
+    assert endpoints(given, Dialect.USER_API) == (f"{HOST}/api/userapi/v1",)
+    assert endpoints(ACCOUNT, Dialect.CLASSIC) == (f"{HOST}/api.html", f"{HOST}/api.php")
+
+
 def test_payout_parameters_only_in_the_form() -> None:
     """A wallet does not belong into the logs of web servers; clones need it in the query."""
     params: dict[str, str | int] = {"method_id": 11, "account": "TX1"}

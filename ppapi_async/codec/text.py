@@ -53,9 +53,13 @@ _ENTITIES = (
 _MIXED_WORD = re.compile(rf"\b(?=\w*[{_CYRILLIC}])(?=\w*[a-z])\w+\b")
 
 
+# The ampersand, and the first bytes of all that is in `_CYRILLIC`.
+_SIGNS = (b"&", b"\xd0", b"\xd1", b"\xd2", b"\xd3", b"\xd4")
+
+
 def may_be_altered(body: bytes) -> bool:
     """Tell whether any text of a page could need `restore`; costs a few microseconds."""
-    if b"&" in body or b"\xd0" in body or b"\xd1" in body or b"\xd2" in body or b"\xd3" in body:
+    if any(sign in body for sign in _SIGNS):
         return True
     if b"\\" not in body or b"\\u0" not in body:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -66,14 +67,17 @@ class FileCheckpoint:
         return _parsed(text, str(self._path))
 
     def save(self, position: Mapping[str, Json]) -> None:
-        """Replace the file."""
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self._path.parent, prefix=self._path.name, delete=False
-        ) as file:
-            json.dump(position, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(self._path)
+        """Replace the file; where that fails, it stays as it was and nothing else is left."""
+        with contextlib.ExitStack() as failed:
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=self._path.parent, prefix=self._path.name, delete=False
+            ) as file:
+                failed.callback(Path(file.name).unlink)
+                json.dump(position, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(self._path)
+            failed.pop_all()
 
 
 def _parsed(text: str, name: str) -> Mapping[str, Json]:

@@ -1,0 +1,48 @@
+"""A pytest plugin for mutation runs: the same examples each time, no caches, nothing slow."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from hypothesis import Phase, settings
+
+from ppapi_async.codec import pages, rows
+
+_MOST_MEMORY = 4 * 2**30  # bytes; a mutant that loops for ever fills what it gets
+_SLOW = (
+    "test_codec.py::test_unknown_keys_are_kept",
+    "test_state.py::test_ends_with_its_process",
+    "test_state.py::test_killed_",
+    "test_state.py::test_two_processes_share_a_file",
+)
+"""They would take longer than all the others together."""
+
+settings.register_profile(
+    "mutation",
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],  # that an example fails is enough
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Have a result that can be had again, and no machine that swaps."""
+    settings.load_profile("mutation")
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, resource.RLIM_INFINITY))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what is slow."""
+    items[:] = [item for item in items if not any(name in item.nodeid for name in _SLOW)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached() -> None:
+    """Make hooks and decoders anew, so that a run knows all tests that need their makers."""
+    rows.converter.cache_clear()
+    pages._converter.cache_clear()
+    pages._fast.cache_clear()
