@@ -213,7 +213,7 @@ class WindowRead(Generic[RowT]):
     @property
     def rest(self) -> Span | None:
         """The older part that is still unread, where the newer part is already complete."""
-        if self._walk is not None or len(self._spans) != 1 or not self._edge or self.unproven:
+        if len(self._spans) != 1 or not self._edge or self.unproven:
             return None
         start, end = self._spans[0]
         return (start, end) if start == self.start and end is not None else None

@@ -395,6 +395,7 @@ def test_retry_after_at_its_edges() -> None:
     assert retry_after({"Retry-After": naive, "Date": aware}) == 10
     assert retry_after({"Retry-After": aware, "Date": naive.replace(":10", ":00")}) == 0
     assert retry_after({"Retry-After": naive, "Date": naive.replace(":10", ":00")}) == 10
+    assert retry_after({"Retry-After": aware, "Date": "Tue, 24 Nov 2026 02:59:58 +0300"}) == 2
     without: list[dict[str, str]] = [{}, {"Date": "now"}]
     for date in without:
         soon = datetime.now(UTC) + timedelta(hours=1)
@@ -633,6 +634,48 @@ def test_bad_row_is_named_and_never_vanishes(
     assert isinstance(error, DecodeError)
     assert error.problems[0][0] == f"items[3](id=99).{path}"
     assert shown in error.problems[0][1]
+
+
+def payout_row(**changes: object) -> dict[str, object]:
+    """Return a payout as classic sends it, with changes."""
+    items = json.loads(sample(CLASSIC, "get_payouts").body)["data"]["items"]
+    return {**next(iter(items.values())), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        ({"status": 1}, "status", PayoutStatus.DONE),
+        ({"account": 79001234567}, "account", "79001234567"),
+        ({"method_id": 11.0}, "method_id", 11),
+        ({"pay_amount": "-0"}, "pay_amount", Decimal(0)),
+        ({"pay_amount": 1.5, "account": 5}, "pay_amount", Decimal("1.5")),
+    ],
+)
+def test_odd_forms_of_payouts(changes: dict[str, object], name: str, value: object) -> None:
+    """Payouts have a careful way, too."""
+    page = page_of([payout_row(**changes)], "get_payouts")
+    assert getattr(page.records[0], name) == value
+
+
+def test_unknown_status_of_a_payout_is_named() -> None:
+    """The set of statuses is closed: whether money has moved is nothing to guess."""
+    body = json.dumps({"error": 0, "data": {"items": [payout_row(id="7", status=9)]}}).encode()
+    error = decode(Answer(200, {}, body), "get_payouts")
+    assert isinstance(error, DecodeError)
+    [(path, shown)] = error.problems
+    assert path == "items[0](id=7).status"
+    assert shown.endswith(": 9")
+
+
+def test_data_that_python_cannot_hold_is_named() -> None:
+    """Strict JSON that is too deep or too long a number is an error with account and method."""
+    for data in (b"9" * 5_000, b"[" * 100_000 + b"]" * 100_000):
+        answer = Answer(200, {}, b'{"error":0,"data":%s}' % data)
+        for steps in (data_steps, info_steps):
+            error = finish(steps(answer, Reader(ACCOUNT, "x")))
+            assert isinstance(error, ResponseError | DecodeError)
+            assert (error.account, error.method) == ("a.example", "x")
 
 
 def test_row_without_id_gets_its_key() -> None:

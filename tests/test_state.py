@@ -154,7 +154,8 @@ async def test_what_cannot_be_kept_is_refused(
         await state.save(WATCH, {"b": "1", **put}, drop)
     assert SECRET not in str(caught.value)
     assert caught.value.__context__ is None
-    for reading in (state.load("\udfff"), state.read(WATCH, "\udfff")):
+    readings = (state.load("\udfff"), state.read(WATCH, "\udfff"), state.read("\udfff", "a"))
+    for reading in readings:
         with pytest.raises(ValueError, match="half of a surrogate pair"):
             await reading
     assert await state.load(WATCH) == {"a": "0", "position": "0"}
