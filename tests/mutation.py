@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 
 import pytest
@@ -30,8 +31,9 @@ settings.register_profile(
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure() -> None:
-    """Have a result that can be had again, and no machine that swaps."""
+    """Have results that can be had again, soon, and without a machine that swaps."""
     settings.load_profile("mutation")
+    gc.freeze()  # what was imported is shared with the process that forks
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, resource.RLIM_INFINITY))
 
 

@@ -324,6 +324,18 @@ def test_stop_forgets_the_second_that_may_be_incomplete() -> None:
     assert (read.query, read.rest) == (None, None)
 
 
+def test_window_with_an_unproven_second_is_read_to_its_end() -> None:
+    """Left where it stands it would not tell of the second."""
+    rows = dict.fromkeys(range(5), 77) | {5 + n: 70 - n for n in range(9)}
+    site = Site(rows, cap=3, honours_offset=False)
+    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
+    for _ in range(3):
+        assert read.query is not None
+        read.feed(site.answer(read.query))
+    assert read.unproven == [(77, 77)]
+    assert (read.query, read.rest) == (Query(0, 68), None)
+
+
 @pytest.mark.parametrize(
     ("evidence", "wholes"),
     [
