@@ -152,7 +152,7 @@ class Plan(Generic[RowT]):
 
     def is_enough(self, segment: Segment[RowT], read: WindowRead[RowT]) -> bool:
         """Whether to leave the window where it stands, its newer part read: call `part` then."""
-        if segment.most_pages is None or read.rest is None or read.rest[1] is None:
+        if segment.most_pages is None or read.rest is None:
             return False
         if read.requests >= segment.most_pages:
             return True
@@ -173,7 +173,7 @@ class Plan(Generic[RowT]):
 
     def part(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
         """Take the newer part of the window as complete; its `rest` is to be read again."""
-        if read.rest is None or read.rest[1] is None:
+        if read.rest is None:
             raise ValueError("read: has no rest that could be left")
         edge = read.rest[1]
         read.stop()

@@ -211,7 +211,7 @@ class WindowRead(Generic[RowT]):
             self.unproven.append(walk.span)
 
     @property
-    def rest(self) -> Span | None:
+    def rest(self) -> tuple[int | None, int] | None:
         """The older part that is still unread, where the newer part is already complete."""
         if len(self._spans) != 1 or not self._edge or self.unproven:
             return None

@@ -188,6 +188,7 @@ def test_samples_of_info(file: str, partner: int | None) -> None:
     assert info.partner_id == partner
     assert [(m.id, m.commission) for m in info.items] == [(11, 2), (33, Decimal("1.5"))]
     assert info.items[1].amount == Decimal("120.17985")
+    assert not any(method.extra for method in info.items)
     poor = decode(sample(file, "get_info-zero-balance"), "get_info")
     assert isinstance(poor, Info)
     assert len(poor.items) == (3 if file == CLASSIC else 0)
@@ -592,6 +593,7 @@ def test_money_is_exact_in_any_form(amount: Decimal, form: int) -> None:
         ({"currency_code_get": None}, "currency_code_get", ""),
         ({"status": "my12"}, "status", "my12"),
         ({"statuses": {"1": {"time": 5, "status": "new"}}}, "statuses", 1),
+        ({"statuses": [{"time": 5, "status": "new", "date": None}]}, "statuses", 1),
         ({"psys_give": "A &amp; B"}, "psys_give", "A & B"),
     ],
 )
@@ -621,7 +623,9 @@ def test_odd_forms_of_values(changes: dict[str, object], name: str, value: objec
         ({"time": 10**18}, "time", "not a unix time"),
         ({"accrued": 2}, "accrued", "not a flag"),
         ({"user_hash": []}, "user_hash", "not a text"),
-        ({"statuses": 5}, "statuses", "not a list"),
+        ({"status": []}, "status", "not a text: []"),
+        ({"statuses": 5}, "statuses", "not a list of rows: 5"),
+        ({"statuses": [5]}, "statuses", "not an object: [5]"),
     ],
 )
 def test_bad_row_is_named_and_never_vanishes(
@@ -634,6 +638,19 @@ def test_bad_row_is_named_and_never_vanishes(
     assert isinstance(error, DecodeError)
     assert error.problems[0][0] == f"items[3](id=99).{path}"
     assert shown in error.problems[0][1]
+
+
+def test_odd_forms_of_links() -> None:
+    """What is null is as good as missing, whatever else is odd about the row."""
+    items = json.loads(sample(CLASSIC, "get_links").body)["data"]["items"]
+    odd = {**next(iter(items.values())), "referrer": None, "browser": 5, "ip": None, "note": None}
+    page = decode(
+        Answer(200, {}, json.dumps({"error": 0, "data": {"items": [odd]}}).encode()), "get_links"
+    )
+    assert isinstance(page, Page)
+    [row] = page.records
+    assert (row.referrer, row.browser, row.ip) == ("", "5", None)
+    assert row.extra == {"note": None}
 
 
 def payout_row(**changes: object) -> dict[str, object]:
@@ -656,6 +673,76 @@ def test_odd_forms_of_payouts(changes: dict[str, object], name: str, value: obje
     """Payouts have a careful way, too."""
     page = page_of([payout_row(**changes)], "get_payouts")
     assert getattr(page.records[0], name) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "shown"),
+    [
+        ({"method_id": 11.5}, "method_id", "not a whole number: '11.5'"),
+        ({"method_id": True}, "method_id", "not a whole number: True"),
+        ({"method_id": "1_1"}, "method_id", "not a whole number: '1_1'"),
+        ({"method_id": ""}, "method_id", "not a whole number: ''"),
+        ({"pay_amount": True}, "pay_amount", "not an amount: True"),
+        ({"pay_amount": []}, "pay_amount", "not an amount: []"),
+        ({"pay_amount": "Infinity"}, "pay_amount", "not a finite amount: 'Infinity'"),
+        ({"account": True}, "account", "not a text: True"),
+        ({"account": {}}, "account", "not a text: {}"),
+        ({"time": "1,5"}, "time", "not a unix time: '1,5'"),
+        ({"time": True}, "time", "not a unix time: True"),
+        ({"status": True}, "status", "not a text: True"),
+        ({"time": None}, "time", "missing"),
+    ],
+)
+def test_bad_payout_is_named(changes: dict[str, object], path: str, shown: str) -> None:
+    """No value of another kind is taken for what it resembles."""
+    body = json.dumps({"error": 0, "data": {"items": [payout_row(id="7", **changes)]}}).encode()
+    error = decode(Answer(200, {}, body), "get_payouts")
+    assert isinstance(error, DecodeError)
+    assert list(error.problems) == [(f"items[0](id=7).{path}", shown)]
+
+
+def test_bad_parts_of_info_are_named() -> None:
+    """Of the account as of each of its payout methods, with the wire's names."""
+    methods = [{"id": 1, "title": "A", "comission": "2%", "amount": 3}, {"id": 2, "title": []}]
+    data = {"balance": 1, "min_payout": "x", "partner_id": 1.5, "items": methods}
+    body = json.dumps({"error": 0, "data": data}).encode()
+    error = decode(Answer(200, {}, body), "get_info")
+    assert isinstance(error, DecodeError)
+    assert dict(error.problems) == {
+        "min_payout": "not an amount: 'x'",
+        "partner_id": "not a whole number: '1.5'",
+        "items.title": "not a text",
+        "items.comission": "missing",
+        "items.amount": "missing",
+    }
+
+
+def test_white_space_around_numbers_and_signs() -> None:
+    """The careful way takes what the fast one does, and what it does not."""
+    odd = payout_row(id=" 7 ", method_id="-11", account=5, time="1759900000")
+    row = page_of([odd], "get_payouts").records[0]
+    assert (row.id, getattr(row, "method_id", None)) == (7, -11)
+
+
+@pytest.mark.parametrize(
+    ("envelope", "dialect"),
+    [
+        ({"error": 0}, Dialect.CLASSIC),
+        ({"error": "0"}, Dialect.DELEGATING),
+        ({"error": 0, "status": "success"}, Dialect.CLONE),
+    ],
+)
+def test_answers_show_their_dialect(envelope: dict[str, object], dialect: Dialect) -> None:
+    """Of get_info and of pages, be they clean or not."""
+    info = {**envelope, "data": {"balance": 1, "min_payout": 2}}
+    found = finish(info_steps(Answer(200, {}, json.dumps(info).encode()), Reader(ACCOUNT, "x")))
+    assert isinstance(found, tuple)
+    assert found[1] is dialect
+    for changes in ({}, {"user_hash": 5}):
+        body = json.dumps({**envelope, "data": {"items": [exchange_row(**changes)]}}).encode()
+        page = decode(Answer(200, {}, body), "get_exchanges")
+        assert isinstance(page, Page)
+        assert page.dialect is dialect
 
 
 def test_unknown_status_of_a_payout_is_named() -> None:

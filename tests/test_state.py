@@ -27,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppapi_async.errors import PPAPIError, StateError
+from ppapi_async.models import Json
 from ppapi_async.state import (
     Checkpoint,
     FileCheckpoint,
@@ -884,7 +885,8 @@ def test_a_checkpoint_keeps_what_was_saved_last(path: Path, kind: str) -> None:
     """Nothing at first, then the latest; what is no position says where and what to do."""
     checkpoint: Checkpoint = MemoryCheckpoint() if kind == "memory" else FileCheckpoint(path)
     assert checkpoint.load() is None
-    for position in ({"a": "1"}, {"b": [1, {"имя": None}]}):
+    positions: list[dict[str, Json]] = [{"a": "1"}, {"b": [1, {"имя": None}]}]
+    for position in positions:
         checkpoint.save(position)
         assert checkpoint.load() == position
     where = "the checkpoint" if kind == "memory" else str(path)

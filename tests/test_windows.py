@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -244,10 +244,15 @@ def test_small_pages_of_an_overfull_second_overlap(cap: int, offsets: list[int])
     assert [query.offset for query in site.asked] == offsets
 
 
+def page_of(rows: Mapping[int, int]) -> Page[Mark]:
+    """Return an answer with these rows, `{id: wire second}`."""
+    walls = [datetime.fromtimestamp(second, UTC) for second in rows.values()]
+    return Page([Mark(i, wall) for i, wall in zip(rows, walls, strict=True)], walls)
+
+
 def page_at(second: int, *ids: int) -> Page[Mark]:
     """Return an answer with these rows, all of one second."""
-    walls = [datetime.fromtimestamp(second, UTC)] * len(ids)
-    return Page([Mark(i, wall) for i, wall in zip(ids, walls, strict=True)], walls)
+    return page_of(dict.fromkeys(ids, second))
 
 
 def test_walk_that_is_always_disturbed_is_given_up() -> None:
@@ -334,6 +339,17 @@ def test_window_with_an_unproven_second_is_read_to_its_end() -> None:
         read.feed(site.answer(read.query))
     assert read.unproven == [(77, 77)]
     assert (read.query, read.rest) == (Query(0, 68), None)
+
+
+def test_window_in_pieces_is_read_to_its_end() -> None:
+    """Where an answer out of order has split the window, what is left is no rest of all of it."""
+    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
+    read.feed(page_of({1: 50, 2: 90, 3: 10}))
+    assert read.query == Query(0, 50)
+    read.feed(page_of({}))
+    assert read.query == Query(51, 100)
+    read.feed(page_of({2: 90, 4: 80, 5: 70}))
+    assert (read.query, read.rest) == (Query(51, 70), None)
 
 
 @pytest.mark.parametrize(

@@ -135,16 +135,8 @@ def _text(value: object, _: object = str) -> str:
     return str(value)
 
 
-def _optional_text(value: object, _: object = None) -> str | None:
-    return None if value is None else _text(value)
-
-
 def _optional_money(value: object, _: object = None) -> Decimal | None:
     return None if value is None or value == "" else money(value)
-
-
-def _optional_int(value: object, _: object = None) -> int | None:
-    return None if value is None else _int(value)
 
 
 def _wall_clock(value: object, _: object = datetime) -> datetime:
@@ -206,9 +198,7 @@ def converter() -> cattrs.Converter:
         (bool, _flag),
         (str, _text),
         (datetime, _wall_clock),
-        (str | None, _optional_text),
         (Decimal | None, _optional_money),
-        (int | None, _optional_int),
         (PayoutStatus, _payout_status),
         (tuple[StatusChange, ...], _many(made, StatusChange)),
         (tuple[PayoutMethod, ...], _many(made, PayoutMethod)),
@@ -244,10 +234,10 @@ def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[
             yield from (
                 (f"{name}.{path}".strip("."), shown) for path, shown in _problems(one, inner)
             )
-        elif inner is None:
+        elif isinstance(one, KeyError):
             yield name, "missing"
-        else:
-            yield name, f"{one}: {_show(inner)}"
+        else:  # of rows within a list it is not known which one it was
+            yield name, f"{one}: {_show(inner)}" if isinstance(value, dict) else str(one)
 
 
 def _show(value: Json) -> str:
