@@ -833,6 +833,16 @@ def test_texts_are_restored(text: str, restored: str) -> None:
     assert restore(text) == restored
 
 
+@pytest.mark.parametrize("odd", [{}, {"user_hash": 5}], ids=["clean", "odd"])
+def test_texts_are_restored_in_any_row(odd: dict[str, object]) -> None:
+    """Rows that repeat what was found unaltered do not hide the ones after them."""
+    names = ["A", "A", "B &amp; C", "A", "B &amp; C", None, "&lt;"]
+    rows = [exchange_row(id=str(i), psys_give=name) for i, name in enumerate(names)]
+    rows[3] |= odd
+    found = [row.psys_give for row in page_of(rows).records]
+    assert found == ["A", "A", "B & C", "A", "B & C", None, "<"]
+
+
 @given(
     body=st.binary(max_size=200) | st.from_regex(rb"\{\"error\":.{0,60}\}"),
     status=st.sampled_from([200, 500]),

@@ -1,0 +1,92 @@
+"""What a line decides: which errors pass, and how long to wait."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from ppapi_async import (
+    ApiError,
+    DecodeError,
+    PPAPIError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseError,
+    ResponseTooLargeError,
+    Retry,
+    ServerError,
+    TransportError,
+)
+from ppapi_async.transport import is_transient, seconds_of, wait_asked_by
+
+
+def test_statuses_that_pass() -> None:
+    """Time-outs, rate limits and failures of servers and gateways; 200 is a page in between."""
+    passing = {n for n in range(100, 700) if is_transient(ServerError("x", status=n))}
+    assert passing == {
+        *(200, 408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599),
+        *range(520, 531),
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (TransportError("x"), True),
+        (RequestTimeoutError("x"), True),
+        (RateLimitedError("x", status=429), True),
+        (ResponseError("x", status=404), False),
+        (ResponseTooLargeError("x", status=200), False),
+        (ApiError("x", code=1), False),
+        (DecodeError("x"), False),
+    ],
+)
+def test_errors_that_pass(error: PPAPIError, passes: bool) -> None:
+    """What the API itself says, and what is too large, is the same a moment later."""
+    assert is_transient(error) is passes
+
+
+def limited(seconds: float | None) -> RateLimitedError:
+    """Return a 429 with such a Retry-After."""
+    error = RateLimitedError("x", status=429)
+    error.retry_after = seconds
+    return error
+
+
+def test_waits_that_servers_ask_for() -> None:
+    """Only a rate limit asks, and not always."""
+    assert wait_asked_by(limited(7)) == 7
+    assert wait_asked_by(limited(None)) == 0
+    assert wait_asked_by(ServerError("x", status=503)) == 0
+
+
+def test_waits_of_a_retry() -> None:
+    """A part of a time that doubles up to the longest; what is asked for, if that is bearable."""
+    retry = Retry(delay=timedelta(seconds=2), longest=timedelta(seconds=9))
+    error = TransportError("x")
+    assert [retry.wait(n, error, 0.5) for n in (1, 2, 3, 4, 50)] == [1, 2, 4, 4.5, 4.5]
+    assert [retry.wait(1, limited(n), 0.5) for n in (0, 9, 9.1, None)] == [0, 9, None, 1]
+
+
+def test_durations() -> None:
+    """Seconds in any form, positive, and no flags."""
+    assert seconds_of(2, "x") == seconds_of(2.0, "x") == seconds_of(timedelta(seconds=2), "x") == 2
+    assert seconds_of(0.001, "x") == 0.001
+    for wrong in (0, -1, timedelta(0), float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="^timeout: "):
+            seconds_of(wrong, "timeout")
+    for kind in (True, "5", None):
+        with pytest.raises(TypeError, match="^timeout: "):
+            seconds_of(kind, "timeout")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["delay", "longest"])
+def test_retries_that_are_none(name: str) -> None:
+    """At least one attempt, no negative budget, and no negative waits."""
+    assert Retry(attempts=1, budget=0, delay=0, longest=0).wait(1, TransportError("x"), 1) == 0
+    for options in ({"attempts": 0}, {"budget": -1}):
+        with pytest.raises(ValueError, match="^retry: attempts start at 1"):
+            Retry(**options)
+    with pytest.raises(ValueError, match="^retry: a wait cannot be negative"):
+        Retry(**{name: -0.001})  # type: ignore[arg-type]
