@@ -191,7 +191,7 @@ class Transport:
     @property
     def closed(self) -> bool:
         """Whether the session, or the connector it was lent, has been closed."""
-        return self.http.closed or self.http.connector is None or self.http.connector.closed
+        return self.http.closed  # it counts as closed as soon as its connector is
 
     def reader(self, method: str) -> Reader:
         """Return who asks, for the codec's errors."""

@@ -74,10 +74,10 @@ def test_durations() -> None:
     assert seconds_of(2, "x") == seconds_of(2.0, "x") == seconds_of(timedelta(seconds=2), "x") == 2
     assert seconds_of(0.001, "x") == 0.001
     for wrong in (0, -1, timedelta(0), float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="^timeout: "):
+        with pytest.raises(ValueError, match=r"^timeout: "):
             seconds_of(wrong, "timeout")
     for kind in (True, "5", None):
-        with pytest.raises(TypeError, match="^timeout: "):
+        with pytest.raises(TypeError, match=r"^timeout: "):
             seconds_of(kind, "timeout")  # type: ignore[arg-type]
 
 
@@ -86,7 +86,7 @@ def test_retries_that_are_none(name: str) -> None:
     """At least one attempt, no negative budget, and no negative waits."""
     assert Retry(attempts=1, budget=0, delay=0, longest=0).wait(1, TransportError("x"), 1) == 0
     for options in ({"attempts": 0}, {"budget": -1}):
-        with pytest.raises(ValueError, match="^retry: attempts start at 1"):
+        with pytest.raises(ValueError, match=r"^retry: attempts start at 1"):
             Retry(**options)
-    with pytest.raises(ValueError, match="^retry: a wait cannot be negative"):
+    with pytest.raises(ValueError, match=r"^retry: a wait cannot be negative"):
         Retry(**{name: -0.001})  # type: ignore[arg-type]
