@@ -266,7 +266,7 @@ class Transport:
         largest: int | None = None,
     ) -> T | PPAPIError:
         """Send one request, and return what its answer came to; nothing is raised."""
-        endpoint = self._urls[min(self._endpoint, len(self._urls) - 1)]
+        endpoint = self._urls[self._endpoint]
         request = request_for(self.account, self.dialect, endpoint, method, params)
         most = largest or self.largest_answer
         if self.limiter is None:

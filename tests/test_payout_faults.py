@@ -179,6 +179,22 @@ async def test_a_payout_is_told_to_the_hook() -> None:
     ]
 
 
+async def test_an_answer_that_is_too_large_leaves_the_outcome_unknown() -> None:
+    """It is cut off at the limit to the byte, and told with what to do."""
+    async with served() as (server, session, _):
+        assert session._transport is not None
+        session._transport.largest_answer = len(RECEIPT)
+        assert isinstance(await session.add_payout(11, WALLET), PayoutReceipt)
+        session._transport.largest_answer -= 1
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutOutcomeUnknown)
+    cause = error.__cause__
+    assert isinstance(cause, errors.ResponseTooLargeError)
+    assert (cause.account, cause.method, cause.status) == (error.account, "add_payout", 200)
+    assert "raise largest_answer" in cause.message
+    assert server.count("add_payout") == 2
+
+
 @pytest.mark.parametrize("end", [End.CLOSE, End.RESET])
 @pytest.mark.parametrize("lender", LENDERS)
 async def test_a_stale_connection_sends_no_second_payout(lender: str, end: End) -> None:
@@ -393,8 +409,9 @@ async def test_a_receipt_with_an_odd_status_is_no_refusal() -> None:
 async def test_a_guard_sends_nothing(guard: dict[str, Decimal | int]) -> None:
     """A balance outside of the guards keeps the payout from being sent, one inside does not."""
     async with served() as (server, session, _):
-        with pytest.raises(PayoutNotSent, match=r"balance 122\.01 is"):
+        with pytest.raises(PayoutNotSent, match=r"balance 122\.01 is") as caught:
             await session.add_payout(11, WALLET, **guard)
+        assert (caught.value.account, caught.value.method) == (session.account.name, "add_payout")
         await session.add_payout(11, WALLET, at_least=BALANCE, at_most=BALANCE)
     assert [seen.method for seen in server.seen] == ["get_info", "get_info", "add_payout"]
 

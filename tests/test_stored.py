@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
+from types import MappingProxyType
 from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppapi_async import Exchange, Info, Link, Payout, PayoutMethod, PayoutStatus, StatusChange
+from ppapi_async import (
+    Exchange,
+    Info,
+    Link,
+    Payout,
+    PayoutAttempt,
+    PayoutMethod,
+    PayoutStatus,
+    StatusChange,
+)
 from ppapi_async.codec import dump_stored, parse_stored
 from ppapi_async.models import NO_EXTRA
 
@@ -73,6 +84,18 @@ def test_records_come_back_exactly(record: Link | Exchange | Payout | Info) -> N
     assert back == record
     assert repr(back) == repr(record)
     assert dump_stored(back) == text
+
+
+def test_any_mapping_of_unknown_keys_is_stored() -> None:
+    """A record that was made by hand may have a mapping that is no dict."""
+    record = Link(1, datetime.fromtimestamp(5, UTC), extra=MappingProxyType({"a": Decimal("1.5")}))
+    assert parse_stored(dump_stored(record), Link) == record
+
+
+def test_what_has_no_unknown_keys_is_stored_too() -> None:
+    """An attrs object of plain values comes back, whatever its fields."""
+    attempt = PayoutAttempt(11, "TXabcdefgh", datetime.fromtimestamp(5, UTC))
+    assert parse_stored(dump_stored(attempt), PayoutAttempt) == attempt
 
 
 def test_what_is_no_record_is_refused() -> None:
