@@ -8,16 +8,17 @@ page is split raw and decoded row by row; only the rows that still fail go throu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from datetime import UTC
 from decimal import Decimal
 from itertools import chain
 from operator import attrgetter
 from typing import Generic, TypeVar, cast
 
+import attrs
 import cattrs
 import msgspec
-from attrs import field, frozen
+from attrs import NOTHING, field, frozen
 
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec.answer import (
@@ -56,6 +57,13 @@ _MONEY = {
         "amount_give", "amount_get", "partner_reward", "course_give", "course_get"
     ),
     Payout: attrgetter("pay_amount", "original_amount"),
+}
+# What msgspec does not miss, as it stands before its value.
+_OPTIONAL = {
+    record: {
+        f.name: f'"{f.name}":'.encode() for f in attrs.fields(record) if f.default is not NOTHING
+    }
+    for record in _MONEY
 }
 _TIME = attrgetter("time")
 
@@ -168,9 +176,16 @@ def _are_alike(
     if not keys <= KNOWN_KEYS[record]:
         return False
     others = keyed * (count - 1)
-    if rows.count(b":") == count * first.count(b":") + before.count(b":") + others:
-        return True
-    return rows.count(b'":') == count * len(keys) + before.count(b'":') + others
+    return (
+        rows.count(b":") == count * first.count(b":") + before.count(b":") + others
+        or rows.count(b'":') == count * len(keys) + before.count(b'":') + others
+    ) and _none_lacks(keys, rows, count, record, len(before))
+
+
+def _none_lacks(keys: Collection[str], rows: bytes, count: int, record: type, start: int) -> bool:
+    """Tell whether all rows have these keys: one too few would make up for one too many."""
+    marks = _OPTIONAL[record]
+    return all(rows.count(marks[key], start) == count for key in keys if key in marks)
 
 
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
