@@ -561,6 +561,26 @@ async def test_another_makes_it_first(path: Path, monkeypatch: pytest.MonkeyPatc
         assert next(looks) == 2
 
 
+async def test_nobody_else_writes_while_the_table_is_made(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second look, which decides, is taken with the lock for writing in hand."""
+    looks, look, locked = itertools.count(), Database._is_new, []
+
+    def is_new(database: Database, connection: sqlite3.Connection) -> bool:
+        if next(looks) == 1:
+            with raw(path) as other, contextlib.suppress(sqlite3.OperationalError):
+                locked.append(True)
+                other.execute("BEGIN IMMEDIATE")
+                locked.append(False)
+        return look(database, connection)
+
+    monkeypatch.setattr(Database, "_is_new", is_new)
+    async with SQLiteState(path) as state:
+        await state.save(WATCH, {"a": "1"})
+    assert locked == [True]
+
+
 async def test_any_name_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that mean something in a url are names; a relative one stays where it was."""
     monkeypatch.chdir(tmp_path)
