@@ -40,6 +40,7 @@ from ppapi_async import (
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import Answer, PageCodec, Reader, data_steps, info_steps, receipt_steps
 from ppapi_async.codec.answer import error_code, recognise, retry_after
+from ppapi_async.codec.rows import parse_json
 from ppapi_async.codec.text import may_be_altered, restore
 from ppapi_async.page import Page
 
@@ -243,6 +244,11 @@ def test_every_sample_is_tested() -> None:
         (2, "IP blocked", AuthError),
         (3, "Method not supported", MethodNotSupportedError),
         (3, "", MethodNotSupportedError),
+        (1, "ip blocked", AuthError),
+        (2, "", AuthError),
+        (1, "METHOD not supported", MethodNotSupportedError),
+        (1, "REST API key error", AuthError),
+        (4, "Api disabled", ApiDisabledError),
         (1, "no active partner program", ApiError),
         (7, "whatever", ApiError),
     ],
@@ -465,6 +471,7 @@ def test_clipped_text() -> None:
 
 
 PAGES: list[tuple[int, bytes, type[ResponseError], str]] = [
+    (300, b"", RedirectError, "redirects"),
     (301, b"", RedirectError, "redirects"),
     (399, b"", RedirectError, "redirects"),
     (401, b"x", BlockedError, "let this address through"),
@@ -507,6 +514,7 @@ def test_what_pages_are_told_as(
         ('{"error":0,"status":"fail KEY1KEY1KEY1"}', "status"),
         ('{"error":"x KEY1KEY1KEY1"}', "error"),
         ('{"error":-1,"status":"fail"}', "error"),
+        ('{"error":0,"status":"fail %s"}' % ("x" * 60), "status"),
     ],
 )
 def test_neither_yes_nor_no(body: str, problem: str) -> None:
@@ -519,6 +527,7 @@ def test_neither_yes_nor_no(body: str, problem: str) -> None:
     assert f"envelope's {problem} is {value!r}" in error.message
     assert "KEY1" not in value
     assert value.startswith(("-1", "fail ", '"x '))
+    assert len(value) == (51 if "xxx" in body else len(value))
 
 
 @pytest.mark.parametrize(
@@ -769,6 +778,69 @@ def test_data_that_python_cannot_hold_is_named() -> None:
 def test_row_without_id_gets_its_key() -> None:
     """Clones may leave the id to the key of the object."""
     assert page_of({"77": exchange_row(id=...)}).records[0].id == 77
+
+
+def problems_of(rows: object) -> list[tuple[str, str]]:
+    """Return what is wrong with the rows of an answer."""
+    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
+    error = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    return list(error.problems)
+
+
+def test_bad_rows_are_named_by_their_place_and_key() -> None:
+    """Wherever they stand: in a list, under a key, without an id, in a later slice."""
+    shown = "not an amount: 'x'"
+    rows = [exchange_row(id=str(i)) for i in range(600)]
+    for place in (0, 250, 599):
+        rows[place]["amount_get"] = "x"
+    places = [f"items[{i}](id={i}).amount_get" for i in (0, 250, 599)]
+    assert problems_of(rows) == [(place, shown) for place in places]
+    keyed = {f"k{i}": row for i, row in enumerate(rows)}
+    places = [f"items[k{i}](id={i}).amount_get" for i in (0, 250, 599)]
+    assert problems_of(keyed) == [(place, shown) for place in places]
+    assert problems_of([exchange_row(id=...)]) == [("items[0](id=None).id", "missing")]
+    assert problems_of({"k": 5}) == [("items[k]", "not an object: 5")]
+
+
+@pytest.mark.parametrize(("first", "told"), [(19, 20), (20, 20), (250, 250)])
+def test_twenty_bad_rows_are_enough(first: int, told: int) -> None:
+    """After a slice with so many the rest is not decoded; the message has the first five."""
+    rows = [exchange_row(id=str(i)) for i in range(251)]
+    for row in (*rows[:first], rows[250]):
+        row["amount_get"] = "x"
+    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
+    error = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert len(error.problems) == told
+    assert error.message.count("not an amount") == 5
+    assert (error.account, error.method) == ("a.example", "get_exchanges")
+
+
+def test_values_in_errors_are_clipped_and_redacted() -> None:
+    """Eighty characters are enough to see what it is, and none of them is of the key."""
+    [(path, shown)] = problems_of([exchange_row(amount_get="x" * 90)])
+    assert (path, shown) == ("items[0](id=1895).amount_get", f"not an amount: '{'x' * 64}…")
+    [(_, shown)] = problems_of([exchange_row(amount_get="x" * 60 + "KEY1KEY1KEY1")])
+    assert "KEY" not in shown
+    error = decode(Answer(200, {}, b'{"error":0}'), "get_info")
+    assert isinstance(error, DecodeError)
+    assert list(error.problems) == [("", "not an object: None")]
+    assert "promises: data = not an object: None" in error.message
+
+
+def test_receipts_without_a_text() -> None:
+    """The text is empty, the id counts."""
+    body = b'{"error":0,"error_text":null,"data":{"payout_id":"7"}}'
+    assert decode(Answer(200, {}, body), "add_payout") == PayoutReceipt(7, "")
+
+
+def test_json_is_strict_and_exact() -> None:
+    """Python's own extensions are refused; no amount becomes a float on the way."""
+    assert parse_json(b'{"a": [1.10, 2]}') == {"a": [Decimal("1.10"), 2]}
+    for name in ("NaN", "Infinity", "-Infinity"):
+        with pytest.raises(ValueError, match=f"^{name} is not JSON$"):
+            parse_json(name.encode())
 
 
 def test_row_that_is_no_object() -> None:
