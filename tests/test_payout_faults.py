@@ -15,6 +15,7 @@ from decimal import Decimal
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -511,6 +512,8 @@ def test_what_an_attempt_became(
 ) -> None:
     """Same method and wallet, and ten minutes either way for clocks that differ."""
     assert judge(ATTEMPT, payouts) == PayoutSearch(outcome, tuple(told))
+    spaced = evolve(ATTEMPT, account=f" {WALLET[:4]} {WALLET[4:]}")
+    assert judge(spaced, payouts) == PayoutSearch(outcome, tuple(told))
 
 
 async def test_two_payouts_that_fit_are_ambiguous() -> None:
