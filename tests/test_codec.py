@@ -835,6 +835,22 @@ def test_receipts_without_a_text() -> None:
     assert decode(Answer(200, {}, body), "add_payout") == PayoutReceipt(7, "")
 
 
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("[]", ("", "not an object: []")),
+        ("{}", ("payout_id", "missing")),
+        ('{"payout_id":null}', ("payout_id", "missing")),
+        ('{"payout_id":"x"}', ("payout_id", "not a whole number: 'x'")),
+    ],
+)
+def test_what_is_no_receipt_is_named(data: str, problem: tuple[str, str]) -> None:
+    """In the wire's words, not in Python's."""
+    error = decode(Answer(200, {}, b'{"error":0,"data":%s}' % data.encode()), "add_payout")
+    assert isinstance(error, DecodeError)
+    assert list(error.problems) == [problem]
+
+
 def test_json_is_strict_and_exact() -> None:
     """Python's own extensions are refused; no amount becomes a float on the way."""
     assert parse_json(b'{"a": [1.10, 2]}') == {"a": [Decimal("1.10"), 2]}

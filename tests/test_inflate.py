@@ -42,6 +42,7 @@ def test_deflate_is_told_by_its_first_byte(wbits: int, cut: int) -> None:
     packer = zlib.compressobj(wbits=wbits)
     body = packer.compress(TEXT) + packer.flush()
     assert read("deflate", body[:cut], body[cut:]) == TEXT
+    assert read("deflate", body, body[:cut] + body[cut:]) == TEXT + TEXT
 
 
 def test_a_body_that_is_longer_packed_than_unpacked_has_two_limits() -> None:
@@ -62,6 +63,12 @@ def test_a_bomb_is_unpacked_no_further_than_to_the_limit() -> None:
     reader = BodyReader("gzip", 20_000)
     with pytest.raises(BodyTooLargeError, match="unpacks to more than 20,000 bytes"):
         reader.feed(gzip.compress(bytes(10**7)))
+    assert reader._size == 20_001
+    packer, reader = zlib.compressobj(), BodyReader("deflate", 20_000)
+    reader.feed(packer.compress(bytes(15_000)) + packer.flush(zlib.Z_SYNC_FLUSH))
+    assert reader._size == 15_000
+    with pytest.raises(BodyTooLargeError):
+        reader.feed(packer.compress(bytes(10**7)) + packer.flush())
     assert reader._size == 20_001
 
 

@@ -375,6 +375,8 @@ def test_ignored_filter_is_recognised() -> None:
     read = read_all(site, evidence, 500, 600)
     assert evidence.unfiltered
     assert {site.rows[i] for i in read.rows} <= set(range(500, 601))
+    edges = Site({1: 499, 2: 500, 3: 600, 4: 601}, honours_filter=False)
+    assert set(read_all(edges, Evidence(capped=False), 500, 600).rows) == {2, 3}
 
 
 @example(cap=10)

@@ -188,6 +188,11 @@ def _record_hook(made: cattrs.Converter, record: type[attrs.AttrsInstance]) -> H
     return structure
 
 
+@frozen
+class _Receipt:
+    payout_id: int
+
+
 @functools.cache
 def converter() -> cattrs.Converter:
     """Return the converter with a hook for each kind of value on the wire."""
@@ -208,7 +213,7 @@ def converter() -> cattrs.Converter:
             made.register_structure_hook(kind, hook)
         else:
             made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
-    records = (Link, Exchange, Payout, PayoutMethod, Info, StatusChange)
+    records = (Link, Exchange, Payout, PayoutMethod, Info, StatusChange, _Receipt)
     for record in records:
         made.register_structure_hook(record, _record_hook(made, record))
     return made
@@ -334,11 +339,6 @@ def info_steps(answer: Answer, reader: Reader) -> Outcome[tuple[Info, Dialect | 
         return envelope
     info = _structure_data(envelope, Info, reader)
     return info if isinstance(info, PPAPIError) else (info, envelope.dialect)
-
-
-@frozen
-class _Receipt:
-    payout_id: int
 
 
 def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
