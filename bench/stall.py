@@ -30,10 +30,12 @@ def _one(name: str, site: Site, streams: int, share: float, rounds: int) -> Line
     runs = [run("stall", part, streams=streams) for _ in range(rounds)]
     stalls = [one["stall"] for one in runs]
     own = median(one["cpu_stall"] for one in runs)
+    pages = median(one["cpu_stall"] / one["page"] for one in runs)
     bare = [one["without_gc"] for one in runs]
     note = (
         f"max {max(stalls):.1f}; without gc {median(bare):.1f}, max {max(bare):.1f}"
         f"; longest gc {max(one['gc'] for one in runs):.1f}; own CPU in one turn {own:.1f}"
+        f", {pages:.1f} x a page of 500 rows"
         f"; {sum(one['late'] for one in runs):.0f} late ticks"
         f" in {sum(one['seconds'] for one in runs):.0f} s"
     )

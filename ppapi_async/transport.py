@@ -270,10 +270,12 @@ class Transport:
         request = request_for(self.account, self.dialect, endpoint, method, params)
         most = largest or self.largest_answer
         if self.limiter is None:
+            await self.decoding.begin()
             began = self.hooks.clock()
             answer = await self._send(request, method, most)
         else:
             async with self.limiter:
+                await self.decoding.begin()
                 began = self.hooks.clock()
                 answer = await self._send(request, method, most)
         result: T | PPAPIError

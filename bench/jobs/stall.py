@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from statistics import median
 
 from attrs import define
 
 from bench.processes import Site
-from ppapi_async import Session
+from bench.rows import listed, newest_first
+from ppapi_async import Account, Exchange, Session
+from ppapi_async.clock import SiteClock
+from ppapi_async.codec import Answer, PageCodec, Reader
 
 _TICK = 0.001
+_PAGE = 500
 
 
 @define
@@ -50,6 +55,22 @@ class Ticker:
         self.longest_gc = max(self.longest_gc, taken)
 
 
+def _seconds_of_page() -> float:
+    """Return the CPU that a page of 500 plain rows takes to decode: how fast this machine is now.
+
+    Without the loop, a stream or a collection, so that stalls of two machines can be compared.
+    """
+    account = Account("https://site.example", "k" * 32)
+    codec = PageCodec(Exchange, SiteClock(account.zone), Reader(account, "get_exchanges"))
+    answer = Answer(200, {}, listed(newest_first("plain", _PAGE)))
+    taken = []
+    for _ in range(20):
+        began = time.thread_time()
+        codec.decode(answer)
+        taken.append(time.thread_time() - began)
+    return median(taken)
+
+
 async def _consume(session: Session, site: Site) -> int:
     rows = 0
     async for _ in session.iter_exchanges(site.start, site.end):
@@ -77,4 +98,6 @@ async def _read(site: Site, streams: int) -> dict[str, float]:
 
 
 def run(site: Site, *, streams: int) -> dict[str, float]:
-    return asyncio.run(_read(site, streams))
+    before = _seconds_of_page()
+    measured = asyncio.run(_read(site, streams))
+    return measured | {"page": (before + _seconds_of_page()) / 2 * 1000}
