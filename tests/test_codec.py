@@ -857,6 +857,39 @@ def test_json_is_strict_and_exact() -> None:
     for name in ("NaN", "Infinity", "-Infinity"):
         with pytest.raises(ValueError, match=f"^{name} is not JSON$"):
             parse_json(name.encode())
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        pytest.param(b'"user_hash":"\xcc\xe8"', id="a text that we know"),
+        pytest.param(b'"note":"\xcc\xe8"', id="a text that we do not know"),
+        pytest.param(b'"\xcc\xe8":1', id="a key"),
+        pytest.param(b'"time":"\xcc\xe8"', id="where no text belongs"),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 1])
+def test_rows_in_another_encoding_are_named(spoiled: bytes, others: int) -> None:
+    """What is not UTF-8 within a row is an error of ours, wherever it stands."""
+    rows = [json.dumps(exchange_row(id=number)).encode() for number in range(others)]
+    rows += [b'{"id":2,' + spoiled + b"," + json.dumps(exchange_row(id=...)).encode()[1:]]
+    items = b"[%b]" % b",".join(rows)
+    error = decode(in_envelope(items), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert error.problems == ((f"items[{others}]", "UnicodeDecodeError"),)
+
+
+def test_keys_of_rows_in_another_encoding_are_named() -> None:
+    """What is not UTF-8 above the rows is an error of ours, too, with the beginning of the data."""
+    row = json.dumps(exchange_row()).encode()
+    error = decode(in_envelope(b'{"\xcc\xe8":%b}' % row), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    ((path, shown),) = error.problems
+    assert path == "data"
+    assert shown.startswith('{"items":{"\N{REPLACEMENT CHARACTER}')
+
+
+def in_envelope(items: bytes) -> Answer:
+    """Return the answer of a classic server with these items."""
+    return Answer(200, {}, b'{"error":0,"error_text":"","data":{"items":%b}}' % items)
 
 
 def test_row_that_is_no_object() -> None:

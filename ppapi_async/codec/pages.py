@@ -66,6 +66,9 @@ _OPTIONAL = {
     for record in _MONEY
 }
 _TIME = attrgetter("time")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What msgspec raises. It looks only at what it decodes: in what it hands on raw, texts may turn
+out later to be no UTF-8."""
 
 
 class _Items(msgspec.Struct, Generic[RowT]):
@@ -171,7 +174,7 @@ def _are_alike(
     """
     try:
         keys = _KEYS.decode(first).keys()
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return False
     if not keys <= KNOWN_KEYS[record]:
         return False
@@ -280,7 +283,7 @@ class PageCodec(Generic[RowT]):
         for index, raw in enumerate(raws):
             try:
                 rows.append(decode(raw))
-            except msgspec.ValidationError:
+            except _UNREADABLE:
                 rows.append(None)
                 odd.append(index)
         records = [row for row in rows if row is not None]
@@ -297,7 +300,10 @@ class PageCodec(Generic[RowT]):
 
     def _decode_odd(self, key: str, raw: bytes) -> RowT | list[tuple[str, str]]:
         """Return the row, its time still by the site's clock, or what is wrong with it."""
-        value = parse_json(raw)
+        try:
+            value = parse_json(raw)
+        except (ValueError, RecursionError) as error:
+            return [("", type(error).__name__)]
         if key and isinstance(value, dict):
             value = {"id": key, **value}
         result = structure_row(value, self.record)
@@ -317,7 +323,7 @@ def _split(
     shown = bytes(memoryview(data)[:4096]).decode("utf-8", "replace")
     try:
         found = _DATA.decode(data)
-    except msgspec.ValidationError:
+    except _UNREADABLE:
         return shown
     if isinstance(found, list):
         return shown if found else []
