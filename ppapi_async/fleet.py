@@ -38,6 +38,9 @@ __all__ = ["Events", "Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
 _ACCOUNTS_OF_TURN = 100  # opened before others may run
+_TURNS_TO_LEAVE = 2
+"""After a `break`, asyncio makes a task in the next turn of the loop; in its first step, in the turn
+after it, the generator is closed."""
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
 https connection costs 300 KB, and the next poll of its host is far away."""
@@ -320,7 +323,8 @@ class Fleet:
     async def _tell(
         self, sources: tuple[str, ...], conductor: Conductor
     ) -> AsyncGenerator[FleetEvent, None]:
-        await asyncio.sleep(0)  # a loop that has just been left is closed in this turn
+        for _ in range(_TURNS_TO_LEAVE):
+            await asyncio.sleep(0)
         if conductor.running:
             raise RuntimeError("the events of a fleet can be iterated in one place at a time")
         await conductor.stop(self._drain)  # of that loop, to its end

@@ -632,6 +632,20 @@ def test_events_are_iterated_again_at_once(rest: float | None) -> None:
     virtual_time.run(whole())
 
 
+def test_events_are_iterated_again_by_the_same_task() -> None:
+    """Right after a `break`, without as much as a turn of the loop in between."""
+
+    async def whole() -> None:
+        async with town(Dialect.CLASSIC) as here:
+            async with Fleet(here.accounts.values(), since=0, hooks=hooks()) as fleet:
+                for name in here.accounts:
+                    here.order(name)
+                for _ in range(3):
+                    await leave_by_break(fleet)
+
+    virtual_time.run(whole())
+
+
 # --- coming and going
 
 
