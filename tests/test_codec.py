@@ -282,6 +282,30 @@ def test_reasons_of_rejected_payouts(text: str, reason: str) -> None:
     assert error.reason == reason
 
 
+def test_an_unusual_zero_tells_no_dialect() -> None:
+    """A success that no known server writes like this is one, but shows no dialect."""
+    body = json.dumps({"error": "00", "data": {"items": [exchange_row()]}}).encode()
+    page = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(page, Page)
+    assert page.dialect is None
+    assert len(page.records) == 1
+
+
+def test_an_error_that_is_no_number_is_neither_yes_nor_no() -> None:
+    """What no server writes as `error` is named, and not taken for a success or a refusal."""
+    error = decode(Answer(200, {}, b'{"error":"maybe","data":[]}'), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert error.problems == (("error", '"maybe"'),)
+
+
+def test_nothing_found_in_a_large_answer() -> None:
+    """However long the text beside it is, an envelope without `data` says that there is nothing."""
+    body = b'{"error":0,"error_text":"%b"}' % (b"x" * 300_000)
+    page = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(page, Page)
+    assert page.records == []
+
+
 def test_nothing_found_has_three_forms() -> None:
     """No `data`, an empty list, an empty object: all mean no rows, on success only."""
     for data in ("", ',"data":[]', ',"data":{}', ',"data":{"items":{}}', ',"data":{"items":[]}'):
@@ -721,9 +745,9 @@ def test_bad_parts_of_info_are_named() -> None:
     assert dict(error.problems) == {
         "min_payout": "not an amount: 'x'",
         "partner_id": "not a whole number: '1.5'",
-        "items.title": "not a text",
-        "items.comission": "missing",
-        "items.amount": "missing",
+        "items[1].title": "not a text: []",
+        "items[1].comission": "missing",
+        "items[1].amount": "missing",
     }
 
 
@@ -773,6 +797,79 @@ def test_data_that_python_cannot_hold_is_named() -> None:
             error = finish(steps(answer, Reader(ACCOUNT, "x")))
             assert isinstance(error, ResponseError | DecodeError)
             assert (error.account, error.method) == ("a.example", "x")
+def test_odd_payout_is_read_carefully() -> None:
+    """A payout with a number for a text keeps its status, and names one that nobody knows."""
+    amounts = {"pay_amount": "1", "original_amount": "1"}
+    row = {"id": 5, "time": 1_700_000_000, "method_id": 11, "account": 4276, "status": 1} | amounts
+    odd, unknown = {**row, "id": 5.0}, {**row, "status": 9}
+    body = json.dumps({"error": 0, "data": {"items": [odd]}}).encode()
+    page = decode(Answer(200, {}, body), "get_payouts")
+    assert isinstance(page, Page)
+    assert page.records[0].id == 5
+    assert page.records[0].status is PayoutStatus.DONE
+    assert page.records[0].account == "4276"
+    body = json.dumps({"error": 0, "data": {"items": [unknown]}}).encode()
+    error = decode(Answer(200, {}, body), "get_payouts")
+    assert isinstance(error, DecodeError)
+    assert [path for path, _ in error.problems] == ["items[0](id=5).status"]
+
+
+def test_problems_of_payout_methods_are_named() -> None:
+    """What is wrong with the methods of get_info is found under their places, with the values."""
+    good = {"id": 1, "title": "T", "comission": "1%", "amount": "1"}
+    methods: list[object] = [good, {**good, "amount": "much"}, 5, {**good, "title": None}]
+    data = {"balance": "1", "min_payout": "1", "items": methods}
+    error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
+    assert isinstance(error, DecodeError)
+    paths = [path for path, _ in error.problems]
+    assert paths == ["items[1].amount", "items[2]", "items[3].title"]
+    amount, number, title = [shown for _, shown in error.problems]
+    assert "much" in amount
+    assert "not an object: 5" in number
+    assert title == "missing"
+
+
+def test_problems_of_a_history_are_named() -> None:
+    """A step of an exchange's history is found under its place, with its value."""
+    steps = [{"time": 1, "status": "new"}, {"time": "soon", "status": "payed"}]
+    row = json.dumps(exchange_row(statuses=steps)).encode()
+    error = decode(in_envelope(b"[%b]" % row), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert error.problems == (("items[0](id=1895).statuses[1].time", "not a unix time: 'soon'"),)
+
+
+@pytest.mark.parametrize("method", ["get_info", "add_payout"])
+def test_data_in_another_encoding_is_an_error_of_ours(method: str) -> None:
+    """What is not UTF-8 in the data of a single record is told, not raised."""
+    data = b'{"balance":"1","min_payout":"1","payout_id":1,"note":"\xcc\xe8"}'
+    error = decode(Answer(200, {}, b'{"error":0,"data":%b}' % data), method)
+    assert isinstance(error, DecodeError)
+    assert error.problems == (("data", "UnicodeDecodeError"),)
+
+
+@pytest.mark.parametrize("amount", [True, [1], {"amount": 1}, "NaN", "1,5"])
+def test_what_is_no_amount_is_named(amount: object) -> None:
+    """Money is a number or a text of one; what else comes is told with its value."""
+    row = json.dumps(exchange_row(amount_give=amount)).encode()
+    error = decode(in_envelope(b"[%b]" % row), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert [path for path, _ in error.problems] == ["items[0](id=1895).amount_give"]
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_constants_of_python_are_not_json(constant: str) -> None:
+    """What only Python's parser knows is refused, rather than becoming a float."""
+    with pytest.raises(ValueError, match="is not JSON"):
+        parse_json(b'{"amount":%b}' % constant.encode())
+
+
+def test_a_page_of_bad_rows_is_not_read_to_its_end() -> None:
+    """Where nothing is as it should be, one slice of rows tells enough."""
+    row = json.dumps(exchange_row(amount_give="much")).encode()
+    error = decode(in_envelope(b"[%b]" % b",".join([row] * 600)), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    assert 20 <= len(error.problems) < 600
+    assert error.problems[0][0] == "items[0](id=1895).amount_give"
 
 
 def test_row_without_id_gets_its_key() -> None:
@@ -1026,6 +1123,19 @@ def test_raw_data_keeps_its_numbers() -> None:
     assert isinstance(
         finish(data_steps(Answer(200, {}, huge), reader)), DecodeError | ResponseError
     )
+
+
+def test_escaped_texts_are_restored() -> None:
+    """A page in plain ASCII, as PHP writes it, may hold altered texts behind its escapes."""
+    for escaped, text in (
+        (rb"s\u0435lect", "select"),
+        (rb"a\u0026amp;b", "a&b"),
+        (rb"caf\u00e9", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+    ):
+        row = b'{"id":1,"time":1700000000,"query_string":"?a=%b"}' % escaped
+        page = decode(in_envelope(b"[%b]" % row), "get_links")
+        assert isinstance(page, Page)
+        assert page.records[0].query_string == f"?a={text}"
 
 
 def test_receipt_without_its_number() -> None:

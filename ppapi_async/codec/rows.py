@@ -163,9 +163,26 @@ def rows_of(items: Json) -> list[Json]:
     return items
 
 
-def _many(made: cattrs.Converter, row: type) -> Hook:
+class _RowsError(ValueError):
+    """Rows within a record are not what they should be: `problems` has each path and value."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("not rows")
+        self.problems = problems
+
+
+def _many(row: type[T]) -> Hook:
     def structure(value: Json, _: object) -> object:
-        return tuple(made.structure(one, row) for one in rows_of(value or []))
+        rows = [structure_row(one, row) for one in rows_of(value or [])]
+        problems = [
+            (f"[{index}].{path}".rstrip("."), shown)
+            for index, found in enumerate(rows)
+            if isinstance(found, list)
+            for path, shown in found
+        ]
+        if problems:
+            raise _RowsError(problems)
+        return tuple(rows)
 
     return structure
 
@@ -205,8 +222,8 @@ def converter() -> cattrs.Converter:
         (datetime, _wall_clock),
         (Decimal | None, _optional_money),
         (PayoutStatus, _payout_status),
-        (tuple[StatusChange, ...], _many(made, StatusChange)),
-        (tuple[PayoutMethod, ...], _many(made, PayoutMethod)),
+        (tuple[StatusChange, ...], _many(StatusChange)),
+        (tuple[PayoutMethod, ...], _many(PayoutMethod)),
     ]
     for kind, hook in hooks:
         if isinstance(kind, type):
@@ -230,19 +247,18 @@ def structure_row(value: Json, record: type[T]) -> T | list[tuple[str, str]]:
 
 
 def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[str, str]]:
-    """Walk cattrs' tree of errors down to the fields."""
+    """Return what cattrs found wrong with each field."""
     for one in error.exceptions:
         note = next((n for n in getattr(one, "__notes__", ()) if hasattr(n, "name")), None)
         name = "" if note is None else _WIRE_NAMES.get(str(note.name), str(note.name))
         inner = value.get(name) if isinstance(value, dict) else None
-        if isinstance(one, cattrs.BaseValidationError):
-            yield from (
-                (f"{name}.{path}".strip("."), shown) for path, shown in _problems(one, inner)
-            )
+        if isinstance(one, _RowsError):
+            yield from ((f"{name}{path}", shown) for path, shown in one.problems)
         elif isinstance(one, KeyError):
             yield name, "missing"
-        else:  # of rows within a list it is not known which one it was
-            yield name, f"{one}: {_show(inner)}" if isinstance(value, dict) else str(one)
+        else:
+            yield name, f"{one}: {_show(inner)}"
+
 
 
 def _show(value: Json) -> str:
