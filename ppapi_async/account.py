@@ -319,6 +319,7 @@ def _redact(text: str, secret: Secret) -> str:
     return re.sub(rf"{first}{rest}[%&\\]*[#\w]{{0,5}}$", "***", text)
 
 
+@functools.cache  # it holds single characters, never a key
 def _spellings(character: str) -> str:
     """Return a pattern for all the ways in which a page, or Python's repr of it, may write it.
 
