@@ -39,8 +39,8 @@ __all__ = ["Events", "Fleet", "FleetEvent"]
 RowT = TypeVar("RowT", bound=Row)
 _ACCOUNTS_OF_TURN = 100  # opened before others may run
 _TURNS_TO_LEAVE = 2
-"""After a `break`, asyncio makes a task in the next turn of the loop; in its first step, in the turn
-after it, the generator is closed."""
+"""After a `break`, asyncio makes a task in the next turn of the loop, which closes the generator in
+the turn after that."""
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
 https connection costs 300 KB, and the next poll of its host is far away."""

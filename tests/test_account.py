@@ -36,6 +36,14 @@ def test_urls(url: str, endpoint: str) -> None:
     assert endpoints(Account(url, "k"), None)[0] == endpoint
 
 
+@pytest.mark.parametrize("host", ["localhost:8080", "shop.localhost", "127.0.0.2", "[::1]:8080"])
+def test_http_is_for_loopback(host: str) -> None:
+    """Without `allow_http`, a key goes over http only to this machine."""
+    assert Account(f"http://{host}/api.html", "k").host == host
+    with pytest.raises(ValueError, match="allow_http"):
+        Account("http://localhost.site.example", "k")
+
+
 def test_user_api_endpoint() -> None:
     """The User API has a path of its own, whatever path was pasted."""
     for url in (
@@ -156,6 +164,12 @@ def test_promise_4_redaction_knows_every_spelling(key: str, how: int) -> None:
     assert account.redact(f"<{spelled}>") == "<***>"
 
 
+def test_promise_4_redaction_of_a_short_key() -> None:
+    """A key of a few characters is replaced where it is whole; a piece of it could be any word."""
+    account = Account("https://a.example", "k3y!")
+    assert account.redact("key=k3y! and k3y%21, cut: k3y") == "key=*** and ***, cut: k3y"
+
+
 def test_promise_4_redaction_of_a_cut_key() -> None:
     """A text that breaks off inside the key does not show its beginning."""
     account = Account("https://a.example", "abcdefghijklmnop", name="n")
@@ -183,6 +197,13 @@ def test_site_clock_bounds_hold_every_row(instant: datetime, zone: str) -> None:
     assert clock.last_second(shown) >= second - 1 or clock.first_second(shown) < second
     if zone in ("UTC", "Asia/Kolkata"):
         assert shown == instant
+
+
+def test_site_clock_ends_where_dates_end() -> None:
+    """A time next to the first or last that there is stays what the site says."""
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert SiteClock(ZoneInfo("Europe/Moscow")).to_instant(first) == first
+    assert SiteClock(ZoneInfo("America/New_York")).to_instant(last) == last
 
 
 def test_site_clock_of_moscow() -> None:

@@ -417,6 +417,21 @@ def test_an_hour_that_comes_twice_loses_nothing() -> None:
     assert {row_id for _, row_id, _ in world.told} == set(added)
 
 
+def test_doubt_of_a_row_that_is_not_known_is_nothing() -> None:
+    """A row in hand that the ledger has forgotten is new to it, doubted or not."""
+    world = World(by_edit=False)
+    world.add()
+    world.poll()
+    ledger = world.ledger
+    assert ledger is not None
+    known = dict(ledger.known)
+    ledger.doubt(999)
+    assert ledger.known == known
+    ledger.doubt(1)
+    assert ledger.known.keys() == known.keys()
+    assert ledger.known != known
+
+
 def test_positions_of_other_versions_are_refused() -> None:
     """A position is read back as it was; one of another version is an error."""
     position = evolve(Ledger.begin_now(NOW, LOOKBACK), newest=3, worked=True)

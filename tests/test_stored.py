@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -96,6 +98,24 @@ def test_what_has_no_unknown_keys_is_stored_too() -> None:
     """An attrs object of plain values comes back, whatever its fields."""
     attempt = PayoutAttempt(11, "TXabcdefgh", datetime.fromtimestamp(5, UTC))
     assert parse_stored(dump_stored(attempt), PayoutAttempt) == attempt
+
+
+def test_the_empty_extra_is_one_and_empty() -> None:
+    """Records without unknown keys share one mapping, also after copying and pickling."""
+    record = Link(id=1, time=datetime.fromtimestamp(0, UTC))
+    for other in (copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert other == record
+        assert other.extra is NO_EXTRA
+    assert (list(NO_EXTRA), len(NO_EXTRA), NO_EXTRA.get("lang")) == ([], 0, None)
+    with pytest.raises(KeyError, match="lang"):
+        NO_EXTRA["lang"]
+
+
+def test_any_mapping_of_unknown_keys_is_stored() -> None:
+    """`extra` may be any mapping, a read-only one as well."""
+    time = datetime.fromtimestamp(0, UTC)
+    record = Link(id=1, time=time, extra=MappingProxyType({"lang": "ru", "fee": Decimal("0.10")}))
+    assert parse_stored(dump_stored(record), Link) == record
 
 
 def test_what_is_no_record_is_refused() -> None:

@@ -173,6 +173,32 @@ def test_lumpy_ranges_keep_memory_and_requests_bounded(
     assert len(site.asked) <= 2.5 * len(rows) / 100
 
 
+YEARS = 3_000 * 86_400
+
+
+def test_density_does_not_size_fixed_windows() -> None:
+    """However dense the part is that the search for the first row comes upon."""
+    site = Site(spread(600, YEARS), cap=100, now=YEARS)
+    evidence = Evidence(capped=True, surely_whole=50, newest_first=True)
+    month = 30 * 86_400
+    reader = Reader(site, evidence, None, None, now=YEARS, window=month, rows_move=False)
+    assert [row.id for row in reader.run()] == sorted(site.rows)
+    assert reader.plan._width == month
+    assert evidence.rate is None
+
+
+def test_what_is_too_large_before_the_first_row_is_looked_for_further_back() -> None:
+    """An uncapped answer from the beginning that is too large makes the search reach further."""
+    site = Site(spread(600, YEARS), now=YEARS)
+    reader = Reader(
+        site, Evidence(capped=False), None, None, now=YEARS, most_rows=50, rows_move=False
+    )
+    assert [row.id for row in reader.run()] == sorted(site.rows)
+    firsts = [query.end for query in site.asked if query.start is None]
+    assert firsts == sorted(firsts, key=lambda end: -(end or YEARS))
+    assert len(firsts) == 2
+
+
 def test_part_needs_a_rest() -> None:
     """A window that was read to its end cannot be left where it stands."""
     plan = Plan[Mark](1, 9, now=NOW, evidence=Evidence())
@@ -366,6 +392,13 @@ def test_window_in_pieces_is_read_to_its_end() -> None:
 def test_answers_that_prove_themselves(evidence: Evidence, wholes: Iterable[int]) -> None:
     """Nothing, all of a server that cuts nothing, and less than a page is whole."""
     assert [rows for rows in range(40) if evidence.is_whole(rows)] == list(wholes)
+def test_a_second_that_never_rests_is_unproven() -> None:
+    """Where rows leave an overfull second in every walk over it, the walks come to an end."""
+    moves = [(request, request) for request in range(2, 40)]
+    site = Site(dict.fromkeys(range(1300), 77), cap=500, moves=moves, now=10_000)
+    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
+    assert read.unproven == [(77, 77)]
+    assert len(site.asked) <= 15
 
 
 def test_ignored_filter_is_recognised() -> None:
@@ -377,6 +410,20 @@ def test_ignored_filter_is_recognised() -> None:
     assert {site.rows[i] for i in read.rows} <= set(range(500, 601))
     edges = Site({1: 499, 2: 500, 3: 600, 4: 601}, honours_filter=False)
     assert set(read_all(edges, Evidence(capped=False), 500, 600).rows) == {2, 3}
+
+
+def test_rows_that_come_during_a_walk_are_read() -> None:
+    """A walk over more than a second ends only when nothing has come in at its head meanwhile."""
+    site = Site(spread(250, 1_000), cap=100, honours_filter=False)
+    read = WindowRead[Mark](Evidence(capped=True, surely_whole=50, newest_first=True), 100, None)
+    came = False
+    while (query := read.query) is not None:
+        if not came and query.offset == 0 and len(site.asked) > 2:  # where the walk checks
+            site.rows[999], site._in_order, came = 2_000, None, True
+        read.feed(site.answer(query))
+    assert came
+    assert not read.unproven
+    assert set(read.rows) == {i for i, second in site.rows.items() if second >= 100}
 
 
 @example(cap=10)
