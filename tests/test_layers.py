@@ -34,16 +34,19 @@ LAYERS = (
 )
 PURE = {
     "account",
+    "arguments",
     "breaker",
     "clock",
     "codec",
     "errors",
     "health",
+    "inflate",
     "ledger",
     "models",
     "pacing",
     "page",
     "planning",
+    "positions",
     "windows",
     "wire",
 }

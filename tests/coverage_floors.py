@@ -1,0 +1,81 @@
+"""`python -m tests.coverage_floors`: hold each module to its share of lines and branches.
+
+To be run after `coverage run -m pytest`, where that left its data. The pure rooms, listed in
+`tests/test_layers.py`, have to be covered wholly, each other module to 95 %. A module that was
+never imported counts as one of which nothing is covered.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypedDict
+
+from coverage import Coverage
+
+from tests.test_layers import FILES, PACKAGE, PURE, room_of
+
+__all__ = ["File", "below", "floor_of"]
+
+_WHOLE, _FLOOR = 100.0, 95.0
+
+
+class Summary(TypedDict):
+    """What coverage's JSON tells of a file as a whole."""
+
+    percent_covered: float
+
+
+class File(TypedDict):
+    """What coverage's JSON tells of a file."""
+
+    summary: Summary
+    missing_lines: list[int]
+    missing_branches: list[tuple[int, int]]
+
+
+def floor_of(path: Path) -> float:
+    """Return the share of a module that has to be covered, in per cent."""
+    return _WHOLE if room_of(path) in PURE else _FLOOR
+
+
+def below(measured: Mapping[Path, File]) -> Iterator[str]:
+    """Yield a line for each module that is below its floor, or was not measured at all."""
+    for path in FILES:
+        name, floor = path.relative_to(PACKAGE), floor_of(path)
+        if path not in measured:
+            yield f"{name}: not measured"
+        elif (covered := measured[path]["summary"]["percent_covered"]) < floor:
+            yield f"{name}: {covered:.2f} %, not {floor:g} %; not run: {_missing(measured[path])}"
+
+
+def _missing(file: File) -> str:
+    lines = [str(line) for line in file["missing_lines"]]
+    branches = [
+        f"{first}->{'exit' if last < 0 else last}" for first, last in file["missing_branches"]
+    ]
+    return ", ".join(lines + branches)
+
+
+def _measured() -> dict[Path, File]:
+    coverage = Coverage()
+    coverage.load()
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory, "coverage.json")
+        coverage.json_report(outfile=str(report))
+        files = json.loads(report.read_text("utf-8"))["files"]
+    return {Path(name).resolve(): file for name, file in files.items()}
+
+
+def main() -> int:
+    """Tell which modules are below their floors; 1 if any is."""
+    found = list(below(_measured()))
+    sys.stdout.writelines(f"{line}\n" for line in found)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
