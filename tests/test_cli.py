@@ -228,3 +228,13 @@ def test_python_m_runs_it(
         runpy.run_module("ppapi_async", run_name="__main__")
     assert ended.value.code == 2
     assert "'nonsense'" in capsys.readouterr().err
+
+
+def test_importing_the_command_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who walks through the package's modules, as documentation tools do, starts nothing."""
+
+    def main() -> int:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr(cli, "main", main)
+    assert runpy.run_module("ppapi_async.__main__", run_name="elsewhere")["main"] is main

@@ -289,6 +289,22 @@ async def test_on_request_tells_facts(sandbox: Sandbox, session: Session) -> Non
     assert facts[-1].attempt == 3
 
 
+async def test_on_request_may_be_changed_at_any_time(sandbox: Sandbox) -> None:
+    """Before the session is open, and while it is; `on_request` says what is called."""
+    first, second = list[RequestFacts](), list[RequestFacts]()
+    session = Session(sandbox.url, sandbox.api_key)
+    assert session.on_request is None
+    session.on_request = first.append
+    async with session:
+        await session.get_info()
+        await asyncio.sleep(0)
+        session.on_request = second.append
+        assert session.on_request == second.append
+        await session.get_info()
+        await asyncio.sleep(0)
+    assert (len(first), len(second)) == (1, 1)
+
+
 async def test_on_request_that_fails_harms_nothing(session: Session) -> None:
     """A broken hook goes to the loop's handler, not into the call."""
     handled: list[object] = []

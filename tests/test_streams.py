@@ -136,6 +136,25 @@ async def test_overfull_second_without_offset_is_incomplete() -> None:
         assert all(row.time < second for row in got)
 
 
+async def test_positions_are_kept_oldest_first_only() -> None:
+    """A stream from new to old has no position that a later one could go on from."""
+    async with Session("https://site.example", "k") as session:
+        with pytest.raises(ValueError, match="checkpoint: needs the order oldest first"):
+            session.iter_payouts(newest_first=True, checkpoint=MemoryCheckpoint())
+
+
+async def test_without_a_beginning_there_is_no_fraction() -> None:
+    """Of a range from the beginning, nobody knows how long it is; a known one ends with 1."""
+    told: list[Progress] = []
+    async with Sandbox(rows=20) as sandbox, Session(account_of(sandbox)) as session:
+        async for _ in session.iter_exchanges(progress=told.append):
+            pass
+        assert {progress.fraction for progress in told} == {None}
+        async for _ in session.iter_exchanges(START, progress=told.append):
+            pass
+    assert told[-1].fraction == 1
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
