@@ -10,7 +10,6 @@ vendor's page shows: aiohttp may resend a GET once by itself, which cannot hurt 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
@@ -175,7 +174,8 @@ def request_for(
 def _user_api_request(
     account: Account, endpoint: str, method: str, form: tuple[tuple[str, str], ...]
 ) -> HttpRequest:
-    login = cast("Secret", account.api_login)  # an account of this dialect has one
-    secrets = (("header:API-Login", login), ("header:API-Key", account.api_key))
+    secrets = [("header:API-Key", account.api_key)]
+    if account.api_login is not None:
+        secrets.insert(0, ("header:API-Login", account.api_login))
     path = _USER_API_METHODS.get(method, method)
-    return HttpRequest("POST", f"{endpoint}/{path}", (), form, secrets)
+    return HttpRequest("POST", f"{endpoint}/{path}", (), form, tuple(secrets))

@@ -659,7 +659,7 @@ def test_odd_forms_of_values(changes: dict[str, object], name: str, value: objec
         ({"user_hash": []}, "user_hash", "not a text"),
         ({"status": []}, "status", "not a text: []"),
         ({"statuses": 5}, "statuses", "not a list of rows: 5"),
-        ({"statuses": [5]}, "statuses", "not an object: [5]"),
+        ({"statuses": [5]}, "statuses[0]", "not an object: 5"),
     ],
 )
 def test_bad_row_is_named_and_never_vanishes(
@@ -797,6 +797,8 @@ def test_data_that_python_cannot_hold_is_named() -> None:
             error = finish(steps(answer, Reader(ACCOUNT, "x")))
             assert isinstance(error, ResponseError | DecodeError)
             assert (error.account, error.method) == ("a.example", "x")
+
+
 def test_odd_payout_is_read_carefully() -> None:
     """A payout with a number for a text keeps its status, and names one that nobody knows."""
     amounts = {"pay_amount": "1", "original_amount": "1"}
@@ -954,6 +956,8 @@ def test_json_is_strict_and_exact() -> None:
     for name in ("NaN", "Infinity", "-Infinity"):
         with pytest.raises(ValueError, match=f"^{name} is not JSON$"):
             parse_json(name.encode())
+
+
 @pytest.mark.parametrize(
     "spoiled",
     [

@@ -111,13 +111,6 @@ def test_the_empty_extra_is_one_and_empty() -> None:
         NO_EXTRA["lang"]
 
 
-def test_any_mapping_of_unknown_keys_is_stored() -> None:
-    """`extra` may be any mapping, a read-only one as well."""
-    time = datetime.fromtimestamp(0, UTC)
-    record = Link(id=1, time=time, extra=MappingProxyType({"lang": "ru", "fee": Decimal("0.10")}))
-    assert parse_stored(dump_stored(record), Link) == record
-
-
 def test_what_is_no_record_is_refused() -> None:
     """A damaged text is a ValueError that names the kind."""
     for text in ("", "[]", '{"id":1}', '{"id":"x"}', "{"):

@@ -392,6 +392,8 @@ def test_window_in_pieces_is_read_to_its_end() -> None:
 def test_answers_that_prove_themselves(evidence: Evidence, wholes: Iterable[int]) -> None:
     """Nothing, all of a server that cuts nothing, and less than a page is whole."""
     assert [rows for rows in range(40) if evidence.is_whole(rows)] == list(wholes)
+
+
 def test_a_second_that_never_rests_is_unproven() -> None:
     """Where rows leave an overfull second in every walk over it, the walks come to an end."""
     moves = [(request, request) for request in range(2, 40)]

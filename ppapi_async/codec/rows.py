@@ -260,7 +260,6 @@ def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[
             yield name, f"{one}: {_show(inner)}"
 
 
-
 def _show(value: Json) -> str:
     return repr(str(value) if isinstance(value, Decimal) else value)
 
