@@ -54,9 +54,17 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what is slow, and begin with what is quick: most mutants fail soon."""
+    """Leave out what is slow; begin with one case of each test, since most mutants fail soon."""
     items[:] = [item for item in items if not any(name in item.nodeid for name in _SLOW)]
-    items.sort(key=lambda item: any(name in item.nodeid for name in _LAST))
+    seen: set[str] = set()
+
+    def rank(item: pytest.Item) -> tuple[bool, bool]:
+        test = item.nodeid.partition("[")[0]
+        is_another_case = test in seen
+        seen.add(test)
+        return is_another_case, any(name in test for name in _LAST)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(autouse=True)
