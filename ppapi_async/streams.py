@@ -271,8 +271,10 @@ class Stream(Iteration, Generic[RowT]):
             if segment is None:
                 break
             run.tasks[segment] = asyncio.create_task(self._read(run, segment))
-        if run.tasks:
-            await asyncio.wait(run.tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        # One that has failed waits here for its turn; to wait for it would be to wait for nothing.
+        under_way = [task for task in run.tasks.values() if not task.done()]
+        if under_way:
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
         for segment in [s for s, task in run.tasks.items() if task.done()]:
             if run.tasks[segment].exception() is None:
                 del run.tasks[segment]

@@ -23,6 +23,7 @@ from ppapi_async import (
     IncompleteError,
     MemoryCheckpoint,
     Progress,
+    RedirectError,
     RequestTimeoutError,
     Retry,
     ServerError,
@@ -30,7 +31,9 @@ from ppapi_async import (
     Stream,
 )
 from ppapi_async.sandbox import Books, Fault, Order, Sandbox
+from ppapi_async.sandbox.manners import Call
 from ppapi_async.sandbox.shelf import DAY
+from tests import virtual_time
 
 NOW = int(time.time()) // 60 * 60
 START = NOW - 90 * DAY
@@ -134,6 +137,48 @@ async def test_overfull_second_without_offset_is_incomplete() -> None:
         second = datetime.fromtimestamp(at, UTC)
         assert caught.value.spans == ((second, second),)
         assert all(row.time < second for row in got)
+
+
+def begins(second: int) -> Callable[[Call], bool]:
+    """Return what tells the calls for windows that begin in this second."""
+    return lambda call: call.form.get("start_time") == str(second)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_window_that_failed_early_is_waited_for_idly(newest_first: bool) -> None:
+    """While windows before it are still being read, a failed one does not keep the loop turning."""
+    now = int(virtual_time.BEGINNING)
+    turns = 0
+
+    class Counting(virtual_time.VirtualLoop):
+        def _run_once(self) -> None:
+            nonlocal turns
+            turns += 1
+            assert turns < 5_000, "the loop never rests"
+            super()._run_once()  # type: ignore[misc]
+
+    async def whole() -> list[int]:
+        books = Books.uniform(40, now - 8 * DAY, now - 4 * DAY)
+        first, second = (5, 6) if newest_first else (8, 7)
+        async with Sandbox(books=books, clock=virtual_time.now) as sandbox:
+            sandbox.faults.add(Fault.SLOW, seconds=30, when=begins(now - first * DAY))
+            sandbox.faults.add(Fault.REDIRECT_301, when=begins(now - second * DAY))
+            async with Session(account_of(sandbox), hooks=virtual_time.hooks()) as session:
+                stream = session.iter_exchanges(
+                    now - 8 * DAY,
+                    now - 4 * DAY,
+                    window=timedelta(days=1),
+                    concurrency=3,
+                    newest_first=newest_first,
+                )
+                rows = aiter(stream)
+                got = [(await anext(rows)).id for _ in range(10)]
+                with pytest.raises(RedirectError):
+                    await anext(rows)
+        return got
+
+    with asyncio.Runner(loop_factory=Counting) as runner:
+        assert len(set(runner.run(whole()))) == 10
 
 
 async def test_positions_are_kept_oldest_first_only() -> None:
