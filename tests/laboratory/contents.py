@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -19,7 +20,8 @@ from ppapi_async import (
     ResponseError,
 )
 from ppapi_async.models import Json
-from tests.raw_server import Reply
+from ppapi_async.sandbox.manners import Answer
+from tests.raw_server import Reply, Seen
 
 from .fault import Fault, Outcome, fault
 from .site import Spoil, http_bytes
@@ -54,6 +56,15 @@ def _body(text: str | bytes) -> Spoil:
 
 # --- text before, after and around the JSON
 
+_TEXTS = re.compile(rb'"(?:user_hash|account|balance)":"')
+
+
+def _in_cp1251(_: Seen, truth: Answer) -> Reply:
+    """Put Russian letters of another encoding into the texts that rows and get_info have."""
+    body = _TEXTS.sub(lambda match: match[0] + "Обменник".encode("cp1251"), truth.body)
+    return Reply(http_bytes(evolve(truth, body=body)))
+
+
 _NOTICE = (
     b"<br />\n<b>Notice</b>:  Undefined index: items[] of {} in "
     b"<b>/w/api.php</b> on line <b>42</b><br />\n"
@@ -78,10 +89,9 @@ TEXTS: Mapping[str, Fault] = {
     "JSON twice": fault(_bytes(lambda body: body + body), ResponseError, passes=True),
     "JSON cut": fault(_bytes(lambda body: body[:-2]), ResponseError, passes=True),
     "JSONP": fault(_bytes(lambda body: b"callback(" + body + b")"), ResponseError, passes=True),
-    "cp1251": fault(
-        _bytes(lambda body: body.replace(b'_text":"', b'_text":"' + "Обменник".encode("cp1251"))),
-        ResponseError,
-        passes=True,
+    "cp1251": fault(_in_cp1251, DecodeError, payout=None),
+    "error_text in cp1251": fault(
+        _bytes(lambda body: body.replace(b'_text":"', b'_text":"\xce\xf8')), None
     ),
     "UTF-16": fault(
         _bytes(lambda body: body.decode().encode("utf-16")), ResponseError, passes=True
