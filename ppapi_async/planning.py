@@ -80,6 +80,7 @@ class Plan(Generic[RowT]):
         window: a fixed width in seconds; None adapts.
         newest_first: hand out from new to old.
         rows_move: whether rows may move to the present meanwhile.
+        jump: seconds that the site's clock may be set back about now (daylight saving).
     """
 
     start: int | None
@@ -89,6 +90,7 @@ class Plan(Generic[RowT]):
     window: int | None = field(default=None, kw_only=True)
     newest_first: bool = field(default=False, kw_only=True)
     rows_move: bool = field(default=True, kw_only=True)
+    jump: int = field(default=0, kw_only=True)
     segments: deque[Segment[RowT]] = Factory(deque)
     """From old to new."""
     _width: int = DAY
@@ -138,6 +140,10 @@ class Plan(Generic[RowT]):
             return None
         piece.state = State.READING
         return piece
+
+    def read(self, segment: Segment[RowT]) -> WindowRead[RowT]:
+        """Return the reading of a window that was taken."""
+        return WindowRead(self.evidence, segment.start, segment.end, latest=self.now + _LIVE)
 
     def is_live(self, segment: Segment[RowT]) -> bool:
         """Whether rows may appear in the segment while it is being read."""
@@ -241,7 +247,8 @@ class Plan(Generic[RowT]):
 
     def _look_again(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
         """Ask once more, at the end, for what came or moved since the first answer."""
-        known = (second for second in (segment.start, read.first_newest) if second is not None)
+        newest = None if read.first_newest is None else read.first_newest - self.jump
+        known = (second for second in (segment.start, newest) if second is not None)
         since = max(known, default=None)
         if segment.again and since == segment.start:
             return  # the second in which it ended before is still the newest
@@ -299,11 +306,13 @@ class Plan(Generic[RowT]):
         start, end, width = elastic.start, elastic.end, self._width_in(elastic)
         limit = self.now if end is None else end
         searching, last = self._search(elastic, width)
+        at_bottom = start is None and not searching
+        most_pages = None if self.window or at_bottom else _MOST_PAGES
         if last >= limit or (not searching and limit - last < width // 4):
-            elastic.most_pages = None if self.window else _MOST_PAGES
+            elastic.most_pages = most_pages
             return elastic
         piece: Segment[RowT] = Segment(start, last, again=elastic.again, searching=searching)
-        piece.most_pages = 1 if searching else None if self.window else _MOST_PAGES
+        piece.most_pages = 1 if searching else most_pages
         elastic.start = last + 1
         self.segments.insert(self.segments.index(elastic), piece)
         return piece
@@ -316,7 +325,9 @@ class Plan(Generic[RowT]):
         start = elastic.start
         seen = self._top(elastic) if elastic.seen is None else elastic.seen
         if start is None:
-            return True, max(1, seen - self._reach)
+            # Before second 1 nothing can be asked for: what lies there is read to its end.
+            last = max(1, seen - self._reach)
+            return last > 1, last
         if not elastic.searching or seen - start < 2 * width:
             elastic.searching = False
             return False, start + width - 1

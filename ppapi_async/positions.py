@@ -44,9 +44,16 @@ class Told:
         return self._packed
 
     def unpack(self, packed: list[str]) -> None:
-        """Take over what `pack` returned."""
-        for text in packed:
-            self.ids.extend(_unpack(text))
+        """Take over what `pack` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            for text in packed:
+                self.ids.extend(_unpack(text))
+        except (ValueError, OverflowError, zlib.error):
+            raise ValueError("checkpoint: is damaged; delete it to start anew") from None
         self._packed, self._packed_count = list(packed), len(self.ids)
 
 

@@ -53,7 +53,12 @@ class Run(Generic[RowT]):
 
     def may_repeat(self, segment: Segment[RowT]) -> bool:
         """Whether rows of the segment may have been handed out already."""
-        return self._resumed or (self.may_meet_again and self.plan.is_live(segment))
+        if self._resumed:
+            return True
+        # Another look begins at the newest row, however long ago that was; and an older window may
+        # have been read before a row moved from it to a newer one, which is handed out first.
+        again = segment.again or self.plan.newest_first
+        return self.may_meet_again and (again or self.plan.is_live(segment))
 
     @property
     def fraction(self) -> float | None:

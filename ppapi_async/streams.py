@@ -240,6 +240,7 @@ class Stream(Iteration, Generic[RowT]):
             window=None if window is None else int(window.total_seconds()),
             newest_first=self._options.newest_first,
             rows_move=moves,
+            jump=int(clock.jump(now).total_seconds()),
         )
         return run
 
@@ -284,7 +285,7 @@ class Stream(Iteration, Generic[RowT]):
 
     async def _read(self, run: Run[RowT], segment: Segment[RowT]) -> None:
         """Read a window to its end, or as far as the plan wants it."""
-        read: WindowRead[RowT] = WindowRead(self._evidence, segment.start, segment.end)
+        read = run.plan.read(segment)
         while (query := read.query) is not None:
             if run.plan.is_enough(segment, read):
                 run.plan.part(segment, read)

@@ -103,8 +103,10 @@ class WindowRead(Generic[RowT]):
     rows: dict[int, RowT] = Factory(dict)
     requests: int = 0
     unproven: list[Span] = Factory(list)
+    latest: int | None = None
+    """Where the present may be at most: rows dated later are from a clock that was wrong."""
     first_newest: int | None = None
-    """The newest second of the first answer; later rows came or moved since then."""
+    """The newest second of the first answer, up to `latest`; later rows came or moved since."""
     _spans: list[Span] = Factory(lambda self: [(self.start, self.end)], takes_self=True)
     _walk: _Walk | None = None
     _edge: list[int] = Factory(list)
@@ -120,7 +122,7 @@ class WindowRead(Generic[RowT]):
         """Take the answer to `query`."""
         self.requests += 1
         if self.first_newest is None and page.records:
-            self.first_newest = page.newest
+            self.first_newest = self._newest_of(page)
         whole = self.evidence.is_whole(len(page.records))
         self._learn(page)
         self._keep(page)
@@ -128,6 +130,12 @@ class WindowRead(Generic[RowT]):
             self._feed_walk(self._walk, page, whole)
         else:
             self._feed_span(page, whole)
+
+    def _newest_of(self, page: Page[RowT]) -> int | None:
+        latest = self.latest
+        if latest is None or page.newest <= latest:
+            return page.newest
+        return max((s for s in map(wire_second, page.walls) if s <= latest), default=None)
 
     def _learn(self, page: Page[RowT]) -> None:
         evidence = self.evidence
@@ -221,5 +229,5 @@ class WindowRead(Generic[RowT]):
     def stop(self) -> None:
         """Give up `rest`: forget the rows of its newest second, of which some may be unread."""
         for row_id in self._edge:
-            del self.rows[row_id]
+            self.rows.pop(row_id, None)  # one that stands there twice is gone already
         self._spans.clear()
