@@ -24,6 +24,11 @@ _ENDPOINT_FILE = re.compile(r"\.(?:html|php)$", re.IGNORECASE)
 _USER_API_PATH = re.compile(r"/api/userapi/v1(?:/[a-z_]*)?$")
 _SHORTEST_FRAGMENT = 4  # of a key, at the end of a text that was cut off
 _MARKS_OF_ESCAPES = "%&\\"  # without one of them, a text holds the key as it is or not at all
+_UNFINISHED = (
+    r"(?:[%&\\]*[#\w]{0,5}|(?:%(?:25)*[0-9A-Fa-f]{0,2})+|\\{1,8}[ux][0-9A-Fa-f]*"
+    r"|&(?:amp;)*(?:#[xX]?[0-9A-Fa-f]*|\w*))"
+)
+"""The beginning of a spelling of one character, also where escapes are piled up."""
 
 
 class Dialect(StrEnum):
@@ -101,7 +106,7 @@ def _url_problem(url: str) -> str | None:
         return "has a query; for the link that a site shows use Account.from_link"
     if parts.scheme not in ("http", "https") or not host:
         return "pass the scheme and the host, such as 'https://site.example'"
-    if parts.username is not None or re.search(r"[\s\\]", parts.netloc + parts.path):
+    if parts.username is not None or re.search(r"[\s\\\ud800-\udfff]", parts.netloc + parts.path):
         return "holds a user name, white space or backslashes; pass 'https://site.example'"
     return None
 
@@ -185,6 +190,9 @@ class Account:
             is_text, url = isinstance(url, str), ""
             raise (ValueError if is_text else TypeError)(f"url: {problem}")
         url = _normal_url(url)
+        if re.search("[\ud800-\udfff]", name):
+            name = ""
+            raise ValueError("name: holds characters that cannot be written; pass other text")
         if name and _is_told(api_key, name):
             name = ""
             raise ValueError("name: holds the key; errors and logs show the name")
@@ -251,6 +259,7 @@ class Account:
         """
         link, key = _split_link(link)  # from here on the frame holds no key
         if key is None:
+            link = ""  # the key may stand somewhere else in it
             raise ValueError("link: has no api_key; copy it from the partner's page once more")
         return cls(
             link,
@@ -316,7 +325,7 @@ def _redact(text: str, secret: Secret) -> str:
     for unit in reversed(units[_SHORTEST_FRAGMENT:-1]):
         rest = f"(?:{unit}{rest})?"
     first = "".join(units[:_SHORTEST_FRAGMENT])
-    return re.sub(rf"{first}{rest}[%&\\]*[#\w]{{0,5}}$", "***", text)
+    return re.sub(f"{first}{rest}{_UNFINISHED}$", "***", text)
 
 
 @functools.cache  # it holds single characters, never a key

@@ -283,23 +283,24 @@ def telling_headers(headers: Mapping[str, str], reader: Reader) -> dict[str, str
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header, in either of its forms; None without one."""
+    """Return the seconds of a Retry-After header, in either of its forms; None without one.
+
+    A date is compared with the server's own clock where it tells, else with ours.
+    """
     text = headers.get("Retry-After", "").strip()
-    if text.isdigit() and len(text) < 10:
+    if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    until = _http_date(text)
+    if until is None:
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0.0, (until - (now or _date(headers))).total_seconds())
+    now = now or _http_date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())
 
 
-def _date(headers: Mapping[str, str]) -> datetime:
-    """Return the server's own clock where it tells, else ours."""
+def _http_date(text: str) -> datetime | None:
+    """Return the instant that a header names, None if it is none; servers write anything there."""
     try:
-        date = parsedate_to_datetime(headers.get("Date", ""))
-    except (ValueError, TypeError):
-        return datetime.now(UTC)
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -8,7 +8,7 @@ page is split raw and decoded row by row; only the rows that still fail go throu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC
 from decimal import Decimal
 from itertools import chain
@@ -18,7 +18,7 @@ from typing import Generic, TypeVar, cast
 import attrs
 import cattrs
 import msgspec
-from attrs import NOTHING, field, frozen
+from attrs import field, frozen
 
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec.answer import (
@@ -31,6 +31,7 @@ from ppapi_async.codec.answer import (
     strip_noise,
 )
 from ppapi_async.codec.rows import (
+    INT64,
     KNOWN_KEYS,
     converter,
     correct_time,
@@ -58,17 +59,10 @@ _MONEY = {
     ),
     Payout: attrgetter("pay_amount", "original_amount"),
 }
-# What msgspec does not miss, as it stands before its value.
-_OPTIONAL = {
-    record: {
-        f.name: f'"{f.name}":'.encode() for f in attrs.fields(record) if f.default is not NOTHING
-    }
-    for record in _MONEY
-}
-_TIME = attrgetter("time")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_TIME, _ID = attrgetter("time"), attrgetter("id")
+_UNREADABLE = (ValueError, msgspec.DecodeError, RecursionError)
 """What msgspec raises. It looks only at what it decodes: in what it hands on raw, texts may turn
-out later to be no UTF-8."""
+out later to be no UTF-8, and times beyond the last year."""
 
 
 class _Items(msgspec.Struct, Generic[RowT]):
@@ -123,7 +117,7 @@ def _page_hook(kind: type) -> Callable[[bytes, object], Page[Row]]:
         if error_code(error) != 0 or envelope.status not in SUCCESSES:
             raise ValueError("not a success")
         rows, keyed = _listed(envelope.data)
-        if not (_are_clean(rows) and _holds_only_known(body, rows, record, keyed=keyed)):
+        if not (_are_clean(rows) and _holds_only_known(body, rows, keyed=keyed)):
             raise ValueError("odd rows")
         return Page(rows, list(map(_TIME, rows)), recognise(error, envelope.status))
 
@@ -149,6 +143,9 @@ def _are_clean(rows: list[RowT]) -> bool:
         return False
     if set(map(attrgetter("time.tzinfo"), rows)) != {UTC}:
         return False
+    ids = list(map(_ID, rows))
+    if min(ids) not in INT64 or max(ids) not in INT64:
+        return False
     amounts = _MONEY[type(rows[0])]
     if amounts is None:
         return True
@@ -156,39 +153,46 @@ def _are_clean(rows: list[RowT]) -> bool:
     return all(map(Decimal.is_finite, present))
 
 
-def _holds_only_known(body: bytes, rows: list[RowT], record: type, *, keyed: bool) -> bool:
+def _holds_only_known(body: bytes, rows: list[RowT], *, keyed: bool) -> bool:
     """Tell whether no row of a whole page has a key that we do not know."""
     if not rows:
         return True
     start = body.find(b"{", body.find(b'"items"') + 8 + keyed)
     first = body[start : body.find(b"}", start) + 1]
-    return _are_alike(first, body, len(rows), record, body[:start], int(keyed))
+    more = body[:start].count(b'":') + keyed * (len(rows) - 1)
+    return _are_alike(first, body, rows, more)
 
 
-def _are_alike(
-    first: bytes, rows: bytes, count: int, record: type, before: bytes = b"", keyed: int = 0
-) -> bool:
-    """Tell by counting colons whether all rows have the keys of the first, and only known ones.
+def _are_alike(first: bytes, raw: bytes, rows: list[RowT], more: int = 0) -> bool:
+    """Tell whether all rows have the keys of the first, and only known ones.
 
-    Ten times cheaper than looking at the keys of each row. A false "no" costs only time.
+    By counting keys, which is much cheaper than looking at those of each row: there are as many as
+    there would be, `more` of them outside the rows, and none that a row may do without is missing
+    somewhere to make up for one that we do not know. A false "no" costs only time.
     """
     try:
         keys = _KEYS.decode(first).keys()
     except _UNREADABLE:
         return False
-    if not keys <= KNOWN_KEYS[record]:
+    if not keys <= KNOWN_KEYS[type(rows[0])]:
         return False
-    others = keyed * (count - 1)
-    return (
-        rows.count(b":") == count * first.count(b":") + before.count(b":") + others
-        or rows.count(b'":') == count * len(keys) + before.count(b'":') + others
-    ) and _none_lacks(keys, rows, count, record, len(before))
+    if raw.count(b'":') != len(rows) * len(keys) + more:
+        return False
+    return not any(
+        (default is None or default in map(value, rows)) and raw.count(name) < len(rows)
+        for key, name, value, default in _optional(type(rows[0]))
+        if key in keys
+    )
 
 
-def _none_lacks(keys: Collection[str], rows: bytes, count: int, record: type, start: int) -> bool:
-    """Tell whether all rows have these keys: one too few would make up for one too many."""
-    marks = _OPTIONAL[record]
-    return all(rows.count(marks[key], start) == count for key in keys if key in marks)
+@functools.cache
+def _optional(record: type) -> list[tuple[str, bytes, attrgetter[object], object]]:
+    """Return the keys that a row need not have: as JSON, and what the record has without them."""
+    return [
+        (name, f'"{name}":'.encode(), attrgetter(name), default)
+        for name, default in ((a.name, a.default) for a in attrs.fields(record))
+        if default is not attrs.NOTHING and name != "extra"
+    ]
 
 
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -291,8 +295,7 @@ class PageCodec(Generic[RowT]):
             return rows, odd
         clean = [raw for row, raw in zip(rows, raws, strict=True) if row is not None]
         joined = b",".join(clean)
-        alike = _are_alike(bytes(clean[0]), joined, len(clean), self.record)
-        if not (alike and _are_clean(records)):
+        if not (_are_alike(bytes(clean[0]), joined, records) and _are_clean(records)):
             return [None] * len(raws), range(len(raws))
         if may_be_altered(joined):
             restore_texts(records)

@@ -38,6 +38,7 @@ from ppapi_async.models import (
 )
 
 __all__ = [
+    "INT64",
     "KNOWN_KEYS",
     "TEXT_FIELDS",
     "correct_time",
@@ -57,6 +58,7 @@ T = TypeVar("T")
 Hook: TypeAlias = Callable[[Json, object], object]
 Outcome: TypeAlias = Generator[None, None, T | PPAPIError]
 _SHOWN = 80
+INT64 = range(-(2**63), 2**63)
 _WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
 TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
     Link: ("browser", "referrer", "query_string"),
@@ -81,18 +83,33 @@ def parse_json(raw: bytes) -> Json:
     Raises:
         ValueError: it is not strict JSON.
     """
-
-    def refuse(name: str) -> Json:
-        raise ValueError(f"{name} is not JSON")
-
-    value: Json = json.loads(raw, parse_float=Decimal, parse_constant=refuse)
+    value: Json = json.loads(raw, parse_float=_fraction, parse_constant=_refuse)
     return value
 
 
+def _refuse(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # it has more digits in its exponent than a Decimal can
+        raise ValueError("a number is too large") from None
+
+
 def _int(value: object, _: object = int) -> int:
+    number = _whole(value)
+    if number not in INT64:  # what keeps and compares ids has 64 bits for each
+        raise ValueError("not a whole number of 64 bits")
+    return number
+
+
+def _whole(value: object) -> int:
     if isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return int(value)
-    if isinstance(value, Decimal) and value == value.to_integral_value():
+    # Nobody's 1e999999999 is written out: that takes minutes.
+    if isinstance(value, Decimal) and value.adjusted() < 20 and value == value.to_integral_value():
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("not a whole number")

@@ -47,7 +47,7 @@ def parse_stored(text: str, kind: type[T]) -> T:
     """
     try:
         found = cast("T", _decoder(cast("Hashable", kind)).decode(text))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"not a stored {kind.__name__}: {error}") from None
     methods = found.items if isinstance(found, Info) else ()
     extras = [(one, getattr(one, "extra", None)) for one in (found, *methods)]
