@@ -6,11 +6,16 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+__all__ = ["DEPTH"]
+
 settings.register_profile("fast", max_examples=60, deadline=None)
 settings.register_profile(
     "thorough",
-    max_examples=5_000,
+    max_examples=50_000,
     deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
+settings.load_profile(_PROFILE)
+DEPTH = 10 if _PROFILE == "thorough" else 1
+"""How much larger than in CI the things are that strategies make."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import cycle
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 
 from ppapi_async.models import NO_EXTRA
 from ppapi_async.page import Page
@@ -23,12 +25,25 @@ class Mark:
     extra: Mapping[str, object] = NO_EXTRA
 
 
+@frozen
+class Event:
+    """What happens at the site before a request: a row comes, goes, or moves.
+
+    `second` is where to: None is the present, and where a row is gone there is no place.
+    """
+
+    request: int
+    row_id: int
+    gone: bool = False
+    second: int | None = None
+
+
 @define
 class Site:
     """A server with rows `{id: wire second}`.
 
     `order` is how it sorts before it cuts: by time from new to old as both recorded versions do,
-    from old to new, or by id alone.
+    from old to new, by id alone, or in turns from new to old and from old to new.
     """
 
     rows: dict[int, int]
@@ -36,38 +51,66 @@ class Site:
     limit: int | None = None
     honours_offset: bool = True
     honours_filter: bool = True
+    honours_start: bool = True
+    honours_end: bool = True
     order: str = "newest first"
     moves: list[tuple[int, int]] = Factory(list)
     """`(request number, id)`: before that request the row moves to the present."""
+    events: Sequence[Event] = ()
+    repeats: int = 0
+    """How often some rows stand in the site's list, as a JOIN would have it."""
+    grows: int | None = None
+    """The request from which on answers may be three times as long."""
     now: int = 10_000
     asked: list[Query] = Factory(list)
     _in_order: list[tuple[int, int]] | None = None
 
     def answer(self, query: Query) -> Page[Mark]:
-        """Answer like a server, after the moves that are due."""
+        """Answer like a server, after what is due to happen."""
         self.asked.append(query)
-        for number, row_id in self.moves:
-            if number == len(self.asked) and row_id in self.rows:
-                self.now += 1
-                self.rows[row_id] = self.now
-                self._in_order = None
+        self._happen(len(self.asked))
+        if self.order == "alternating":
+            self._in_order = None
         found = self._found(query) if self.honours_filter else self._sorted()
         if self.honours_offset:
             found = found[query.offset :]
         caps = [cap for cap in (self.cap, self.limit) if cap is not None]
-        found = found[: min(caps)] if caps else found
+        most = min(caps, default=len(found))
+        found = found[: most * 3 if self.grows and self.grows <= len(self.asked) else most]
         walls = [datetime.fromtimestamp(second, UTC) for _, second in found]
         return Page([Mark(i, w) for (i, _), w in zip(found, walls, strict=True)], walls)
+
+    def _happen(self, number: int) -> None:
+        for due, row_id in self.moves:
+            if due == number and row_id in self.rows:
+                self._put(row_id, None)
+        for event in self.events:
+            if event.request == number and event.gone:
+                self.rows.pop(event.row_id, None)
+                self._in_order = None
+            elif event.request == number:
+                self._put(event.row_id, event.second)
+
+    def _put(self, row_id: int, second: int | None) -> None:
+        if second is None:
+            self.now += 1
+        self.rows[row_id] = self.now if second is None else second
+        self._in_order = None
 
     def _sorted(self) -> list[tuple[int, int]]:
         """Return the rows in the server's order; sorted anew only after a move."""
         if self._in_order is None:
-            self._in_order = sorted(self.rows.items(), key=self._rank)
+            rows = [*self.rows.items()]
+            rows += [row for row in rows if row[0] % 3 == 0] * self.repeats
+            self._in_order = sorted(rows, key=self._rank)
         return self._in_order
 
     def _found(self, query: Query) -> list[tuple[int, int]]:
-        start = query.start if query.start is not None and query.start > 0 else -(2**62)
-        end = query.end if query.end is not None and query.end > 0 else 2**62
+        start, end = -(2**62), 2**62
+        if query.start is not None and query.start > 0 and self.honours_start:
+            start = query.start
+        if query.end is not None and query.end > 0 and self.honours_end:
+            end = query.end
         rows = self._sorted()
         if self.order != "newest first":
             return [row for row in rows if start <= row[1] <= end]
@@ -76,8 +119,11 @@ class Site:
 
     def _rank(self, item: tuple[int, int]) -> tuple[int, int]:
         row_id, second = item
+        order = self.order
+        if order == "alternating":
+            order = "oldest first" if len(self.asked) % 2 else "newest first"
         return {"newest first": (-second, row_id), "oldest first": (second, row_id)}.get(
-            self.order, (-row_id, 0)
+            order, (-row_id, 0)
         )
 
 
@@ -100,6 +146,10 @@ class Reader:
     most_rows: int | None = None
     """An answer of more rows fails as too large, where the window can be narrowed."""
     concurrency: int = 1
+    turns: Sequence[int] = ()
+    """Whose request comes next, of those under way; without it, one after the other."""
+    failures: frozenset[int] = frozenset()
+    """Requests that fail, so that their window is narrowed where it can be."""
     most_requests: int = 2_000
     plan: Plan[Mark] = Factory(
         lambda self: Plan(
@@ -113,30 +163,48 @@ class Reader:
         ),
         takes_self=True,
     )
-    told: dict[int, Mark] = Factory(dict)
+    told: set[int] = Factory(set)
     most_held: int = 0
+    _turns: Iterator[int] | None = field(default=None, init=False)
+    _sent: int = 0
 
     def run(self) -> list[Mark]:
         """Return the rows in the order in which a stream hands them out."""
         out: list[Mark] = []
+        self._turns = cycle(self.turns) if self.turns else None
+        under_way: dict[Segment[Mark], WindowRead[Mark]] = {}
         while not self.plan.done:
-            self.read_some()
+            self.take(under_way)
+            self.go_on(under_way)
             while (segment := self.plan.pop()) is not None:
                 out += self.hand_out(segment)
         return out
 
-    def read_some(self) -> None:
-        """Take up to `concurrency` windows, then read them one request each in turn."""
-        under_way: list[tuple[Segment[Mark], WindowRead[Mark]]] = []
-        for _ in range(self.concurrency):
+    def take(self, under_way: dict[Segment[Mark], WindowRead[Mark]]) -> None:
+        """Begin with windows until there are as many as may be read at once."""
+        waiting = self.plan.waiting if self.concurrency > 1 else 0
+        while len(under_way) + waiting < self.concurrency:
             segment = self.plan.take()
-            if segment is not None:
-                read = WindowRead[Mark](self.evidence, segment.start, segment.end)
-                under_way.append((segment, read))
-        while under_way:
-            under_way = [pair for pair in under_way if self.step(*pair)]
+            if segment is None:
+                break
+            under_way[segment] = self.plan.read(segment)
+            waiting = self.plan.waiting if self.concurrency > 1 else 0
+
+    def go_on(self, under_way: dict[Segment[Mark], WindowRead[Mark]]) -> None:
+        """Let windows ask one request each, until one of them is done with."""
+        done = not under_way
+        while not done:
+            turns = list(under_way.items())
+            if self._turns is not None:
+                turns = [turns[next(self._turns) % len(turns)]]
+            for segment, read in turns:
+                if not self.step(segment, read):
+                    del under_way[segment]
+                    done = True
             held = sum(len(s.records) for s in self.plan.segments)
-            self.most_held = max(self.most_held, held + sum(len(r.rows) for _, r in under_way))
+            self.most_held = max(
+                self.most_held, held + sum(len(r.rows) for r in under_way.values())
+            )
 
     def step(self, segment: Segment[Mark], read: WindowRead[Mark]) -> bool:
         """Ask once; False when the window is done with."""
@@ -149,18 +217,42 @@ class Reader:
         if self.plan.is_enough(segment, read):
             self.plan.part(segment, read)
             return False
-        assert len(self.site.asked) < self.most_requests, "asks without end"
-        page = self.site.answer(query)
-        too_large = self.most_rows is not None and len(page.records) > self.most_rows
         may_shrink = read.requests == 0 and not self.evidence.unfiltered
+        self._sent += 1
+        if self._sent in self.failures and may_shrink and self.plan.shrink(segment):
+            return False
+        assert len(self.site.asked) < self.most_requests, "asks without end"
+        page = self.site.answer(_as_sent(query))
+        too_large = self.most_rows is not None and len(page.records) > self.most_rows
         if too_large and may_shrink and self.plan.shrink(segment):
             return False
         read.feed(page)
         return True
 
     def hand_out(self, segment: Segment[Mark]) -> list[Mark]:
-        """Sort, cut to the range and drop what was handed out before."""
+        """Sort, cut to the range and drop what was handed out, where a row may come again."""
         records = sorted(segment.records, key=lambda row: (row.time, row.id))
-        records = [row for row in records if row.id not in self.told]
-        self.told |= {row.id: row for row in records}
+        again = segment.again or self.newest_first
+        if self.rows_move and (again or self.plan.is_live(segment)):
+            records = [row for row in records if row.id not in self.told]
+        self.told.update(row.id for row in records)
         return records[::-1] if self.newest_first else records
+
+
+def _as_sent(query: Query) -> Query:
+    """Return what goes over the wire, where 0 and below would mean no bound."""
+    start = query.start if query.start is not None and query.start > 0 else None
+    return Query(start, None if query.end is None else max(query.end, 1), query.offset)
+
+
+def scattered(bursts: Sequence[tuple[int, int, int]], seed: int) -> dict[int, int]:
+    """Return rows from `(middle, spread, how many)`, their ids in no order."""
+    chance = random.Random(seed)
+    seconds = [
+        middle + chance.randint(-spread, spread)
+        for middle, spread, many in bursts
+        for _ in range(many)
+    ]
+    ids = list(range(1, len(seconds) + 1))
+    chance.shuffle(ids)
+    return dict(zip(ids, seconds, strict=True))
