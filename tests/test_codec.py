@@ -538,6 +538,7 @@ def test_what_pages_are_told_as(
         ('{"error":0,"status":"fail KEY1KEY1KEY1"}', "status"),
         ('{"error":"x KEY1KEY1KEY1"}', "error"),
         ('{"error":-1,"status":"fail"}', "error"),
+        ('{"error":0,"status":""}', "status"),
         ('{"error":0,"status":"fail %s"}' % ("x" * 60), "status"),
     ],
 )
@@ -550,7 +551,7 @@ def test_neither_yes_nor_no(body: str, problem: str) -> None:
     assert name == problem
     assert f"envelope's {problem} is {value!r}" in error.message
     assert "KEY1" not in value
-    assert value.startswith(("-1", "fail ", '"x '))
+    assert value == "" or value.startswith(("-1", "fail ", '"x '))
     assert len(value) == (51 if "xxx" in body else len(value))
 
 
@@ -575,6 +576,7 @@ def test_what_refusals_are_told_as(
     assert type(error) is kind
     assert isinstance(error, ApiError)
     assert advice in error.message
+    assert not error.message.endswith("; ")
     assert (error.account, error.method, error.code) == ("a.example", method, code)
 
 
@@ -749,6 +751,19 @@ def test_bad_parts_of_info_are_named() -> None:
         "items[1].comission": "missing",
         "items[1].amount": "missing",
     }
+
+
+def test_payout_methods_by_their_ids() -> None:
+    """An object of methods gives each its id; what is no method is named."""
+    row = {"title": "A", "comission": 0, "amount": 3}
+    data = {"balance": 1, "min_payout": 2, "items": {"11": row, "12": {**row, "id": 13}}}
+    info = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
+    assert isinstance(info, Info)
+    assert [method.id for method in info.items] == [11, 13]
+    data["items"] = {"11": 5}
+    error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
+    assert isinstance(error, DecodeError)
+    assert list(error.problems) == [("items", "not an object: {'11': 5}")]
 
 
 def test_white_space_around_numbers_and_signs() -> None:
@@ -1050,6 +1065,15 @@ def test_clean_rows_go_the_fast_way(
     assert getattr(page.records[-1], field) == texts[(count - 1) % 6]
 
 
+def test_nothing_found_is_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polls that bring nothing are the most frequent ones."""
+    monkeypatch.setattr(PageCodec, "_slices", Mock(side_effect=AssertionError("the careful way")))
+    for data in ("", ',"data":[]', ',"data":{"items":{}}', ',"data":{"items":[]}'):
+        page = decode(Answer(200, {}, b'{"error":0%s}' % data.encode()), "get_links")
+        assert isinstance(page, Page)
+        assert page.records == []
+
+
 def test_key_named_extra_does_not_hide_itself() -> None:
     """A site's own key that has our field's name is an unknown key like any other."""
     assert page_of([exchange_row(extra={"a": 1})]).records[0].extra == {"extra": {"a": 1}}
@@ -1071,6 +1095,10 @@ def test_large_answers_decode_in_slices() -> None:
 
 def test_times_are_corrected_by_the_zone() -> None:
     """Rows and their history are true instants, on the fast way and on the careful one."""
+    for rows in ([exchange_row()], [exchange_row(id=str(i)) for i in range(900)]):
+        page = page_of(rows, zone="Europe/Moscow")
+        assert {row.time for row in page.records} == {datetime(2025, 10, 8, 2, 6, 40, tzinfo=UTC)}
+        assert set(page.walls) == {datetime(2025, 10, 8, 5, 6, 40, tzinfo=UTC)}
     history = [{"time": 1759900000, "date": "", "status": "new"}]
     for row in (exchange_row(statuses=history), exchange_row(statuses=history, accrued="")):
         record = page_of([row], zone="Europe/Moscow").records[0]
