@@ -1056,6 +1056,8 @@ def test_clean_rows_go_the_fast_way(
         method
     ]
     rows = [{**next(iter(items.values())), "id": str(i), field: texts[i % 6]} for i in range(count)]
+    if method == "get_exchanges":
+        rows = [{**row, "status": "new"} for row in rows]
     data = {"items": {row["id"]: row for row in rows} if keyed else rows}
     envelope = {"error": 0, "error_text": "", "status": "success", "data": data}
     body = json.dumps(envelope, separators=(f",{space}", f":{space}")).encode()
@@ -1077,6 +1079,25 @@ def test_nothing_found_is_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_key_named_extra_does_not_hide_itself() -> None:
     """A site's own key that has our field's name is an unknown key like any other."""
     assert page_of([exchange_row(extra={"a": 1})]).records[0].extra == {"extra": {"a": 1}}
+    for count in (3, 900):
+        rows = [exchange_row(id=str(i)) for i in range(count)]
+        rows[1]["extra"] = "x"
+        assert [row.extra for row in page_of(rows).records[:3]] == [{}, {"extra": "x"}, {}]
+
+
+def test_unknown_key_is_kept_beside_a_history() -> None:
+    """A row with objects in it is not judged by its first half."""
+    steps = [{"time": 5, "date": "", "status": "new"}]
+    for count in (1, 3, 900):
+        rows = [exchange_row(id=str(i), statuses=steps, site_note="x") for i in range(count)]
+        assert all(row.extra == {"site_note": "x"} for row in page_of(rows).records)
+
+
+def test_bytes_that_are_no_text_are_told() -> None:
+    """Where the rows should be, too."""
+    for data in (b'"\xff"', b'{"\xff":1}'):
+        error = decode(Answer(200, {}, b'{"error":0,"data":%s}' % data), "get_links")
+        assert isinstance(error, DecodeError | ResponseError)
 
 
 def test_large_answers_decode_in_slices() -> None:

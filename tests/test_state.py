@@ -710,7 +710,7 @@ async def test_a_damaged_text(path: Path) -> None:
             damaged = SECRET.encode() + b"\xff"
             connection.execute("UPDATE entries SET text = CAST(? AS TEXT)", (damaged,))
         for call in (partial(state.load, WATCH), partial(state.read, WATCH, "a")):
-            error = await failing(call, "it is damaged; move the file away")
+            error = await failing(call, "could not be read: it is damaged; move the file away")
             assert SECRET not in str(error.__cause__)
 
 

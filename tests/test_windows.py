@@ -459,10 +459,14 @@ def test_window_with_an_unproven_second_is_read_to_its_end() -> None:
 def test_window_in_pieces_is_read_to_its_end() -> None:
     """Where an answer out of order has split the window, what is left is no rest of all of it."""
     read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
-    read.feed(page_of({1: 50, 2: 90, 3: 10}))
-    assert read.query == Query(0, 50)
-    read.feed(page_of({}))
-    assert read.query == Query(51, 100)
+    read.feed(page_of({1: 50, 2: 91, 3: 10}))
+    for start, end, rows in (
+        *((0, 50, {3: 10, 1: 50, 4: 31}), (0, 30, {3: 10})),
+        *((31, 50, {1: 50, 4: 31}), (51, 100, {})),
+    ):
+        assert read.query == Query(start, end)
+        if rows:
+            read.feed(page_of(rows))
     read.feed(page_of({2: 90, 4: 80, 5: 70}))
     assert (read.query, read.rest) == (Query(51, 70), None)
 

@@ -43,7 +43,7 @@ from ppapi_async.codec.rows import (
 )
 from ppapi_async.codec.text import may_be_altered
 from ppapi_async.errors import PPAPIError
-from ppapi_async.models import NO_EXTRA, Exchange, Link, Payout, Row
+from ppapi_async.models import Exchange, Link, Payout, Row
 from ppapi_async.page import Page
 
 __all__ = ["PageCodec"]
@@ -139,8 +139,6 @@ def _are_clean(rows: list[RowT]) -> bool:
     """Tell whether msgspec's lax mode took nothing that we would refuse (NaN, text times, …)."""
     if not rows:
         return True
-    if any(row.extra is not NO_EXTRA for row in rows):
-        return False
     if set(map(attrgetter("time.tzinfo"), rows)) != {UTC}:
         return False
     ids = list(map(_ID, rows))
