@@ -11,6 +11,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from unittest.mock import AsyncMock
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -35,8 +37,10 @@ from ppapi_async import (
     Session,
     errors,
 )
+from ppapi_async.clean import StaleConnectionError
 from ppapi_async.payouts import judge
 from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
+from ppapi_async.transport import Transport
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.raw_server import (
     FAULTS,
@@ -191,6 +195,69 @@ async def test_a_payout_is_told_to_the_hook() -> None:
         RequestFacts(name, "add_payout", 1, None, 9.75, 0, "TransportError"),
         RequestFacts(name, "add_payout", 1, 200, 0.0, len(body), "PayoutRejected"),
     ]
+
+
+async def test_a_payout_whose_session_aiohttp_loses_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever aiohttp asserts, the request may have been sent before."""
+    async with served() as (_, session, _):
+        monkeypatch.setattr(Transport, "_ask", AsyncMock(side_effect=AssertionError))
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutOutcomeUnknown)
+    cause = error.__cause__
+    assert type(cause) is errors.TransportError
+    assert (cause.message, cause.sent) == ("the session was closed", True)
+
+
+async def test_a_payout_for_which_no_connection_is_clean_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where something unasked waits on each connection, it is said that nothing went out."""
+    async with served() as (server, session, _):
+        monkeypatch.setattr(Transport, "_ask", AsyncMock(side_effect=StaleConnectionError))
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutNotSent)
+    assert error.message == ("no payout was requested: the site sends what nobody has asked for")
+    assert server.seen == []
+
+
+async def test_a_payout_waits_for_the_limiter() -> None:
+    """It is held while the request is under way, and what is told of the request is the same."""
+    facts: list[RequestFacts] = []
+    held: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def limiter() -> AsyncIterator[None]:
+        held.append("taken")
+        yield
+        held.append(f"left after {server.count('add_payout')}")
+
+    async with served(on_request=facts.append) as (server, session, _):
+        assert session._transport is not None
+        for script in (None, FAULTS["closed"]):
+            session._transport.limiter = limiter()
+            server.script |= {} if script is None else {"add_payout": script}
+            outcome = await outcome_of(session.add_payout(11, WALLET))
+        await asyncio.sleep(0)
+    assert held == ["taken", "left after 1", "taken", "left after 2"]
+    assert isinstance(outcome, PayoutOutcomeUnknown)
+    cause = outcome.__cause__
+    assert isinstance(cause, errors.TransportError)
+    assert cause.method == "add_payout"
+    assert [(one.status, one.error, one.seconds) for one in facts] == [
+        (200, None, 0),
+        (None, "TransportError", 0),
+    ]
+
+
+async def test_a_key_arrives_as_it_is() -> None:
+    """Its signs are encoded once, neither less nor more."""
+    key = "K+/=&1%41ü"
+    async with served(key=key) as (server, session, _):
+        await session.add_payout(11, WALLET)
+    assert parse_qs(urlsplit(server.seen[0].target).query)["api_key"] == [key]
+    assert "%2B%2F%3D%261%2541%C3%BC" in server.seen[0].target
 
 
 async def test_an_answer_that_is_too_large_leaves_the_outcome_unknown() -> None:
