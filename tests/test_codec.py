@@ -763,7 +763,7 @@ def test_payout_methods_by_their_ids() -> None:
     data["items"] = {"11": 5}
     error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
     assert isinstance(error, DecodeError)
-    assert list(error.problems) == [("items", "not an object: {'11': 5}")]
+    assert list(error.problems) == [("items[0]", "not an object: 5")]
 
 
 def test_white_space_around_numbers_and_signs() -> None:
