@@ -176,21 +176,21 @@ def _are_alike(first: bytes, raw: bytes, rows: list[RowT], more: int = 0) -> boo
         return False
     if raw.count(b'":') != len(rows) * len(keys) + more:
         return False
-    return not any(
-        (default is None or default in map(value, rows)) and raw.count(name) < len(rows)
-        for key, name, value, default in _optional(type(rows[0]))
-        if key in keys
-    )
+    return not _may_lack(_optional(type(rows[0]), frozenset(keys)), rows, raw)
+
+
+def _may_lack(names: Sequence[str], rows: Sequence[Row], raw: bytes) -> bool:
+    """Tell whether a row may be without one of these keys: its value would then be empty."""
+    if not names or all(chain.from_iterable(map(attrgetter("id", *names), rows))):
+        return False
+    return any(raw.count(f'"{name}":'.encode()) < len(rows) for name in names)
 
 
 @functools.cache
-def _optional(record: type) -> list[tuple[str, bytes, attrgetter[object], object]]:
-    """Return the keys that a row need not have: as JSON, and what the record has without them."""
-    return [
-        (name, f'"{name}":'.encode(), attrgetter(name), default)
-        for name, default in ((a.name, a.default) for a in attrs.fields(record))
-        if default is not attrs.NOTHING and name != "extra"
-    ]
+def _optional(record: type, keys: frozenset[str]) -> Sequence[str]:
+    """Return those of the keys that a row need not have: without them it has None or ""."""
+    fields = attrs.fields(record)
+    return [a.name for a in fields if a.default is not attrs.NOTHING and a.name in keys]
 
 
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
