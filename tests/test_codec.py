@@ -701,6 +701,7 @@ def payout_row(**changes: object) -> dict[str, object]:
         ({"status": 1}, "status", PayoutStatus.DONE),
         ({"account": 79001234567}, "account", "79001234567"),
         ({"method_id": 11.0}, "method_id", 11),
+        ({"method_id": 12.0, "account": 5}, "method_id", 12),
         ({"pay_amount": "-0"}, "pay_amount", Decimal(0)),
         ({"pay_amount": 1.5, "account": 5}, "pay_amount", Decimal("1.5")),
     ],
