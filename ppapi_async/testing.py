@@ -115,10 +115,7 @@ def _loop_scope(request: pytest.FixtureRequest) -> str:
     """Return the scope of the loop in which pytest-asyncio will run the test."""
     marker = request.node.get_closest_marker("asyncio")
     asked = {} if marker is None else marker.kwargs
-    try:
-        default = request.config.getini("asyncio_default_test_loop_scope")
-    except ValueError:  # pytest-asyncio before 0.26 does not know it
-        default = "function"
+    default = request.config.getini("asyncio_default_test_loop_scope")
     return str(asked.get("loop_scope") or asked.get("scope") or default)
 
 
