@@ -124,25 +124,29 @@ def test_no_cut_of_a_body_passes_for_the_whole(packed: bool, framed: bool) -> No
     virtual_time.run(cut_everywhere(), settle=SETTLE)
 
 
+@pytest.mark.parametrize("is_lent", [False, True])
 @pytest.mark.parametrize("caller", CALLERS)
-def test_closing_a_session_ends_every_call(caller: str) -> None:
-    """What is under way when the session is closed ends at once, with an error of ours.
+def test_closing_a_session_ends_every_call(caller: str, is_lent: bool) -> None:
+    """What is under way when the session is closed ends with an error of ours.
 
-    aiohttp sends a GET once more when its connection ends, which then fails on an assertion.
+    At once; on a lent connector, which stays open, when its connection ends. aiohttp sends a GET
+    once more then, which fails on an assertion.
     """
 
     async def close() -> tuple[object, float]:
-        async with Lab() as lab, lab.session() as session:
-            lab.spoil = FAULTS["hangs"].spoil
-            call = asyncio.ensure_future(CALLERS[caller].run(session))
-            await asyncio.sleep(5)
-            await session.aclose()
+        async with Lab() as lab, lab.lend() as lent:
+            session = lab.session(http=lent) if is_lent else lab.session()
+            async with session:
+                lab.spoil = FAULTS["hangs"].spoil
+                call = asyncio.ensure_future(CALLERS[caller].run(session))
+                await asyncio.sleep(5)
+            if is_lent:
+                lab.hang_up()
             await asyncio.wait([call])
             return call.exception(), asyncio.get_running_loop().time()
 
     error, seconds = virtual_time.run(close(), settle=SETTLE)
-    expected = CALLERS[caller].outcome(FAULTS["closed"])
-    assert type(error) is expected
+    assert type(error) is CALLERS[caller].outcome(FAULTS["closed"])
     assert isinstance(error, PPAPIError)
     check_error(error, account="127.0.0.1")
     assert seconds < 10

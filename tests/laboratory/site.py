@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     """Those of a `Session` that the tests set."""
 
     hooks: Hooks
+    http: aiohttp.ClientSession
     largest_answer: int
     retry: Retry
 
