@@ -34,8 +34,8 @@ from .site import KEY, START, Lab, Line
 __all__ = ["Event", "Listener", "examine_fleet", "examine_watches"]
 
 T = TypeVar("T")
-_INTERVAL = 60.0
-_TROUBLE = 300.0
+_INTERVAL = 120.0
+_TROUBLE = 600.0
 """Seconds that a fault lasts."""
 _LONG_TROUBLE = 1_800.0
 """The same, where a site hangs and time has to run out again and again."""
