@@ -469,7 +469,13 @@ async def test_a_refusal_of_the_caller_is_an_api_error(
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(504, '{"error":504}'), (502, '{"error":1,"error_text":"Bad gateway"}'), (301, '{"error":1}')],
+    [
+        (504, '{"error":504}'),
+        (502, '{"error":1,"error_text":"Bad gateway"}'),
+        (301, '{"error":1}'),
+        (400, '{"error":1,"error_text":"Bad request"}'),
+        (403, '{"error":"2"}'),
+    ],
 )
 async def test_json_of_a_gateway_is_no_refusal(status: int, body: str) -> None:
     """A proxy's JSON with an HTTP error does not say that nothing was ordered."""
