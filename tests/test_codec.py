@@ -1206,3 +1206,29 @@ def test_clone_info() -> None:
     assert isinstance(info, Info)
     assert info.balance == Decimal("1.5")
     assert info.extra == {"totalReceived": Decimal("7.25"), "link": "x"}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Moscow"])
+def test_odd_rows_have_instants_like_others(zone: str) -> None:
+    """The careful way reads the same clock as the fast one, and corrects it once."""
+    clean, odd = exchange_row(id="1"), exchange_row(id=2, user_hash=5)
+    for rows in ([clean, odd], [odd]):
+        page = page_of(rows, zone=zone)
+        times = {row.time for row in page.records}
+        assert times == {page_of([clean], zone=zone).records[0].time}
+        assert all(row.time.tzinfo is UTC for row in page.records)
+
+
+def test_clicks_are_corrected_by_the_zone() -> None:
+    """Links have no history of statuses, but a time."""
+    found = [decode(sample(CLASSIC, "get_links"), "get_links", z) for z in ("UTC", "Asia/Tokyo")]
+    utc, tokyo = ([row.time for row in page.records] for page in found if isinstance(page, Page))
+    assert [(one - other).total_seconds() for one, other in zip(utc, tokyo, strict=True)] == [
+        9 * 3600
+    ] * len(utc)
+
+
+def test_receipts_have_the_site_s_text() -> None:
+    """What the site says of a payout is kept."""
+    body = b'{"error":0,"error_text":"Done &amp; dusted","data":{"payout_id":"7"}}'
+    assert decode(Answer(200, {}, body), "add_payout") == PayoutReceipt(7, "Done &amp; dusted")
