@@ -228,6 +228,8 @@ class RawServer:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        if self._reserved is not None:
+            self._reserved.close()
         if error is not None:
             self.hang_up()
         while self._open:

@@ -17,6 +17,7 @@ from ppapi_async import (
     Exchange,
     Hooks,
     PPAPIError,
+    RequestFacts,
     ResponseError,
     ResponseTooLargeError,
     Retry,
@@ -26,8 +27,8 @@ from ppapi_async.sandbox.manners import Answer
 from tests import virtual_time
 from tests.laboratory.callers import CALLERS
 from tests.laboratory.catalogue import FAULTS, KINDS
-from tests.laboratory.examination import SETTLE, check_error, examine, truth
-from tests.laboratory.site import DAY, Lab, Line, Spoil, http_bytes
+from tests.laboratory.examination import SETTLE, check_error, examine, opened, truth
+from tests.laboratory.site import DAY, NOW, Lab, Line, Spoil, http_bytes
 from tests.laboratory.watching import Event, Listener, examine_fleet, examine_watches
 from tests.raw_server import End, Reply, Seen
 
@@ -168,6 +169,26 @@ def test_a_site_that_accepts_slowly_is_waited_for(caller: str) -> None:
     result, asked = virtual_time.run(ask(), settle=SETTLE)
     assert result == expected
     assert asked == 1 or not CALLERS[caller].is_one_request
+
+
+FEW = {"refused": 4, "301 to another port": 1, "empty": 4, "429": 4, "hangs": 7, "500": 10}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_promise_2_few_requests_find_out_what_is_wrong(name: str) -> None:
+    """Only what a range may be too long for is asked for in parts, thrice, then as often as usual.
+
+    A time-out is long, so it is not had twice for one range.
+    """
+    facts: list[RequestFacts] = []
+
+    async def ask() -> None:
+        async with opened(FAULTS[name], Dialect.DELEGATING, facts) as (_, session):
+            with pytest.raises(PPAPIError):
+                await session.get_links(NOW - 90 * DAY, NOW)
+
+    virtual_time.run(ask(), settle=SETTLE)
+    assert len(facts) == FEW[name]
 
 
 def test_a_bomb_takes_no_memory() -> None:

@@ -90,3 +90,17 @@ def test_retries_that_are_none(name: str) -> None:
             Retry(**options)
     with pytest.raises(ValueError, match=r"^retry: a wait cannot be negative"):
         Retry(**{name: -0.001})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (RateLimitedError(retry_after=5.0), 5.0),
+        (RateLimitedError(retry_after=86_401.0), 86_400.0),
+        (RateLimitedError(), 0.0),
+        (ServerError(), 0.0),
+    ],
+)
+def test_no_site_silences_a_watch_for_ever(error: PPAPIError, seconds: float) -> None:
+    """What a site asks for is waited, a day at the most."""
+    assert wait_asked_by(error) == seconds
