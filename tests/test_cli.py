@@ -102,7 +102,9 @@ def test_the_python_example_runs() -> None:
         example = told[told.index("import asyncio") : told.index("Ctrl-C")]
         command = [*_PYTHON, "-c", example]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    # asyncio's debug mode tells of slow turns, of which a busy machine has some.
+    told = re.sub(r"^Executing <.*> took [\d.]+ seconds\n", "", ran.stderr, flags=re.MULTILINE)
+    assert (ran.returncode, told) == (0, "")
     info, *exchanges = ran.stdout.splitlines()
     assert info.startswith("Info(")
     assert len(exchanges) == 7
