@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from ppapi_async.codec import finish
+
 __all__ = ["Decoding"]
 
 T = TypeVar("T")
@@ -52,7 +54,7 @@ class Decoding:
         """Carry the steps out, with chances for others in between, and return their result."""
         if size <= _SMALL and self._has_room(size) and not self.lock.locked():
             self._spend(size)
-            return _exhaust(steps)
+            return finish(steps)
         async with self.lock:
             while True:
                 try:
@@ -74,12 +76,3 @@ class Decoding:
 
     def _begin_turn(self) -> None:
         self._spent = 0
-
-
-def _exhaust(steps: Generator[None, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value

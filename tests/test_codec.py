@@ -38,7 +38,15 @@ from ppapi_async import (
     ServerError,
 )
 from ppapi_async.clock import SiteClock
-from ppapi_async.codec import Answer, PageCodec, Reader, data_steps, info_steps, receipt_steps
+from ppapi_async.codec import (
+    Answer,
+    PageCodec,
+    Reader,
+    data_steps,
+    finish,
+    info_steps,
+    receipt_steps,
+)
 from ppapi_async.codec.answer import error_code, recognise, retry_after
 from ppapi_async.codec.rows import parse_json
 from ppapi_async.codec.text import may_be_altered, restore
@@ -55,15 +63,6 @@ def sample(file: str, name: str) -> Answer:
     response = json.loads((SAMPLES / f"{file}.json").read_text("utf-8"))[name]["response"]
     headers = {"Content-Type": response["content_type"]}
     return Answer(response["status"], headers, response["body"].encode())
-
-
-def finish(steps: object) -> object:
-    """Run decoding steps to their end."""
-    while True:
-        try:
-            next(steps)  # type: ignore[call-overload]
-        except StopIteration as stop:
-            return stop.value
 
 
 def decode(answer: Answer, method: str, zone: str = "UTC") -> object:
@@ -725,6 +724,8 @@ def test_odd_forms_of_payouts(changes: dict[str, object], name: str, value: obje
         ({"account": True}, "account", "not a text: True"),
         ({"account": {}}, "account", "not a text: {}"),
         ({"time": "1,5"}, "time", "not a unix time: '1,5'"),
+        ({"time": 1759900000.5}, "time", "not a unix time: '1759900000.5'"),
+        ({"time": "1759900000.5"}, "time", "not a unix time: '1759900000.5'"),
         ({"time": True}, "time", "not a unix time: True"),
         ({"status": True}, "status", "not a text: True"),
         ({"time": None}, "time", "missing"),

@@ -20,7 +20,6 @@ from itertools import pairwise
 
 import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from attrs import define, field
 
 from ppapi_async import (
@@ -47,6 +46,7 @@ from ppapi_async import (
 from ppapi_async.sandbox import Books, Click, Fault, Order, Partner, Sandbox
 from ppapi_async.sandbox.traffic import Traffic
 from tests import virtual_time
+from tests.names import Names
 
 INTERVAL = 60
 DAY = 86_400
@@ -194,28 +194,9 @@ class Meter:
         return [b for a, b in pairwise([-INTERVAL, *starts]) if b - a > 5]
 
 
-class Names(AbstractResolver):
-    """Finds every host here, but for one."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Resolve a name."""
-        if host == "nowhere.test":
-            raise OSError(None, "no such host")
-        return [
-            ResolveResult(
-                hostname=host,
-                host="127.0.0.1",
-                port=port,
-                family=socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing."""
+async def find(host: str, port: int) -> int | None:
+    """Find every host here, but for one."""
+    return None if host == "nowhere.test" else port
 
 
 @contextlib.contextmanager
@@ -246,7 +227,7 @@ def test_accounts_do_not_notice_broken_hosts() -> None:
 
     async def whole() -> None:
         dialects = [Dialect.CLASSIC, Dialect.DELEGATING, Dialect.CLONE] * 8
-        connector = aiohttp.TCPConnector(resolver=Names(), limit=0, use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=Names(find), limit=0, use_dns_cache=False)
         async with (
             town(*dialects, each=5, domain="site.test") as good,
             town(Dialect.CLASSIC, each=5, label="hanging") as hanging,

@@ -23,7 +23,6 @@ from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
-    Generator,
     Iterator,
     Mapping,
     Sequence,
@@ -60,6 +59,7 @@ from ppapi_async.codec import (
     Reader,
     data_steps,
     dump_stored,
+    finish,
     info_steps,
     parse_stored,
     receipt_steps,
@@ -118,16 +118,6 @@ def watchdog() -> Iterator[Watchdog]:
     """Return what each example feeds."""
     yield Watchdog()
     faulthandler.cancel_dump_traceback_later()
-
-
-def finish(steps: Generator[None, None, T]) -> T:
-    """Run decoding steps to their end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
 
 
 def codec_of(method: str, zone: str = "UTC") -> PageCodec[Row]:

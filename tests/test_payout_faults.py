@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +41,7 @@ from ppapi_async.payouts import judge
 from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
 from ppapi_async.transport import Transport
 from tests.leaks import assert_absent, assert_survives_pickling
+from tests.names import Names
 from tests.raw_server import (
     FAULTS,
     HOOKS,
@@ -316,20 +316,6 @@ async def test_no_bytes_make_a_second_payout(data: bytes, ending: End) -> None:
 # --- certainly not sent
 
 
-class _Resolver(AbstractResolver):
-    """Finds no host, or never ends."""
-
-    def __init__(self, look: Callable[[], Awaitable[object]]) -> None:
-        self._look = look
-
-    async def resolve(self, host: str, *_: object, **__: object) -> list[ResolveResult]:
-        await self._look()
-        raise OSError(None, "Name or service not known")
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
 async def test_a_refused_connection_sends_nothing() -> None:
     """Where nobody listens, the payout is not sent, and the error says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -342,7 +328,10 @@ async def test_a_refused_connection_sends_nothing() -> None:
 
 
 async def _unsent(look: Callable[[], Awaitable[object]], seconds: float = 60) -> object:
-    connector = aiohttp.TCPConnector(resolver=_Resolver(look))
+    async def find(*_: object) -> None:
+        await look()
+
+    connector = aiohttp.TCPConnector(resolver=Names(find))
     async with aiohttp.ClientSession(connector=connector) as lent:
         account = Account("https://site.example", KEY)
         async with Session(account, http=lent, timeout=seconds, hooks=HOOKS) as session:

@@ -3,6 +3,7 @@
 from ppapi_async.codec.answer import Answer, Reader
 from ppapi_async.codec.pages import PageCodec
 from ppapi_async.codec.rows import data_steps, info_steps, receipt_steps
+from ppapi_async.codec.steps import finish
 from ppapi_async.codec.stored import dump_stored, parse_stored
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Reader",
     "data_steps",
     "dump_stored",
+    "finish",
     "info_steps",
     "parse_stored",
     "receipt_steps",

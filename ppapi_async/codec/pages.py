@@ -8,12 +8,12 @@ page is split raw and decoded row by row; only the rows that still fail go throu
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC
 from decimal import Decimal
 from itertools import chain
 from operator import attrgetter
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import attrs
 import cattrs
@@ -41,6 +41,7 @@ from ppapi_async.codec.rows import (
     restore_texts,
     structure_row,
 )
+from ppapi_async.codec.steps import Outcome, finish
 from ppapi_async.codec.text import may_be_altered
 from ppapi_async.errors import PPAPIError
 from ppapi_async.models import Exchange, Link, Payout, Row
@@ -60,6 +61,7 @@ _MONEY = {
     Payout: attrgetter("pay_amount", "original_amount"),
 }
 _TIME, _ID = attrgetter("time"), attrgetter("id")
+_FRACTION = attrgetter("time.microsecond")
 _UNREADABLE = (ValueError, msgspec.DecodeError, RecursionError)
 """What msgspec raises. It looks only at what it decodes: in what it hands on raw, texts may turn
 out later to be no UTF-8, and times beyond the last year."""
@@ -136,11 +138,11 @@ def _listed(data: _Items[RowT] | list[msgspec.Raw] | msgspec.UnsetType) -> tuple
 
 
 def _are_clean(rows: list[RowT]) -> bool:
-    """Tell whether msgspec's lax mode took nothing that we would refuse (NaN, text times, …)."""
+    """Tell whether msgspec's lax mode took nothing that we would refuse (NaN, half seconds, …)."""
     if not rows:
         return True
-    if set(map(attrgetter("time.tzinfo"), rows)) != {UTC}:
-        return False
+    if set(map(attrgetter("time.tzinfo"), rows)) != {UTC} or any(map(_FRACTION, rows)):
+        return False  # a row between two seconds could fall between two windows
     ids = list(map(_ID, rows))
     if min(ids) not in INT64 or max(ids) not in INT64:
         return False
@@ -213,14 +215,9 @@ class PageCodec(Generic[RowT]):
 
     def decode(self, answer: Answer) -> Page[RowT] | PPAPIError:
         """Return the page, or the error that the answer is."""
-        steps = self.steps(answer)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                return cast("Page[RowT] | PPAPIError", stop.value)
+        return finish(self.steps(answer))
 
-    def steps(self, answer: Answer) -> Generator[None, None, Page[RowT] | PPAPIError]:
+    def steps(self, answer: Answer) -> Outcome[Page[RowT]]:
         """Decode like `decode`, yielding about every millisecond so that others can run."""
         body = strip_noise(answer.body)
         if answer.status == 200 and len(body) <= _WHOLE_PAGE:
@@ -240,7 +237,7 @@ class PageCodec(Generic[RowT]):
             for record in records:
                 correct_time(record, self.clock)
 
-    def _slices(self, answer: Answer) -> Generator[None, None, Page[RowT] | PPAPIError]:
+    def _slices(self, answer: Answer) -> Outcome[Page[RowT]]:
         envelope = read_answer(answer, self.reader)
         if isinstance(envelope, PPAPIError):
             return envelope

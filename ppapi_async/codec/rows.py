@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TypeAlias, TypeVar
@@ -23,6 +23,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from ppapi_async.account import Dialect
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec.answer import Answer, Envelope, Reader, read_answer
+from ppapi_async.codec.steps import Outcome
 from ppapi_async.codec.text import restore
 from ppapi_async.errors import DecodeError, PPAPIError
 from ppapi_async.models import (
@@ -56,7 +57,6 @@ __all__ = [
 
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[Json, object], object]
-Outcome: TypeAlias = Generator[None, None, T | PPAPIError]
 _SHOWN = 80
 INT64 = range(-(2**63), 2**63)
 _WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling

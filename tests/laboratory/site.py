@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import socket
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import TypedDict, Unpack
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from attrs import define, field
 
 from ppapi_async import Account, Dialect, Hooks, Retry, Session
@@ -20,6 +18,7 @@ from ppapi_async.sandbox.answers import Site
 from ppapi_async.sandbox.manners import ENDPOINTS, Answer, Call, Manner
 from ppapi_async.sandbox.records import Partner, Payout
 from tests import virtual_time
+from tests.names import Names
 from tests.raw_server import RawServer, Reply, Seen
 
 __all__ = ["DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "http_bytes"]
@@ -85,27 +84,6 @@ def books() -> Books:
     )
 
 
-class _Resolver(AbstractResolver):
-    """Knows one host, as far as the line to the laboratory goes."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-
-    async def resolve(self, host: str, *_: object, **__: object) -> list[ResolveResult]:
-        if self._lab.line is Line.DNS_HANGS:
-            await asyncio.Event().wait()
-        if self._lab.line is Line.UNKNOWN_HOST:
-            raise OSError(None, "Name or service not known")
-        port = urlsplit(self._lab.url).port or 0
-        found = ResolveResult(
-            hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0
-        )
-        return [found]
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
 @define(eq=False, kw_only=True)
 class Lab(RawServer):
     """A site that answers truly unless a fault says otherwise."""
@@ -168,5 +146,10 @@ class Lab(RawServer):
 
     def lend(self) -> aiohttp.ClientSession:
         """Return an aiohttp session whose connector finds the host of the account."""
-        connector = aiohttp.TCPConnector(resolver=_Resolver(self), use_dns_cache=False, limit=0)
+        connector = aiohttp.TCPConnector(resolver=Names(self._find), use_dns_cache=False, limit=0)
         return aiohttp.ClientSession(connector=connector)
+
+    async def _find(self, *_: object) -> int | None:
+        if self.line is Line.DNS_HANGS:
+            await asyncio.Event().wait()
+        return None if self.line is Line.UNKNOWN_HOST else urlsplit(self.url).port
