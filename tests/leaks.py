@@ -82,19 +82,25 @@ def _traces(key: str) -> frozenset[bytes]:
 
 def find(key: str, shown: str | bytes) -> str | None:
     """Return the surroundings of a piece of the key in what is shown, None if there is none."""
-    text = shown.encode("utf-8", "backslashreplace") if isinstance(shown, str) else shown
+    text = _bytes(shown)
     for trace in _traces(key):
         if (at := text.find(trace)) >= 0:
             return text[max(0, at - 80) : at + 80].decode("utf-8", "replace")
     return None
 
 
+def _bytes(shown: str | bytes) -> bytes:
+    return shown.encode("utf-8", "backslashreplace") if isinstance(shown, str) else shown
+
+
 def assert_absent(key: str, *things: object) -> None:
     """Assert that no trace of the key is in these: all that errors hold, the repr of others."""
-    for thing in things:
-        for where, shown in _surfaces(thing):
-            found = find(key, shown)
-            assert found is None, f"the key shows in {where}: {found}"
+    surfaces = [surface for thing in things for surface in _surfaces(thing)]
+    if find(key, b"\n".join(_bytes(shown) for _, shown in surfaces)) is None:  # all of it at once
+        return
+    for where, shown in surfaces:
+        found = find(key, shown)
+        assert found is None, f"the key shows in {where}: {found}"
 
 
 def _surfaces(thing: object) -> Iterator[tuple[str, str | bytes]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -58,6 +60,7 @@ RECORDS: dict[str, type] = {"get_links": Link, "get_exchanges": Exchange, "get_p
 CLASSIC, DELEGATING = "classic-2.2", "delegating-2.7"
 
 
+@functools.cache
 def sample(file: str, name: str) -> Answer:
     """Return a recorded answer."""
     response = json.loads((SAMPLES / f"{file}.json").read_text("utf-8"))[name]["response"]
@@ -84,9 +87,16 @@ def page_of(rows: object, method: str = "get_exchanges", zone: str = "UTC") -> P
     return page
 
 
+@functools.cache
+def _exchange_row() -> Mapping[str, object]:
+    items = json.loads(sample(CLASSIC, "get_exchanges").body)["data"]["items"]
+    row: Mapping[str, object] = items["1895"]
+    return row
+
+
 def exchange_row(**changes: object) -> dict[str, object]:
     """Return a row as classic sends it, with changes."""
-    row = json.loads(sample(CLASSIC, "get_exchanges").body)["data"]["items"]["1895"]
+    row = _exchange_row()
     return {k: v for k, v in {**row, **changes}.items() if v is not ...}
 
 

@@ -23,6 +23,7 @@ from ppapi_async.sandbox import Fault, traffic
 from tests import virtual_time
 from tests.fleet_audit import Auditor, Park, Site
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 HOUR = 3600
 DAY = 24 * HOUR
 IS_THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"

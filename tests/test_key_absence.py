@@ -259,6 +259,7 @@ _CELLS = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("place", "method"), _CELLS)
 async def test_no_echo_shows_the_key(place: str, method: str, watch: Watch) -> None:
     """However and wherever an answer repeats the key, no error and no log does."""

@@ -40,6 +40,7 @@ from ppapi_async.clean import StaleConnectionError
 from ppapi_async.payouts import judge
 from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
 from ppapi_async.transport import Transport
+from tests import virtual_time
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.names import Names
 from tests.raw_server import (
@@ -54,6 +55,7 @@ from tests.raw_server import (
     End,
     RawServer,
     Reply,
+    Send,
     http,
     served,
 )
@@ -314,6 +316,26 @@ async def test_no_bytes_make_a_second_payout(data: bytes, ending: End) -> None:
 
 
 # --- certainly not sent
+
+
+def test_promise_3_an_answer_nobody_asked_for_is_no_receipt() -> None:
+    """What came on a connection meanwhile is not read; the payout goes out on another."""
+    stale = RECEIPT.replace('"7"', '"666"')
+
+    async def later(send: Send) -> None:
+        await asyncio.sleep(1)
+        await send(http(200, stale).data)
+
+    async def whole() -> None:
+        async with RawServer() as server:
+            server.script["get_info"] = lambda _: evolve(http(200, INFO), flow=later)
+            async with Session(server.url, KEY, hooks=virtual_time.hooks()) as session:
+                await session.get_info()
+                await asyncio.sleep(2)
+                assert (await session.add_payout(11, WALLET)).payout_id == 7
+        assert (server.count("add_payout"), server.connections) == (1, 2)
+
+    virtual_time.run(whole(), settle=0.0002)
 
 
 async def test_a_refused_connection_sends_nothing() -> None:

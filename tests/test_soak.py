@@ -14,6 +14,7 @@ from ppapi_async.errors import PPAPIError
 from ppapi_async.transport import Steps, Transport
 from tests.soak import HEAP, Footprint, Growth, Report, soak
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 HOARD: list[object] = []
 
 

@@ -200,6 +200,7 @@ async def test_without_a_beginning_there_is_no_fraction() -> None:
     assert told[-1].fraction == 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
@@ -449,6 +450,7 @@ def left_behind() -> set[asyncio.Task[object]]:
 Leave = Callable[[Session], object]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("how", ["break", "aclose", "raise", "cancel", "with"])
 async def test_leaving_a_stream_leaves_nothing(how: str, concurrency: int) -> None:

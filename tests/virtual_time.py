@@ -54,7 +54,8 @@ class _Selector(selectors.DefaultSelector):
         if timeout is None or self.threads:
             return super().select(timeout)
         if timeout >= _NOTABLE:
-            time.sleep(self.settle)
+            if self.settle:
+                time.sleep(self.settle)
             for _ in range(_MOMENTS):  # no more: bytes that nobody reads do not arrive
                 if not self._is_sending():
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from .contents import CONTENTS, ENVELOPES, ROWS, TEXTS
@@ -9,7 +10,7 @@ from .fault import Fault
 from .pages import PAGES, REDIRECTS, STATUSES
 from .transfer import BYTES, LINE
 
-__all__ = ["FAULTS", "KINDS"]
+__all__ = ["FAULTS", "KINDS", "OUTCOMES"]
 
 FAULTS: Mapping[str, Fault] = {
     **LINE, **BYTES, **STATUSES, **REDIRECTS, **PAGES, **TEXTS, **ENVELOPES, **CONTENTS, **ROWS,
@@ -32,3 +33,14 @@ _ALIKE = (
 KINDS: Mapping[str, Fault] = {name: one for name, one in FAULTS.items() if name not in _ALIKE}
 """Without those that differ from another only in a number or a word."""
 assert set(_ALIKE) <= set(FAULTS), set(_ALIKE) - set(FAULTS)
+
+
+def _two_of_each() -> Mapping[str, Fault]:
+    names = defaultdict[object, list[str]](list)
+    for name, one in KINDS.items():
+        names[one.line, one.info, one.rows, one.passes, one.wait > 0, one.on_bytes].append(name)
+    return {name: KINDS[name] for alike in names.values() for name in (alike[0], alike[-1])}
+
+
+OUTCOMES: Mapping[str, Fault] = _two_of_each()
+"""Two at the most of those that come to the same in the same way."""
