@@ -25,10 +25,14 @@ _USER_API_PATH = re.compile(r"/api/userapi/v1(?:/[a-z_]*)?$")
 _SHORTEST_FRAGMENT = 4  # of a key, at the end of a text that was cut off
 _MARKS_OF_ESCAPES = "%&\\"  # without one of them, a text holds the key as it is or not at all
 _UNFINISHED = (
-    r"(?:[%&\\]*[#\w]{0,5}|(?:%(?:25)*[0-9A-Fa-f]{0,2})+|\\{1,8}[ux][0-9A-Fa-f]*"
+    r"(?:[%&\\]*[#\w]{0,5}|(?:%[0-9A-Fa-f]*){1,4}|\\{1,8}[ux][0-9A-Fa-f]*"
     r"|&(?:amp;)*(?:#[xX]?[0-9A-Fa-f]*|\w*))"
 )
-"""The beginning of a spelling of one character, also where escapes are piled up."""
+"""The beginning of a spelling of one character, also where escapes are piled up.
+
+No part of it, or of `_spellings`, may match a text in two ways, or go far over the same text twice:
+what a page says must not be able to hold the process up.
+"""
 
 
 class Dialect(StrEnum):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Generator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 __all__ = ["DEPTH"]
@@ -19,3 +22,20 @@ _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
 settings.load_profile(_PROFILE)
 DEPTH = 10 if _PROFILE == "thorough" else 1
 """How much larger than in CI the things are that strategies make."""
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Do not trace what is marked `no_cover`.
+
+    It takes half the time then. pytest-cov 7 means to see to it, but in the workers of xdist a
+    second tracer of its own remains.
+    """
+    trace = sys.gettrace() if item.get_closest_marker("no_cover") else None
+    if trace is None:
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import faulthandler
 import gzip
 import html
 import json
 import logging
 import random
 import re
-import time
+import signal
 import zlib
 from array import array
 from collections.abc import (
@@ -64,7 +63,7 @@ from ppapi_async.codec import (
     parse_stored,
     receipt_steps,
 )
-from ppapi_async.codec.answer import retry_after
+from ppapi_async.codec.answer import retry_after, strip_noise
 from ppapi_async.codec.rows import correct_time, finish_row, parse_json, rows_of, structure_row
 from ppapi_async.codec.text import restore
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
@@ -100,24 +99,26 @@ MONEY = (
 )
 
 
-@define
-class Watchdog:
-    """Ends the whole run, with a traceback, if one example takes minutes: that is a hang."""
-
-    fed: float = 0.0
-
-    def feed(self) -> None:
-        """Begin a new example."""
-        if time.monotonic() - self.fed > 60:  # arming it takes milliseconds
-            faulthandler.dump_traceback_later(300, exit=True)
-            self.fed = time.monotonic()
+class HangError(BaseException):
+    """One example takes minutes; nothing may take this for anything else."""
 
 
-@pytest.fixture(scope="module")
-def watchdog() -> Iterator[Watchdog]:
-    """Return what each example feeds."""
-    yield Watchdog()
-    faulthandler.cancel_dump_traceback_later()
+@pytest.fixture(autouse=True)
+def _watched() -> Iterator[None]:
+    def bark(*_: object) -> None:
+        raise HangError
+
+    before = signal.signal(signal.SIGALRM, bark)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def begin() -> None:
+    """Begin a new example: if it takes minutes, hypothesis tells of it and makes it smaller."""
+    signal.setitimer(signal.ITIMER_REAL, 120)
 
 
 def codec_of(method: str, zone: str = "UTC") -> PageCodec[Row]:
@@ -210,9 +211,9 @@ def test_arbitrary_bytes_are_an_error(body: bytes, status: int) -> None:
 
 
 @given(mutant=mutants(tuple(RECORDS)), zone=st.sampled_from(ZONES))
-def test_lists_are_complete_or_an_error(watchdog: Watchdog, mutant: Mutant, zone: str) -> None:
+def test_lists_are_complete_or_an_error(mutant: Mutant, zone: str) -> None:
     """Whatever comes: all of its rows, exact, or one error; the fast and the careful way agree."""
-    watchdog.feed()
+    begin()
     codec = codec_of(mutant.method, zone)
     result = codec.decode(mutant.answer)
     assert repr(finish(codec._slices(mutant.answer))) == repr(result)
@@ -226,9 +227,9 @@ def test_lists_are_complete_or_an_error(watchdog: Watchdog, mutant: Mutant, zone
 
 
 @given(mutant=mutants(("get_info", "get_info", "add_payout")))
-def test_single_objects_are_a_value_or_an_error(watchdog: Watchdog, mutant: Mutant) -> None:
+def test_single_objects_are_a_value_or_an_error(mutant: Mutant) -> None:
     """get_info, add_payout and raw calls, whatever comes."""
-    watchdog.feed()
+    begin()
     for method, steps, kind in (
         ("get_info", info_steps, tuple),
         ("add_payout", receipt_steps, PayoutReceipt),
@@ -350,10 +351,10 @@ async def ask(call: Call, scripts: Mapping[str, Answers]) -> tuple[object, RawSe
     info=st.none() | replies(("get_info",)),
 )
 def test_sessions_give_a_value_or_an_error(
-    watchdog: Watchdog, name: str, first: list[Reply], info: Reply | None
+    name: str, first: list[Reply], info: Reply | None
 ) -> None:
     """Over a real socket: value or error, one payout at most, nothing left behind, no key told."""
-    watchdog.feed()
+    begin()
     method, call = CALLS[name]
     scripts = {method: Answers(first)}
     if info is not None and method != "get_info":
@@ -399,9 +400,9 @@ JSONS = st.recursive(
 
 
 @given(text=TEXTS | mutants().map(lambda one: one.json.decode("utf-8", "replace")))
-def test_stored_text_is_a_record_or_a_value_error(watchdog: Watchdog, text: str) -> None:
+def test_stored_text_is_a_record_or_a_value_error(text: str) -> None:
     """A store that was damaged is told by one exception."""
-    watchdog.feed()
+    begin()
     for kind in (*RECORDS.values(), Info):
         with contextlib.suppress(ValueError):
             parse_stored(text, kind)
@@ -427,9 +428,9 @@ POSITION = Position(5, 9, 3, Told(array("q", [3, 1, 2])).pack(), finished=False)
 
 
 @given(data=st.data())
-def test_a_damaged_position_is_a_value_error(watchdog: Watchdog, data: st.DataObject) -> None:
+def test_a_damaged_position_is_a_value_error(data: st.DataObject) -> None:
     """A checkpoint's JSON, any part of it replaced or lost, can be gone on with or is refused."""
-    watchdog.feed()
+    begin()
     changed: dict[str, Any] = dict(POSITION)
     for name in data.draw(st.lists(st.sampled_from(sorted(POSITION)), max_size=3)):
         packed = st.binary(max_size=20).map(lambda raw: base64.b64encode(zlib.compress(raw)))
@@ -474,9 +475,9 @@ LINKS = st.lists(PIECES | spelled_keys | st.text(max_size=5), max_size=8 * DEPTH
 
 
 @given(link=LINKS, name=LINKS, zone=st.sampled_from(["UTC", "", "..", "/etc", "\0", "a" * 400]))
-def test_accounts_are_made_or_refused(watchdog: Watchdog, link: str, name: str, zone: str) -> None:
+def test_accounts_are_made_or_refused(link: str, name: str, zone: str) -> None:
     """Any link, url, name or zone: an account, or a ValueError that does not repeat the key."""
-    watchdog.feed()
+    begin()
     makers: list[Callable[[], Account]] = [
         lambda: Account.from_link(link),
         lambda: Account.from_link("https://site.example/?api_key=" + link, allow_http=True),
@@ -550,9 +551,9 @@ TRAPS = st.sampled_from(
 @given(
     pieces=st.lists(TOLD_KEYS | TRAPS | TEXTS, max_size=5 * DEPTH), cut=st.none() | st.integers(0)
 )
-def test_redaction_leaves_nothing(watchdog: Watchdog, pieces: list[str], cut: int | None) -> None:
+def test_redaction_leaves_nothing(pieces: list[str], cut: int | None) -> None:
     """The key never shows, however it is written and wherever the text breaks off."""
-    watchdog.feed()
+    begin()
     text = "".join(pieces)
     # Only a beginning of the key cannot be told from text, and never a short one.
     text = text[: None if cut is None else cut % (len(text) + 1)]
@@ -562,6 +563,39 @@ def test_redaction_leaves_nothing(watchdog: Watchdog, pieces: list[str], cut: in
         rest = plain(clean)
         assert not any(KEY[:length] in rest for length in range(9, len(KEY)))
     assert ACCOUNT.redact(clean) == clean
+
+
+PUMPS = st.sampled_from(["%25", "%", "&amp;", "amp;", "&", "\\", "0", KEY[:4]]) | st.text(
+    "%25&amp;#0xX\\u4041e<br/> \t\n\ufeff", min_size=1, max_size=8
+)
+NOTICES = (
+    "",
+    "Notice: x in y on line 7",
+    "<br />\n<b>Warning</b>:  x on line <b>7</b>",
+    "{",
+    "<br",
+)
+
+
+@given(
+    before=st.lists(TOLD_KEYS | st.sampled_from([KEY[:-1], KEY[:5], *NOTICES]) | PUMPS, max_size=3),
+    pump=PUMPS | TOLD_KEYS | st.sampled_from(NOTICES),
+    behind=st.lists(TOLD_KEYS | st.sampled_from(["x", " on line ", "", *NOTICES]), max_size=2),
+)
+def test_texts_that_repeat_hold_nothing_up(before: list[str], pump: str, behind: list[str]) -> None:
+    """Whatever a page repeats, patterns go through it in as good as one pass.
+
+    Were it more, these would take minutes.
+    """
+    begin()
+    text = "".join([*before, pump * (100_000 // max(1, len(pump))), *behind])
+    assert KEY not in ACCOUNT.redact(text)
+    restore(text)
+    body = text.encode()
+    assert body.endswith(strip_noise(body))
+    error = codec_of("get_links").decode(Answer(200, {"Server": text, "Retry-After": text}, body))
+    assert isinstance(error, PPAPIError)
+    assert KEY not in str(error)
 
 
 TRAP_KEYS = (KEY[:-1], KEY[:-1] * 20, "".join(f"%25{ord(c):x}" for c in KEY[:-1]))
@@ -576,9 +610,9 @@ def plain(text: str) -> str:
 
 
 @given(query=st.text() | LINKS | st.text("&=;%?+a", max_size=200 * DEPTH))
-def test_any_query_string_is_a_dict(watchdog: Watchdog, query: str) -> None:
+def test_any_query_string_is_a_dict(query: str) -> None:
     """A landing page's query is whatever a visitor typed."""
-    watchdog.feed()
+    begin()
     link = Link(1, datetime.now(UTC), query_string=query)
     assert all(isinstance(value, str) for value in link.query.values())
 
@@ -587,9 +621,9 @@ def test_any_query_string_is_a_dict(watchdog: Watchdog, query: str) -> None:
     text=st.text()
     | st.lists(st.sampled_from(["&amp;", "&", "#039;", "s\u0435lect", "\u0435", "_"])).map("".join)
 )
-def test_restoring_ends_and_keeps_what_was_not_altered(watchdog: Watchdog, text: str) -> None:
+def test_restoring_ends_and_keeps_what_was_not_altered(text: str) -> None:
     """No text grows; one without entities and look-alikes stays as it is."""
-    watchdog.feed()
+    begin()
     restored = restore(text)
     assert len(restored) <= len(text)
     if "&" not in text and text.isascii():
@@ -667,10 +701,10 @@ def files(draw: st.DrawFn) -> bytes:
 
 @given(content=files() | st.binary(max_size=200))
 def test_files_of_accounts_are_read_or_refused(
-    watchdog: Watchdog, tmp_path_factory: pytest.TempPathFactory, content: bytes
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     """Accounts, or one ValueError with what is wrong, line by line and without the key."""
-    watchdog.feed()
+    begin()
     path = tmp_path_factory.getbasetemp() / "accounts.toml"
     path.touch(0o600)
     path.write_bytes(content)
@@ -801,11 +835,9 @@ def row_with(name: str, literal: str) -> Answer:
 
 @pytest.mark.parametrize("literal", ["1e999999999", "-1e999999999", "1e99999999999999999999"])
 @pytest.mark.parametrize("name", ["id", "time"])
-def test_numbers_with_huge_exponents_are_not_written_out(
-    watchdog: Watchdog, name: str, literal: str
-) -> None:
+def test_numbers_with_huge_exponents_are_not_written_out(name: str, literal: str) -> None:
     """An id of 1e999999999 became an int with a billion digits, which takes minutes."""
-    watchdog.feed()
+    begin()
     assert isinstance(codec_of("get_exchanges").decode(row_with(name, literal)), DecodeError)
 
 
@@ -881,6 +913,36 @@ def test_waits_that_are_none_are_none(wait: str) -> None:
 def test_a_key_that_breaks_off_within_a_long_spelling_is_redacted(end: str) -> None:
     """The text ended within a character that was escaped several times, and told the rest."""
     assert ACCOUNT.redact(f"a {KEY[:20]}{end}") == "a ***"
+
+
+SLOW_TEXTS = {
+    "most of a key, piled up": (KEY[:-1] + "%25" * 500 + KEY, KEY[:-1] + "%25" * 500 + "***"),
+    "its beginning, percent-encoded": ("%41%62%33%64" * 30_000 + "~", None),
+    "its beginning, in entities": ("&#65;&#98;&#51;&#100;&amp;" * 20_000 + "~", None),
+}
+
+
+@pytest.mark.parametrize("name", SLOW_TEXTS)
+def test_no_text_holds_redaction_up(name: str) -> None:
+    """The first took for ever, the second minutes: the rest was gone through for each beginning."""
+    begin()
+    text, expected = SLOW_TEXTS[name]
+    assert ACCOUNT.redact(text) == (text if expected is None else expected)
+
+
+def test_no_text_holds_the_search_for_json_up() -> None:
+    """White space behind a notice was gone through again for each of its characters: hours."""
+    begin()
+    notice = b"Notice: x in y on line 7\n"
+    assert strip_noise(notice + b" " * 400_000 + b"x") == b"x"
+
+
+def test_marks_and_notices_in_turns_are_no_recursion_error() -> None:
+    """Each notice behind a byte-order mark took a level of recursion."""
+    noise = b"\xef\xbb\xbfNotice: x in y on line 7\n" * 5_000
+    assert strip_noise(noise + b'{"error":0}') == b'{"error":0}'
+    page = codec_of("get_links").decode(Answer(200, {}, noise + b'{"error":0}'))
+    assert isinstance(page, Page)
 
 
 def test_stored_text_that_is_nested_deeply_is_a_value_error() -> None:

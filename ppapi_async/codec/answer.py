@@ -37,12 +37,11 @@ SUCCESSES = (None, "success", "ok")
 _EXCERPT = 200
 _LOOKED_AT = 4096  # of a page that is not the API's
 _TELLING_HEADERS = ("Server", "Content-Type", "Retry-After", "CF-RAY", "CF-Mitigated", "Location")
-_BOM = b"\xef\xbb\xbf"
-_NOISE = re.compile(
-    rb"(?:\s*(?:<br\s*/?>)?\s*(?:<b>)?(?:PHP )?"
+_NOISE = re.compile(  # there is one way only to match a text, so that none takes long
+    rb"(?:\s+|\xef\xbb\xbf|(?:<br\s*/?>\s*)?(?:<b>)?(?:PHP )?"
     rb"(?:Warning|Notice|Deprecated|Strict Standards|User Warning|User Notice|User Deprecated)"
     rb"(?:</b>)?:\s[^\n]{1,4000}? on line (?:<b>)?\d{1,7}(?:</b>)?(?:<br\s*/?>)?"
-    rb"[ \t\r]*(?:\n|(?=\{)))+"
+    rb"[ \t\r]*(?:\n|(?=\{)))*"
 )
 _FATAL = re.compile(
     rb"(?:Fatal error|Parse error|critical error|Allowed memory size|database)", re.IGNORECASE
@@ -152,12 +151,8 @@ def _may_be_the_api(status: int, code: int, method: str) -> bool:
 
 def strip_noise(body: bytes) -> bytes:
     """Return `body` without byte-order marks and PHP's warnings and notices before the JSON."""
-    body = body.lstrip()
-    while body.startswith(_BOM):
-        body = body[len(_BOM) :].lstrip()
-    if not body.startswith((b"{", b"[")) and (noise := _NOISE.match(body)):
-        return strip_noise(body[noise.end() :])
-    return body
+    noise = _NOISE.match(body)
+    return body[noise.end() :] if noise else body
 
 
 def parse_envelope(body: bytes) -> Envelope | None:
