@@ -18,7 +18,7 @@ _OWN = {
     "inflate": ("test_inflate",),
     "payouts": ("test_payout_faults",),
     "state": ("test_state", "test_streams"),
-    "transport": ("test_transport", "test_payout_faults", "test_session"),
+    "transport": ("test_transport", "test_payout_faults", "test_session", "few_requests_find_out"),
     "windows": ("test_windows",),
     "wire": ("test_wire",),
 }

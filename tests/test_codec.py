@@ -416,6 +416,73 @@ def test_pages_that_stand_in_for_the_api(
         assert "?" not in error.location
 
 
+REFUSED = "the API refused"
+WRONG_KEY = "; on 2.7 sites a wrong key says so too"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (429, b"", "too many requests; poll less often"),
+        (302, b"", "the site redirects, which is not followed; if it moved, use its new url"),
+        (403, b"", "a page stands before the API; ask the site to let this address through"),
+        (503, b"x", "the server failed with HTTP 503"),
+        (404, b"x", "no API at this url; check it, or the site has removed its API"),
+        (200, b" ", "the answer is empty"),
+        (200, b"x", "the answer is not the API's"),
+        (501, b"", "HTTP 501: unknown method, or the site's API module is off"),
+        (200, b'{"error":7,"error_text":"no"}', "the API refused: no (error 7)"),
+        (200, b'{"error":7}', "the API refused: no reason given (error 7)"),
+        (
+            200,
+            b'{"error":1,"error_text":"Api disabled"}',
+            f"{REFUSED}: Api disabled (error 1); off or in maintenance{WRONG_KEY}",
+        ),
+        (
+            200,
+            b'{"error":3}',
+            f"{REFUSED}: no reason given (error 3); ask the site to enable the method for this key",
+        ),
+        (
+            200,
+            b'{"error":2}',
+            f"{REFUSED}: no reason given (error 2); check the key and its list of addresses",
+        ),
+    ],
+)
+def test_errors_say_what_to_do(status: int, body: bytes, words: str) -> None:
+    """Each in one sentence, which names the site and the method before it."""
+    error = decode(Answer(status, {}, body), "get_links")
+    assert isinstance(error, PPAPIError)
+    assert error.message == words
+    assert str(error).startswith(f"a.example: get_links: {words}")
+
+
+def test_a_refused_payout_is_told_in_the_words_of_the_site() -> None:
+    """There is nothing to add to them."""
+    error = decode(Answer(200, {}, b'{"error":1,"error_text":"blacklist"}'), "add_payout")
+    assert isinstance(error, PayoutRejected)
+    assert error.message == "the API refused: blacklist (error 1)"
+
+
+def test_altered_text_beside_no_rows() -> None:
+    """Signs of altered text may stand where no row is."""
+    page = decode(Answer(200, {}, b'{"error":0,"error_text":"a &amp; b"}'), "get_links")
+    assert isinstance(page, Page)
+    assert page.records == []
+
+
+def test_problems_are_listed_in_the_message() -> None:
+    """The first five, each with its place and value."""
+    rows = [exchange_row(id=str(n), accrued=n + 2) for n in range(6)]
+    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
+    error = decode(Answer(200, {}, body), "get_exchanges")
+    assert isinstance(error, DecodeError)
+    listed = (f"items[{n}](id={n}).accrued = not a flag (0 or 1): {n + 2}" for n in range(5))
+    assert error.message == f"the answer is not what the API promises: {'; '.join(listed)}"
+    assert len(error.problems) == 6
+
+
 def test_retry_after_in_both_forms() -> None:
     """Seconds, and an HTTP date against the server's own clock."""
     date = "Tue, 24 Nov 2026 00:00:10 GMT"
@@ -666,7 +733,7 @@ def test_odd_forms_of_values(changes: dict[str, object], name: str, value: objec
         ({"time": "yesterday"}, "time", "not a unix time"),
         ({"time": "2026-01-01T00:00:00"}, "time", "not a unix time"),
         ({"time": 10**18}, "time", "not a unix time"),
-        ({"accrued": 2}, "accrued", "not a flag"),
+        ({"accrued": 2}, "accrued", "not a flag (0 or 1): 2"),
         ({"user_hash": []}, "user_hash", "not a text"),
         ({"status": []}, "status", "not a text: []"),
         ({"statuses": 5}, "statuses", "not a list of rows: 5"),

@@ -739,7 +739,9 @@ async def test_a_missing_directory(path: Path, make: Callable[[Path], object]) -
     make(path.parent / "not")
     state = SQLiteState(path.parent / "not" / "there.sqlite")
     async with state:
-        error = await failing(partial(state.save, WATCH, {}), "directory does not exist; create it")
+        error = await failing(
+            partial(state.save, WATCH, {}), ": its directory does not exist; create it$"
+        )
         assert str(state.path) in error.message
         state.path.parent.unlink(missing_ok=True)
         state.path.parent.mkdir()
