@@ -122,7 +122,13 @@ def _normal_url(url: str) -> str:
 
 
 def _is_told(secret: Secret, name: str) -> bool:
-    return isinstance(secret.reveal(), str) and secret.reveal() in name and bool(secret.reveal())
+    """Tell whether a name holds the secret, however it is written there."""
+    if not isinstance(secret.reveal(), str) or not secret.reveal():
+        return False  # it is refused later
+    if secret.reveal() in name:
+        return True
+    is_escaped = any(mark in name for mark in _MARKS_OF_ESCAPES)
+    return is_escaped and re.search("".join(_units(secret)), name) is not None
 
 
 def _is_loopback(host: str) -> bool:
@@ -320,7 +326,7 @@ def _redact(text: str, secret: Secret) -> str:
     beginning = secret.reveal()[:_SHORTEST_FRAGMENT]
     if beginning not in text and not any(mark in text for mark in _MARKS_OF_ESCAPES):
         return text  # nearly always; the patterns take milliseconds to make
-    units = [_spellings(character) for character in secret.reveal()]
+    units = _units(secret)
     text = re.sub("".join(units), "***", text)
     if len(units) <= _SHORTEST_FRAGMENT:
         return text
@@ -330,6 +336,10 @@ def _redact(text: str, secret: Secret) -> str:
         rest = f"(?:{unit}{rest})?"
     first = "".join(units[:_SHORTEST_FRAGMENT])
     return re.sub(f"{first}{rest}{_UNFINISHED}$", "***", text)
+
+
+def _units(secret: Secret) -> list[str]:
+    return [_spellings(character) for character in secret.reveal()]
 
 
 @functools.cache  # it holds single characters, never a key

@@ -7,6 +7,7 @@ import html
 import json
 import pickle
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from ppapi_async import Account, Dialect, Secret
 from ppapi_async.clock import SiteClock
 from ppapi_async.wire import endpoints
+from tests.leaks import assert_absent
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,16 @@ def test_bad_options_are_named() -> None:
         Account(5, "k")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="api_key"):
         Account("https://a.example", 5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spell", [quote, html.escape, lambda key: json.dumps(key)[1:-1]])
+def test_a_name_that_holds_the_key_in_other_writing_is_refused(spell: Callable[[str], str]) -> None:
+    """A name may have been copied out of a link."""
+    key = 'k3y&"é+k3y'
+    with pytest.raises(ValueError, match=r"^name: holds the key") as caught:
+        Account("https://a.example", key, name=f"my {spell(key)} 100%")
+    assert_absent(key, caught.value)
+    assert Account("https://a.example", key, name="100% & more").name == "100% & more"
 
 
 def test_promise_4_secret_does_not_print() -> None:

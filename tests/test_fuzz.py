@@ -496,7 +496,7 @@ def test_accounts_are_made_or_refused(link: str, name: str, zone: str) -> None:
         assert account.host
         assert account.fingerprint
         assert all(url.startswith("http") for url in endpoints(account, None))
-        # A name that holds the key is refused, unless it is encoded: nobody types that.
+        # A name that holds the key is refused, unless in a mixture of encodings: nobody types that.
         told = KEY.lower() in plain(account.url + account.name).lower()
         if not told and account.api_key.reveal() == KEY:
             assert_absent(KEY, account, account.name)
