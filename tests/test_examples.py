@@ -268,7 +268,8 @@ class Telegram:
         self.tried.set()
         await asyncio.sleep(self.seconds)
         if self.failures:
-            return self.failures.popleft() or _hang_up(request)
+            failure = self.failures.popleft()
+            return _hang_up(request) if failure is None else failure
         self.sent.append(asked)
         return _well(self._message(asked))
 
