@@ -64,6 +64,8 @@ _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
 _LONGEST_ASKED = 86_400.0
+_PARTS = 10
+"""Successes that give a repeat back to the budget."""
 _MOST_STALE = 100
 """Connections in a row that are found to be unusable before a request is given up."""
 
@@ -181,11 +183,12 @@ class Transport:
     _endpoint: int = 0
     _urls: Sequence[str] = ()
     _settled: bool = False
-    _budget: float = field(init=False)
+    _budget: int = field(init=False)
+    """Repeats in hand, in tenths, since ten times 0.1 is less than 1."""
 
     def __attrs_post_init__(self) -> None:
         self.dialect = self.account.dialect
-        self._budget = self.retry.budget
+        self._budget = self.retry.budget * _PARTS
         self._urls = endpoints(self.account, self.dialect)
 
     @property
@@ -224,7 +227,7 @@ class Transport:
         while True:
             result = await self.once(method, params, steps, attempt=attempt, largest=largest)
             if not isinstance(result, PPAPIError):
-                self._budget = min(self._budget + 0.1, self.retry.budget)
+                self._budget = min(self._budget + 1, self.retry.budget * _PARTS)
                 return result
             if self._try_next_endpoint(result):
                 continue
@@ -238,11 +241,11 @@ class Transport:
 
     def _wait(self, error: PPAPIError, attempt: int, most: int | None) -> float | None:
         attempts = self.retry.attempts if most is None else min(most, self.retry.attempts)
-        if attempt >= attempts or not is_transient(error) or self._budget < 1:
+        if attempt >= attempts or not is_transient(error) or self._budget < _PARTS:
             return None
         wait = self.retry.wait(attempt, error, self.hooks.chance())
         if wait is not None:
-            self._budget -= 1
+            self._budget -= _PARTS
         return wait
 
     def _try_next_endpoint(self, error: PPAPIError) -> bool:

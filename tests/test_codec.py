@@ -205,6 +205,37 @@ def test_samples_of_info(file: str, partner: int | None) -> None:
     assert len(poor.items) == (3 if file == CLASSIC else 0)
 
 
+def test_unknown_keys_of_payout_methods_are_kept() -> None:
+    """Each method has its own, beside those of the account."""
+    method = {"id": 1, "title": "a", "comission": "2%", "amount": "5", "note": 1.5}
+    body = json.dumps({"error": 0, "data": {"balance": 1, "min_payout": 1, "items": [method]}})
+    info = decode(Answer(200, {}, body.encode()), "get_info")
+    assert isinstance(info, Info)
+    assert (info.extra, info.items[0].extra) == ({}, {"note": Decimal("1.5")})
+
+
+@pytest.mark.parametrize("ids", [(1, 2**63), (2**63, 1), (-(2**63) - 1, 1)])
+def test_one_id_too_large_is_found_among_others(ids: tuple[int, int]) -> None:
+    """Wherever it stands on the page."""
+    rows = [{"id": one, "time": 1} for one in ids]
+    error = decode(
+        Answer(200, {}, json.dumps({"error": 0, "data": {"items": rows}}).encode()), "get_links"
+    )
+    assert isinstance(error, DecodeError)
+    assert [shown for _, shown in error.problems] == [
+        f"not a whole number of 64 bits: {one}" for one in ids if abs(one) >= 2**63
+    ]
+
+
+def test_an_unknown_key_in_place_of_the_only_optional_one_is_kept() -> None:
+    """There are as many keys as if both rows were alike."""
+    rows = [{"id": 1, "time": 1, "browser": "a"}, {"id": 2, "time": 1, "mark": 7}]
+    body = json.dumps({"error": 0, "data": {"items": rows}}, separators=(",", ":")).encode()
+    page = decode(Answer(200, {}, body), "get_links")
+    assert isinstance(page, Page)
+    assert [row.extra for row in page.records] == [{}, {"mark": 7}]
+
+
 @pytest.mark.parametrize("file", [CLASSIC, DELEGATING])
 def test_samples_of_payout_requests(file: str) -> None:
     """A receipt, or the reason of the refusal."""
@@ -307,9 +338,10 @@ def test_an_error_that_is_no_number_is_neither_yes_nor_no() -> None:
     assert error.problems == (("error", '"maybe"'),)
 
 
-def test_nothing_found_in_a_large_answer() -> None:
-    """However long the text beside it is, an envelope without `data` says that there is nothing."""
-    body = b'{"error":0,"error_text":"%b"}' % (b"x" * 300_000)
+@pytest.mark.parametrize("data", [b"", b',"data":[]', b',"data":{}', b',"data":{"items":[]}'])
+def test_nothing_found_in_a_large_answer(data: bytes) -> None:
+    """However long the text beside it is, each way to say that there is nothing says so."""
+    body = b'{"error":0,"error_text":"%b"%b}' % (b"x" * 300_000, data)
     page = decode(Answer(200, {}, body), "get_exchanges")
     assert isinstance(page, Page)
     assert page.records == []
@@ -780,12 +812,15 @@ def payout_row(**changes: object) -> dict[str, object]:
         ({"method_id": 12.0, "account": 5}, "method_id", 12),
         ({"pay_amount": "-0"}, "pay_amount", Decimal(0)),
         ({"pay_amount": 1.5, "account": 5}, "pay_amount", Decimal("1.5")),
+        ({"pay_amount": "-1.5", "account": 5}, "pay_amount", Decimal("-1.5")),
     ],
 )
 def test_odd_forms_of_payouts(changes: dict[str, object], name: str, value: object) -> None:
     """Payouts have a careful way, too."""
     page = page_of([payout_row(**changes)], "get_payouts")
-    assert getattr(page.records[0], name) == value
+    found = getattr(page.records[0], name)
+    assert found == value
+    assert not (isinstance(found, Decimal) and found.is_zero() and found.is_signed())
 
 
 @pytest.mark.parametrize(

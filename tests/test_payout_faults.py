@@ -96,7 +96,7 @@ CAUSES: Mapping[str, type[errors.PPAPIError]] = {
 
 WORDS: Mapping[str, str] = {
     "closed": "ServerDisconnectedError: ",
-    "no HTTP": "ClientResponseError: Bad status line",
+    "no HTTP": "ClientResponseError: ",
     "cut gzip": "CutShortError: the gzip body is cut short",
     "no receipt": "the answer is not what the API promises: data = not an object",
     **dict.fromkeys(("hang", "hang in the body"), "no answer in 60 s"),

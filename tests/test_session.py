@@ -19,6 +19,7 @@ from ppapi_async import (
     ApiDisabledError,
     AuthError,
     BlockedError,
+    DecodeError,
     Dialect,
     Hooks,
     PayoutAttempt,
@@ -244,6 +245,7 @@ async def test_endpoint_is_found(endpoint: str) -> None:
         Session(sandbox.url, sandbox.api_key, hooks=HOOKS) as session,
     ):
         await session.get_info()
+        assert session.dialect is dialect
         asked = sandbox.requests_count
         await session.get_info()
         assert sandbox.requests_count == asked + 1
@@ -261,6 +263,32 @@ async def test_no_api_anywhere() -> None:
             with pytest.raises(ResponseError, match="no API at this url"):
                 await session.get_info()
             assert sandbox.requests_count == asked
+
+
+async def test_successes_give_the_budget_back() -> None:
+    """Ten of them one repeat, and never more than there were at first."""
+    down = False
+    async with RawServer() as server:
+        server.script["get_info"] = lambda _: http(500) if down else http(200, INFO)
+        retry = Retry(attempts=9, budget=1)
+        async with Session(server.url, KEY, hooks=HOOKS, retry=retry) as session:
+            for successes, repeats in ((0, 1), (9, 0), (1, 1), (1, 0), (50, 1)):
+                down = False
+                for _ in range(successes):
+                    await session.get_info()
+                down, before = True, server.count("get_info")
+                with pytest.raises(ServerError):
+                    await session.get_info()
+                assert server.count("get_info") - before == 1 + repeats
+
+
+async def test_an_unreadable_balance_is_told_of_get_info() -> None:
+    """The error names the method that was asked."""
+    async with RawServer() as server, Session(server.url, KEY, hooks=HOOKS) as session:
+        server.script["get_info"] = lambda _: http(200, '{"error":0,"data":{"balance":"x"}}')
+        with pytest.raises(DecodeError) as caught:
+            await session.get_info()
+    assert caught.value.method == "get_info"
 
 
 async def test_what_is_gone_is_sought_elsewhere() -> None:
