@@ -16,7 +16,7 @@ _OWN = {
     "clean": ("test_payout_faults", "test_session"),
     "codec": ("test_codec", "test_stored"),
     "inflate": ("test_inflate",),
-    "payouts": ("test_payout_faults",),
+    "payouts": ("test_payout_faults", "test_session"),
     "state": ("test_state", "test_streams"),
     "transport": ("test_transport", "test_payout_faults", "test_session", "few_requests_find_out"),
     "windows": ("test_windows",),
