@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import TypeAlias, TypedDict, TypeVar
+from typing import TypeAlias, TypeVar
 
 import aiohttp
 from attrs import define, field, frozen
@@ -49,17 +49,10 @@ __all__ = [
 T = TypeVar("T")
 
 
-class _Middlewares(TypedDict, total=False):
-    """Those of a request replace those of its session; aiohttp 3.11 has none."""
-
-    middlewares: tuple[()]
-
-
 _log = logging.getLogger("ppapi_async")
 Duration: TypeAlias = "float | timedelta"
 Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
 """Decodes an answer; yields where others may run; returns the value or the error it is."""
-_NO_MIDDLEWARES: _Middlewares = {"middlewares": ()} if hasattr(aiohttp, "ClientHandlerType") else {}
 _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
@@ -351,7 +344,7 @@ class Transport:
             headers={**headers, **request.headers()},
             allow_redirects=False,
             raise_for_status=False,
-            **_NO_MIDDLEWARES,
+            middlewares=(),  # in place of those of a lent session
         ) as response:
             reader = BodyReader(response.headers.get("Content-Encoding", ""), largest)
             try:

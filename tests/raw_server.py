@@ -454,8 +454,6 @@ LENDERS: Mapping[str, Lender] = {
     "trace configs": _tracing,
     "opinions": _opinionated,
 }
-if not hasattr(aiohttp, "ClientHandlerType"):  # aiohttp 3.11 has no middlewares
-    LENDERS = {name: lender for name, lender in LENDERS.items() if name != "retrying middleware"}
 
 
 @contextlib.asynccontextmanager

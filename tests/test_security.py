@@ -163,11 +163,8 @@ HOSTILE: Mapping[str, object] = {
     "headers": {"X-Lent": "1"},
     "auto_decompress": True,
     "timeout": aiohttp.ClientTimeout(total=1e-9),
+    "middlewares": (_refuse,),
 }
-
-
-if hasattr(aiohttp, "ClientHandlerType"):  # aiohttp 3.11 has no middlewares
-    HOSTILE = {**HOSTILE, "middlewares": (_refuse,)}
 
 
 @pytest.mark.filterwarnings("ignore:.*auth:DeprecationWarning")  # aiohttp 3.14
