@@ -35,7 +35,7 @@ _NOTABLE = 0.1
 _MOMENT = 0.0002
 _MOMENTS = 500
 _AFTER = 1e-9
-"""Seconds by which timers are late, as all are: some releases of aiohttp set one again that is on time."""
+"""Seconds by which timers are late, as all are: aiohttp may set one again that is on time."""
 
 
 class _Selector(selectors.DefaultSelector):
