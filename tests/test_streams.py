@@ -24,6 +24,7 @@ from ppapi_async import (
     MemoryCheckpoint,
     Progress,
     RedirectError,
+    RequestFacts,
     RequestTimeoutError,
     Retry,
     ServerError,
@@ -413,6 +414,19 @@ async def test_burst_larger_than_an_answer_should_be() -> None:
         Session(account_of(sandbox), hooks=HOOKS) as session,
     ):
         assert len(await session.get_exchanges(START)) == 9_000
+
+
+async def test_promise_6_a_window_takes_two_megabytes_at_the_most() -> None:
+    """A window with more is narrowed, however wide it was asked for and however patient we are."""
+    facts: list[RequestFacts] = []
+    async with (
+        Sandbox(books=Books.uniform(9_000, NOW - 5 * DAY, NOW)) as sandbox,
+        Session(account_of(sandbox), hooks=HOOKS, on_request=facts.append) as session,
+    ):
+        wide = session.iter_exchanges(NOW - 6 * DAY, NOW, window=timedelta(days=30))
+        assert len([row async for row in wide]) == 9_000
+    assert any(one.error for one in facts)
+    assert max(one.received for one in facts if not one.error) <= 2 * 1024 * 1024
 
 
 async def test_ignored_filter_still_gives_the_range() -> None:
