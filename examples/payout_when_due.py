@@ -54,7 +54,11 @@ class Journal:
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)  # each change on disk
         table = "attempts (account PRIMARY KEY, method, wallet, sent)"
-        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+        try:
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+        except sqlite3.Error:
+            self._connection.close()
+            raise
 
     def note(self, account: str, attempt: PayoutAttempt) -> bool:
         """Note an attempt; False if there is one already, perhaps of another process."""
@@ -164,14 +168,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--forget", action="append", default=[], metavar="ACCOUNT", help="you know what became")
     options = parser.parse_args(argv)
     try:
-        accounts, journal = load_accounts(options.accounts), Journal(options.journal)
+        accounts = load_accounts(options.accounts)
         ways = {name: (int(method), wallet) for name, method, wallet in options.pay}
-    except (OSError, ValueError, sqlite3.Error) as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     if strange := ways.keys() - {account.name for account in accounts}:
         parser.error(f"--pay: there is no account called {', '.join(strange)}")
     if not all(wallet.strip() for _, wallet in ways.values()):
         parser.error("--pay: a wallet is empty")
+    try:
+        journal = Journal(options.journal)
+    except sqlite3.Error as error:
+        parser.error(str(error))
     with contextlib.closing(journal):
         for name in options.forget:
             journal.strike(name)
