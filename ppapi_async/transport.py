@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeAlias, TypeVar
@@ -23,6 +23,7 @@ from yarl import URL
 from ppapi_async.account import Account, Dialect
 from ppapi_async.clean import StaleConnectionError
 from ppapi_async.codec import Answer, Reader
+from ppapi_async.codec.steps import Outcome
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import (
     PPAPIError,
@@ -47,11 +48,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-
 _log = logging.getLogger("ppapi_async")
 Duration: TypeAlias = "float | timedelta"
-Steps: TypeAlias = Callable[[Answer], Generator[None, None, T | PPAPIError]]
+Steps: TypeAlias = Callable[[Answer], Outcome[T]]
 """Decodes an answer; yields where others may run; returns the value or the error it is."""
 _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
