@@ -52,6 +52,7 @@ from ppapi_async.models import (
     Progress,
     SearchOutcome,
     StatusChange,
+    UnreadableRow,
     Window,
 )
 from ppapi_async.session import Session
@@ -123,6 +124,7 @@ __all__ = [
     "StatusChange",
     "Stream",
     "TransportError",
+    "UnreadableRow",
     "Watch",
     "Window",
     "__version__",

@@ -41,6 +41,7 @@ __all__ = [
     "Row",
     "SearchOutcome",
     "StatusChange",
+    "UnreadableRow",
     "Window",
 ]
 
@@ -241,6 +242,20 @@ class PayoutSearch:
 
     outcome: SearchOutcome
     payouts: tuple[Payout, ...] = ()
+
+
+@frozen
+class UnreadableRow:
+    """A row that is not what the API promises; the rows beside it are read all the same."""
+
+    id: int | None
+    """The row's id, None where even that cannot be read."""
+    time: datetime | None
+    """When, in UTC, None where it cannot be read."""
+    problems: tuple[tuple[str, str], ...]
+    """`(path, value)` of each problem, redacted, e.g. `("amount_give", "'x'")`."""
+    digest: str
+    """Of the row as the site wrote it: another one means that the row has changed."""
 
 
 @frozen

@@ -7,10 +7,10 @@ from itertools import islice
 from operator import ge
 from typing import Generic, TypeVar
 
-from attrs import define
+from attrs import Factory, define
 
 from ppapi_async.account import Dialect
-from ppapi_async.models import Row
+from ppapi_async.models import Row, UnreadableRow
 
 __all__ = ["Page", "wire_second"]
 
@@ -27,6 +27,13 @@ class Page(Generic[RowT]):
     walls: list[datetime]
     """The time of each record by the site's clock, before it was corrected."""
     dialect: Dialect | None = None
+    unreadable: list[UnreadableRow] = Factory(list)
+    """Rows of the same answer that could not be read. They count as positions of the page."""
+
+    @property
+    def size(self) -> int:
+        """How many rows the answer held, readable or not."""
+        return len(self.records) + len(self.unreadable)
 
     @property
     def falls(self) -> bool:

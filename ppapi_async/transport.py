@@ -22,7 +22,7 @@ from yarl import URL
 
 from ppapi_async.account import Account, Dialect
 from ppapi_async.clean import StaleConnectionError
-from ppapi_async.codec import Answer, Reader
+from ppapi_async.codec import Answer, Reader, clock_ahead
 from ppapi_async.codec.steps import Outcome
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import (
@@ -172,6 +172,9 @@ class Transport:
     dialect: Dialect | None = None
     on_request: Callable[[RequestFacts], object] | None = None
     decoding: Decoding = field(factory=Decoding, repr=False)
+    clock_ahead: float | None = None
+    """Seconds by which the `Date` of the latest answer is ahead of this machine's clock; None where
+    no answer had one. A cache's `Age` counts in."""
     _endpoint: int = 0
     _urls: Sequence[str] = ()
     _settled: bool = False
@@ -191,6 +194,10 @@ class Transport:
     def reader(self, method: str) -> Reader:
         """Return who asks, for the codec's errors."""
         return Reader(self.account, method)
+
+    def server_time(self) -> float:
+        """Return the present as unix time, by the server's own clock where its answers tell it."""
+        return self.hooks.clock() + (self.clock_ahead or 0.0)
 
     def learn(self, dialect: Dialect | None) -> None:
         """Remember what dialect an answer showed; the endpoint that answered stays."""
@@ -277,6 +284,9 @@ class Transport:
         if isinstance(answer, PPAPIError):
             result = answer
         else:
+            ahead = clock_ahead(answer.headers, self.hooks.clock())
+            if ahead is not None:
+                self.clock_ahead = ahead
             result = await self.decoding.run(steps(answer), len(answer.body))
         if not isinstance(result, PPAPIError):
             self._settled = True

@@ -1,6 +1,6 @@
 """Status, headers and bytes to records or an error. Pure; the only JSON and the only cattrs."""
 
-from ppapi_async.codec.answer import Answer, Reader
+from ppapi_async.codec.answer import Answer, Reader, clock_ahead
 from ppapi_async.codec.pages import PageCodec
 from ppapi_async.codec.rows import data_steps, info_steps, receipt_steps
 from ppapi_async.codec.steps import finish
@@ -10,6 +10,7 @@ __all__ = [
     "Answer",
     "PageCodec",
     "Reader",
+    "clock_ahead",
     "data_steps",
     "dump_stored",
     "finish",

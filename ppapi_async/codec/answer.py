@@ -30,7 +30,7 @@ from ppapi_async.errors import (
     ServerError,
 )
 
-__all__ = ["Answer", "Envelope", "Reader", "read_answer"]
+__all__ = ["Answer", "Envelope", "Reader", "clock_ahead", "read_answer"]
 
 SUCCESSES = (None, "success", "ok")
 """What the `status` of a clone's success may say."""
@@ -290,6 +290,20 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return None
     now = now or _http_date(headers.get("Date", "")) or datetime.now(UTC)
     return max(0.0, (until - now).total_seconds())
+
+
+def clock_ahead(headers: Mapping[str, str], now: float) -> float | None:
+    """Return by how many seconds the server's `Date` is ahead of `now`; None where it has none.
+
+    The `Age` of an answer that a cache has kept is added. Up to a second is the header's own.
+    """
+    date = _http_date(headers.get("Date", ""))
+    if date is None:
+        return None
+    age = headers.get("Age", "").strip()
+    kept = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
+    ahead = date.timestamp() + kept - now
+    return 0.0 if -1.0 <= ahead <= 1.0 else ahead
 
 
 def _http_date(text: str) -> datetime | None:
