@@ -105,7 +105,7 @@ async def test_ip_is_right_even_where_the_servers_filter_is_broken(dialect: Dial
             assert all(e.statuses for e in exchanges)
 
 
-@pytest.mark.parametrize("start", [None, START])
+@pytest.mark.parametrize("start", [None, START], ids=["all", "from the first"])
 async def test_promise_2_few_requests_on_a_capped_server(start: int | None) -> None:
     """10,000 rows with 1,300 in one second, within the requests that design allows."""
     rows = 10_000

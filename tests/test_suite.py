@@ -1,0 +1,143 @@
+"""The suite itself: every worker collects the same tests, whenever and wherever it does."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+FILES = sorted(TESTS.glob("test_*.py"))
+_CHANGING = frozenset(
+    [
+        "time",
+        "time_ns",
+        "monotonic",
+        "perf_counter",
+        "now",
+        "utcnow",
+        "today",
+        "getpid",
+        "uuid1",
+        "uuid4",
+        "getsockname",
+        "gettempdir",
+        "mkdtemp",
+        "mkstemp",
+        "cwd",
+        "home",
+        "random",
+        "randint",
+        "randrange",
+        "getrandbits",
+        "token_hex",
+        "token_urlsafe",
+        "urandom",
+        "id",
+        "hash",
+    ]
+)
+"""Functions whose answer another worker may not get."""
+_SECONDS = 150
+
+
+def _collect(shift: int, hash_seed: int, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pytest", "-p", "tests.shifted", "-p", "no:randomly"]
+    command += ["-p", "no:cacheprovider", "--collect-only", "-q", "-o", "addopts="]
+    changed = {"SHIFT": str(shift), "PYTHONHASHSEED": str(hash_seed)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))
+    }
+    with out.open("wb") as screen:
+        return subprocess.Popen(
+            command, cwd=TESTS.parent, env=environment | changed, stdout=screen, stderr=screen
+        )
+
+
+@pytest.mark.no_cover
+def test_ids_do_not_depend_on_clock_hash_seed_or_ports(tmp_path: Path) -> None:
+    """Two collections, 400 days, a hash seed and a port range apart, find the same tests."""
+    outs = [tmp_path / "here", tmp_path / "there"]
+    runs = [_collect(0, 1, outs[0]), _collect(400 * 86_400 + 12_345, 77, outs[1])]
+    try:
+        ended = [run.wait(timeout=_SECONDS) for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
+    told = [out.read_text("utf-8") for out in outs]
+    assert ended == [0, 0], told[0][-2_000:] + told[1][-2_000:]
+    here, there = ([line for line in text.splitlines() if "::" in line] for text in told)
+    assert len(here) > 1_000
+    assert sorted(set(here) ^ set(there)) == []
+    assert here == there, "the same tests in another order"
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _is_changing(node: ast.AST, changing: set[str]) -> bool:
+    calls = (inner.func for inner in ast.walk(node) if isinstance(inner, ast.Call))
+    called = {getattr(func, "attr", getattr(func, "id", "")) for func in calls}
+    return bool(called & _CHANGING or _names(node) & changing)
+
+
+def _changing_names(tree: ast.Module) -> set[str]:
+    """Return the module's constants that come from a clock, from chance or from the machine."""
+    changing: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if _is_changing(node.value, changing):
+                changing |= set().union(*map(_names, targets))
+    return changing
+
+
+def _parameters(tree: ast.Module) -> Iterator[ast.Call]:
+    """Yield the calls of `parametrize` whose ids pytest makes of the values."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or getattr(node.func, "attr", "") != "parametrize":
+            continue
+        if not any(keyword.arg == "ids" for keyword in node.keywords):
+            yield node
+
+
+def _faults(source: str) -> list[int]:
+    tree = ast.parse(source)
+    changing = _changing_names(tree)
+    return [
+        call.lineno
+        for call in _parameters(tree)
+        if any(_is_changing(argument, changing) for argument in call.args[1:])
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_parameters_call_no_clock(path: Path) -> None:
+    """No parameter without an id of its own comes from a clock, a port, a path or chance."""
+    assert _faults(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        (
+            "import time\nNOW = int(time.time())\nSTART = NOW - 9\n@mark.parametrize('a', [START])",
+            [4],
+        ),
+        ("@mark.parametrize('a', [datetime.now(UTC)])", [1]),
+        ("@mark.parametrize('a', [os.getpid(), 2])", [1]),
+        ("NOW = time.time()\n@mark.parametrize('a', [NOW], ids=['now'])", []),
+        ("NOW = 1_760_000_000\n@mark.parametrize('a', [NOW])", []),
+    ],
+    ids=["constant of a constant", "clock", "process", "own ids", "fixed"],
+)
+def test_the_check_finds_what_it_is_for(source: str, lines: list[int]) -> None:
+    """The check sees a clock through constants, and lets ids of one's own be."""
+    assert _faults(source + "\ndef test_it(): ...") == lines
