@@ -189,7 +189,7 @@ class Connection:
         return self._transport
 
     def evidence(self, method: str, ip: str | None = None) -> Evidence:
-        """Return what is known of how the site answers a method."""
+        """Return how fast rows come at a method; streams and polls begin with `fresh()` of it."""
         return self._evidence.setdefault(f"{method}/{ip or ''}", Evidence())
 
     @property

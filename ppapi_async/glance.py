@@ -81,6 +81,7 @@ class Glance(Generic[RowT]):
             PPAPIError: what the answer came to, unless a narrower question may help.
         """
         self._asked = None
+        self.evidence = self.evidence.fresh()
         if not self.works:
             return None
         try:

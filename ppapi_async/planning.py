@@ -258,8 +258,8 @@ class Plan(Generic[RowT]):
     # How wide
 
     def _first_width(self) -> int:
-        if self.evidence.rate:
-            return max(3600, int(self._target() / self.evidence.rate / 2))
+        if self.evidence.pace.rate:
+            return max(3600, int(self._target() / self.evidence.pace.rate / 2))
         if self.start is None:
             return DAY
         return max(DAY, ((self.end or self.now) - self.start) // 64)
@@ -283,13 +283,13 @@ class Plan(Generic[RowT]):
         # A window cut short by the end of the range says nothing against wider ones.
         self._width = wanted if width >= self._width or wanted < self._width else self._width
         if rows:
-            self.evidence.rate = rows / width
+            self.evidence.pace.rate = rows / width
 
     def _follow_rate(self, rows: int, seconds: int) -> None:
         """Size the next windows by the density of what was just read."""
         if rows and seconds > 0 and self.window is None:
-            self.evidence.rate = rows / seconds
-            self._width = max(1, int(self._target() / self.evidence.rate / 2))
+            self.evidence.pace.rate = rows / seconds
+            self._width = max(1, int(self._target() / self.evidence.pace.rate / 2))
 
     # Where to cut
 

@@ -158,6 +158,7 @@ class Stream(Iteration, Generic[RowT]):
     _failed_windows: int = 0
 
     def __attrs_post_init__(self) -> None:
+        self._evidence = self._evidence.fresh()
         self._clock = SiteClock(self._transport.account.zone)
         reader = self._transport.reader(self._request.method)
         self._codec = PageCodec(self._request.record, self._clock, reader)

@@ -18,7 +18,7 @@ from attrs import Factory, define, frozen
 from ppapi_async.models import Row
 from ppapi_async.page import Page, wire_second
 
-__all__ = ["Evidence", "Query", "WindowRead"]
+__all__ = ["Evidence", "Pace", "Query", "WindowRead"]
 
 RowT = TypeVar("RowT", bound=Row)
 _MOST_RESTARTS = 5  # of a walk by offset that keeps being disturbed
@@ -36,8 +36,19 @@ class Query:
 
 
 @define
+class Pace:
+    """How fast rows come at a method. It proves nothing, so streams may share it."""
+
+    rate: float | None = None
+    """Rows per second of recent windows: where the next stream begins to guess."""
+
+
+@define
 class Evidence:
-    """What the answers of one method have shown of its server. Streams share and extend it."""
+    """What the answers of one stream, or of one poll, have shown of the server.
+
+    It must not outlive them: a server may be another one tomorrow. See `fresh`.
+    """
 
     capped: bool | None = None
     """Whether the server cuts answers; False trusts every answer to be whole."""
@@ -52,8 +63,11 @@ class Evidence:
     """
     unfiltered: bool = False
     """Whether the latest answer held rows outside the range that was asked for."""
-    rate: float | None = None
-    """Rows per second of recent windows: where the next stream begins to guess."""
+    pace: Pace = Factory(Pace)
+
+    def fresh(self) -> Evidence:
+        """Return what the next stream or poll begins with: nothing but the pace."""
+        return Evidence(pace=self.pace)
 
     def is_whole(self, rows: int) -> bool:
         """Tell whether an answer of so many rows was certainly not cut."""

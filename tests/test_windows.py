@@ -273,7 +273,7 @@ def test_density_does_not_size_fixed_windows() -> None:
     reader = Reader(site, evidence, None, None, now=YEARS, window=month, rows_move=False)
     assert [row.id for row in reader.run()] == sorted(site.rows)
     assert reader.plan._width == month
-    assert evidence.rate is None
+    assert evidence.pace.rate is None
 
 
 def test_what_is_too_large_before_the_first_row_is_looked_for_further_back() -> None:
@@ -549,3 +549,13 @@ def test_single_second_cannot_be_narrowed() -> None:
     segment = plan.take()
     assert segment is not None
     assert not plan.shrink(segment)
+
+
+def test_promise_1_what_is_believed_does_not_outlive_the_stream() -> None:
+    """The next stream takes over how fast rows come, and nothing that proves anything."""
+    evidence = Evidence(capped=False, surely_whole=400, largest=500, newest_first=True)
+    evidence.unfiltered = True
+    evidence.pace.rate = 0.5
+    fresh = evidence.fresh()
+    assert fresh == Evidence(pace=evidence.pace)
+    assert fresh.pace is evidence.pace
