@@ -1,27 +1,36 @@
-"""Where a site is and how to sign in; the secret that never prints."""
+"""Where a site is and how to sign in."""
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
-import hmac
 import html.entities
-import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from datetime import UTC, tzinfo
 from enum import StrEnum
-from typing import NoReturn
-from urllib.parse import parse_qs, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from urllib.parse import parse_qs, unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from attrs import field, frozen
 from attrs.validators import optional
-from yarl import URL
+
+from ppapi_async.secret import Secret, as_secret
+from ppapi_async.site_url import UNSENDABLE, SiteUrl, is_loopback, read_url
 
 __all__ = ["Account", "Dialect", "Secret", "as_secret"]
 
 _ENDPOINT_FILE = re.compile(r"\.(?:html|php)$", re.IGNORECASE)
 _USER_API_PATH = re.compile(r"/api/userapi/v1(?:/[a-z_]*)?$")
+_CLONES_FOLDER = re.compile(r"/service/partner$")
+_IS_UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT"})  # known without a database of time zones
+_NAME_OF_A_HOST = re.compile(r"[^\s/@?#\\]+\.[^\s/@?#\\]+")
+_PROXIES = ("http", "https", "socks5")
+_EXAMPLE = "pass 'https://site.example'"
+_PROXY_EXAMPLE = "pass one such as 'socks5://user:password@127.0.0.1:1080'"
+_SHORT_KEY = 16
+_ROUNDS = 10_000
 _SHORTEST_FRAGMENT = 4  # of a key, at the end of a text that was cut off
 _MARKS_OF_ESCAPES = "%&\\"  # without one of them, a text holds the key as it is or not at all
 _UNFINISHED = (
@@ -44,109 +53,151 @@ class Dialect(StrEnum):
     USER_API = "user-api"
 
 
-class Secret:
-    """A string that shows itself only to `reveal()`: not in repr, str, format or pickles."""
-
-    __slots__ = ("_reveal",)
-    _reveal: Callable[[], str]
-
-    def __init__(self, value: str) -> None:
-        # In a closure: what goes through attributes and slots, as debugging aids do, finds it not.
-        self._reveal = lambda: value
-
-    def reveal(self) -> str:
-        """Return the secret itself. Do not bind the result to a name in a frame that may raise."""
-        return self._reveal()
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
-
-    def __hash__(self) -> int:
-        return hash((Secret, self.reveal()))
-
-    def __copy__(self) -> Secret:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("an API key is not pickled; load it where it is needed")
-
-
-def as_secret(value: str | Secret) -> Secret:
-    """Return the key as a secret."""
-    return value if isinstance(value, Secret) else Secret(value)
-
-
 def _check_secret(_: Account, attribute: object, value: Secret) -> None:
     argument = getattr(attribute, "name", "api_key")
     if not isinstance(value.reveal(), str):
         raise TypeError(f"{argument}: pass a str")
     if not value.reveal():
         raise ValueError(f"{argument}: is empty; the site shows it in the partner's account")
-    if re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", value.reveal()):
+    if UNSENDABLE.search(value.reveal()) or re.search(r"\s", value.reveal()):
         raise ValueError(
             f"{argument}: holds white space or characters that cannot be sent; copy it again"
         )
 
 
-def _url_problem(url: str) -> str | None:
-    """Return what is wrong with a url, without repeating it: people paste links with their key."""
-    if not isinstance(url, str):
-        return "is not a str; pass 'https://site.example'"
-    try:
-        parts = urlsplit(url.strip())
-        host, _ = parts.hostname, parts.port
-        URL(url)
-    except ValueError:
-        return "is not a URL; pass 'https://site.example'"
-    if parts.query or parts.fragment:
-        return "has a query; for the link that a site shows use Account.from_link"
-    if parts.scheme not in ("http", "https") or not host:
-        return "pass the scheme and the host, such as 'https://site.example'"
-    if parts.username is not None or re.search(r"[\s\\\ud800-\udfff]", parts.netloc + parts.path):
-        return "holds a user name, white space or backslashes; pass 'https://site.example'"
+def _check_proxy(_: Account, __: object, value: Secret) -> None:
+    if not isinstance(value.reveal(), str):
+        raise TypeError("proxy: pass a str")
+    problem = _proxy_problem(read_url(value.reveal()))
+    if problem is not None:
+        raise ValueError(f"proxy: {problem}; {_PROXY_EXAMPLE}")
+
+
+def _proxy_problem(read: SiteUrl | str) -> str | None:
+    """Return what is wrong with the url of a proxy, without repeating it."""
+    if isinstance(read, str):
+        return read
+    if read.scheme not in _PROXIES:
+        return f"has a scheme that is not one of {', '.join(_PROXIES)}"
+    if read.path or read.rest.strip("?#"):
+        return "has more than host and port; percent-encode what stands in its password"
+    if read.login is not None and UNSENDABLE.search(unquote(read.login)):
+        return "holds control characters; copy it again"
     return None
 
 
-def _normal_url(url: str) -> str:
-    """Return scheme, host and path of a good url, without a trailing slash."""
-    parts = urlsplit(url.strip())
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+def _site(url: str, key: Secret) -> SiteUrl | str:
+    """Return a site's url in its one spelling, or what is wrong: people paste links with keys."""
+    if not isinstance(url, str):
+        return f"is not a str; {_EXAMPLE}"
+    read = read_url(url)
+    if isinstance(read, str):
+        return f"{read}; {_EXAMPLE}"
+    if read.rest.strip("?#"):
+        return "has a query; for the link that a site shows use Account.from_link"
+    if read.scheme not in ("http", "https"):
+        return f"is not http or https; {_EXAMPLE}"
+    if read.login is not None:
+        return f"holds a user name; {_EXAMPLE}"
+    if any(_is_told(key, text) for text in (url, read.path, read.readable_host)):
+        return f"holds the key; {_EXAMPLE}"
+    return read
 
 
-def _is_told(secret: Secret, name: str) -> bool:
-    """Tell whether a name holds the secret, however it is written there."""
-    if not isinstance(secret.reveal(), str) or not secret.reveal():
-        return False  # it is refused later
-    if secret.reveal() in name:
-        return True
-    is_escaped = any(mark in name for mark in _MARKS_OF_ESCAPES)
-    return is_escaped and re.search("".join(_units(secret)), name) is not None
+def _is_told(secret: Secret, text: str) -> bool:
+    """Tell whether a text holds the secret, however it is written there.
 
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    A secret of one to three characters may be part of any word.
+    """
+    if not isinstance(secret.reveal(), str) or len(secret.reveal()) < _SHORTEST_FRAGMENT:
         return False
+    if secret.reveal() in text:
+        return True
+    is_escaped = any(mark in text for mark in _MARKS_OF_ESCAPES)
+    return is_escaped and re.search("".join(_units(secret)), text) is not None
 
 
-def _host_name(account: Account) -> str:
-    return urlsplit(account.url).netloc
+def _name_problem(name: str, key: Secret, others: Iterable[Secret]) -> str | None:
+    """Return what is wrong with a name, without repeating it."""
+    if not isinstance(name, str):
+        return "is not a str; pass what errors and logs shall call the account"
+    if UNSENDABLE.search(name):
+        return "holds control characters or halves of characters; pass other text"
+    if _is_told(key, name):
+        return "holds the key; errors and logs show the name"
+    if any(_is_told(secret, name) for secret in others):
+        return "holds the login or the proxy's password; errors and logs show the name"
+    return None
+
+
+def _zone_problem(timezone: str | ZoneInfo, key: Secret) -> str | None:
+    """Return what is wrong with a zone, without repeating a key that stands in its place."""
+    name = timezone.key if isinstance(timezone, ZoneInfo) else timezone
+    if not isinstance(name, str):
+        return "pass a name such as 'Europe/Moscow', or a ZoneInfo that has one"
+    try:
+        if name not in _IS_UTC:
+            ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        shown = "this zone" if _is_told(key, name) else repr(name)
+        if not available_timezones():
+            return f"{shown} cannot be looked up, for this system has no zones; install tzdata"
+        return f"{shown} is unknown; pass a name such as 'Europe/Moscow'"
+    return None
+
+
+def _base_url(url: str) -> str:
+    """Return the url without the file or path of an endpoint."""
+    url = _USER_API_PATH.sub("", url)
+    return url.rpartition("/")[0] if _ENDPOINT_FILE.search(urlsplit(url).path) else url
+
+
+def _readable_host(url: str) -> str:
+    read = read_url(url)
+    return "" if isinstance(read, str) else read.readable_host
+
+
+def _fingerprint(url: str, key: Secret) -> str:
+    """Return the fingerprint of an account without a name of its own.
+
+    Where exactly the endpoint is does not count: it may be given or found.
+    """
+    base = _CLONES_FOLDER.sub("", _base_url(url))
+    return _hash(b"ppapi_async key", base, _slow(key) if _is_short(key) else key.reveal())
+
+
+def _is_short(key: Secret) -> bool:
+    return len(key.reveal()) < _SHORT_KEY
+
+
+def _slow(key: Secret) -> str:
+    """Return what stands for a key that is short enough to be found by trying."""
+    return hashlib.pbkdf2_hmac("sha256", key.reveal().encode(), b"ppapi_async", _ROUNDS).hex()
+
+
+def _former(host: str, own: str) -> str:
+    """Return the fingerprint of version 0.1: of the host as it was written, and name or key."""
+    return _hash(b"ppapi_async", host, own)
+
+
+def _former_hosts(url: str) -> list[str]:
+    """Return how the host of a url may have been written."""
+    read = read_url(url)
+    if isinstance(read, str):
+        return []
+    ends = ("", ".") if ":" in read.host else ("", f":{443 if read.scheme == 'https' else 80}", ".")
+    names = dict.fromkeys((read.host, read.readable_host))
+    return [name + end for end in ends for name in names]
+
+
+def _hash(purpose: bytes, *parts: str) -> str:
+    text = "\n".join(parts)
+    return hashlib.blake2b(text.encode(), digest_size=8, person=purpose).hexdigest()
 
 
 def _split_link(link: str) -> tuple[str, Secret | None]:
     """Return a link's url without its query, and the one key that the query holds."""
-    url, _, query = link.strip().partition("?")
+    url, _, query = link.strip(" ").partition("?")
     keys = parse_qs(query.partition("#")[0].replace("+", "%2B")).get("api_key", [])
     return url, None if len(keys) != 1 or keys == ["{api_key}"] else Secret(keys[0])
 
@@ -157,14 +208,21 @@ class Account:
 
     Args:
         url: `https://site`, with or without a path; a path to the endpoint itself
-            (`…/api.html`, `…/api.php`) is kept.
+            (`…/api.html`, `…/api.php`) is kept. It is kept as it is sent: names of other scripts in
+            punycode, without the scheme's own port.
         api_key: the partner's key, a str or a `Secret`.
         api_login: the login of the 2.7 User API; selects that dialect.
-        name: what errors and events call the account; the host unless given.
-        timezone: the site's own zone, a zoneinfo name. Sites report local wall-clock as if it
-            were UTC and never name their zone.
+        name: what errors and events call the account. Unless given, it is the host as people
+            know it (`обмен.рф`), with the port if that is not the scheme's own. An account with a
+            name of its own keeps its state when the site moves to another host, or the key changes.
+        timezone: the site's own zone, a zoneinfo name or a `ZoneInfo`. Sites report local
+            wall-clock as if it were UTC and never name their zone.
         dialect: which server this is; None is recognised from its answers.
-        allow_http: permit an unencrypted url. Loopback addresses are always permitted.
+        allow_http: permit an unencrypted url. Loopback addresses are always permitted, but not
+            through a proxy elsewhere.
+        proxy: the url of a proxy that all requests of the account go through: `http`, `https` or
+            `socks5`, with user and password where it wants them. The password is as secret as the
+            key.
 
     Raises:
         ValueError: an argument is not usable; the message names it and says what to pass.
@@ -181,6 +239,7 @@ class Account:
     timezone: str
     dialect: Dialect | None
     allow_http: bool
+    proxy: Secret | None = field(validator=optional(_check_proxy))
 
     def __init__(
         self,
@@ -189,43 +248,49 @@ class Account:
         *,
         api_login: str | Secret | None = None,
         name: str = "",
-        timezone: str = "UTC",
+        timezone: str | ZoneInfo = "UTC",
         dialect: Dialect | None = None,
         allow_http: bool = False,
+        proxy: str | Secret | None = None,
     ) -> None:
         # Written by hand, so that the frame of a constructor that raises holds no bare key.
-        api_key = as_secret(api_key)
+        api_key, proxy = as_secret(api_key), None if proxy is None else as_secret(proxy)
         api_login = None if api_login is None else as_secret(api_login)
-        if (problem := _url_problem(url)) is not None:
+        site = _site(url, api_key)
+        if isinstance(site, str):
             is_text, url = isinstance(url, str), ""
-            raise (ValueError if is_text else TypeError)(f"url: {problem}")
-        url = _normal_url(url)
-        if re.search("[\ud800-\udfff]", name):
-            name = ""
-            raise ValueError("name: holds characters that cannot be written; pass other text")
-        if name and _is_told(api_key, name):
-            name = ""
-            raise ValueError("name: holds the key; errors and logs show the name")
+            raise (ValueError if is_text else TypeError)(f"url: {site}")
+        if name and (problem := _name_problem(name, api_key, _others(api_login, proxy))):
+            is_text, name = isinstance(name, str), ""
+            raise (ValueError if is_text else TypeError)(f"name: {problem}")
+        if problem := _zone_problem(timezone, api_key):
+            is_text, timezone = isinstance(timezone, str), ""
+            raise (ValueError if is_text else TypeError)(f"timezone: {problem}")
         self.__attrs_init__(
-            url=url,
+            url=str(site),
             api_key=api_key,
             api_login=api_login,
-            name=name,
-            timezone=timezone,
+            name=name or site.readable_host,
+            timezone=timezone.key if isinstance(timezone, ZoneInfo) else timezone,
             dialect=dialect,
             allow_http=allow_http,
+            proxy=proxy,
         )
 
     def __attrs_post_init__(self) -> None:
-        if not self.name:
-            object.__setattr__(self, "name", _host_name(self))
         self._settle_dialect()
-        self._check_zone()
-        parts = urlsplit(self.url)
-        if parts.scheme == "http" and not (self.allow_http or _is_loopback(parts.hostname or "")):
+        if self.url.startswith("http:") and not (self.allow_http or self._stays_here()):
             raise ValueError(
                 "url: http would send the key readable for all; pass https, or allow_http=True"
             )
+
+    def _stays_here(self) -> bool:
+        """Tell whether requests leave this machine neither by themselves nor through the proxy."""
+        if self.proxy is not None:
+            proxy = read_url(self.proxy.reveal())
+            if isinstance(proxy, str) or not is_loopback(proxy.host):
+                return False
+        return is_loopback(self.host)
 
     def _settle_dialect(self) -> None:
         if self.dialect is not None:
@@ -239,14 +304,6 @@ class Account:
         if (self.dialect is Dialect.USER_API) != (self.api_login is not None):
             raise ValueError("api_login: goes with dialect 'user-api' and only with it")
 
-    def _check_zone(self) -> None:
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                f"timezone: {self.timezone!r} is unknown; pass a name such as 'Europe/Moscow'"
-            ) from None
-
     def __repr__(self) -> str:
         return f"Account(url={self.url!r}, name={self.name!r})"
 
@@ -256,9 +313,10 @@ class Account:
         link: str,
         *,
         name: str = "",
-        timezone: str = "UTC",
+        timezone: str | ZoneInfo = "UTC",
         dialect: Dialect | None = None,
         allow_http: bool = False,
+        proxy: str | Secret | None = None,
     ) -> Account:
         """Make an account of the link that sites show their partners.
 
@@ -267,6 +325,7 @@ class Account:
         Raises:
             ValueError: the link has no key, or is not a usable url.
         """
+        proxy = None if proxy is None else as_secret(proxy)
         link, key = _split_link(link)  # from here on the frame holds no key
         if key is None:
             link = ""  # the key may stand somewhere else in it
@@ -278,23 +337,23 @@ class Account:
             timezone=timezone,
             dialect=dialect,
             allow_http=allow_http,
+            proxy=proxy,
         )
 
     @property
-    def zone(self) -> ZoneInfo:
+    def zone(self) -> tzinfo:
         """The site's time zone."""
-        return ZoneInfo(self.timezone)
+        return UTC if self.timezone in _IS_UTC else ZoneInfo(self.timezone)
 
     @property
     def host(self) -> str:
-        """The site's host, with the port if the url has one."""
-        return _host_name(self)
+        """The site's host as it is sent, with the port if it is not the scheme's own."""
+        return urlsplit(self.url).netloc
 
     @property
     def base_url(self) -> str:
         """The url without the file or path of an endpoint."""
-        url = _USER_API_PATH.sub("", self.url)
-        return url.rpartition("/")[0] if _ENDPOINT_FILE.search(urlsplit(url).path) else url
+        return _base_url(self.url)
 
     @property
     def endpoint(self) -> str | None:
@@ -305,20 +364,68 @@ class Account:
     def fingerprint(self) -> str:
         """A stable identity for state and checkpoints that does not tell the key.
 
-        A name of the user's own outlives a new key; the default name does not.
+        With a name of its own, the account is the name: whatever host it moves to and whatever key
+        it gets. Without one, it is scheme, host, path and key. A key of less than sixteen
+        characters could be found by trying all of them; each try takes milliseconds.
         """
-        own_name = self.name if self.name != _host_name(self) else self.api_key.reveal()
-        text = f"{_host_name(self)}\n{own_name}"
-        return hashlib.blake2b(text.encode(), digest_size=8, person=b"ppapi_async").hexdigest()
+        if self._has_own_name:
+            return _hash(b"ppapi_async name", self.name)
+        return _fingerprint(self.url, self.api_key)
+
+    @property
+    def former_fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints under which state of this account may be stored, likeliest first.
+
+        Those of earlier versions; of the account before it got a name of its own; and, where this
+        name is the host that the site had before, of the account at that host. Where nothing is
+        stored under `fingerprint`, copy what is found under the first of these; leave it there.
+        """
+        urls, key, is_own = [self.url], self.api_key.reveal(), self._has_own_name
+        if is_own and _NAME_OF_A_HOST.fullmatch(self.name):
+            parts = urlsplit(self.url)
+            before = read_url(f"{parts.scheme}://{self.name}{parts.path}")
+            urls += [] if isinstance(before, str) else [str(before)]
+        found = [
+            *([_former(host, self.name) for host in _former_hosts(self.url)] if is_own else []),
+            *(_fingerprint(url, self.api_key) for url in urls),
+            *(_former(host, key) for url in urls for host in _former_hosts(url)),
+        ]
+        present = self.fingerprint
+        return tuple(dict.fromkeys(one for one in found if one != present))
+
+    @property
+    def _has_own_name(self) -> bool:
+        return self.name not in (self.host, _readable_host(self.url))
 
     def redact(self, text: str) -> str:
-        """Return `text` with the key and the login replaced, in whatever encoding they stand.
+        """Return `text` with the key, the login and the proxy's password replaced by `***`.
 
-        Raw, percent-encoded (once or more, either case), as HTML entities, JSON or form escapes;
-        also where the text breaks off inside the key.
+        In whatever encoding they stand: raw, percent-encoded (once or more, either case), as HTML
+        entities, JSON or form escapes; also where the text breaks off inside the key.
         """
-        text = _redact(text, self.api_key)
-        return text if self.api_login is None else _redact(text, self.api_login)
+        for secret in (self.api_key, *_others(self.api_login, self.proxy)):
+            text = _redact(text, secret)
+        return text
+
+
+def _others(login: Secret | None, proxy: Secret | None) -> Iterator[Secret]:
+    """Return what is secret beside the key."""
+    if login is not None:
+        yield login
+    if proxy is not None:
+        yield from _secrets_of_proxy(proxy)
+
+
+def _secrets_of_proxy(proxy: Secret) -> Iterator[Secret]:
+    """Return what of a proxy's url is secret: the password, and the login as it is sent."""
+    read = read_url(proxy.reveal()) if isinstance(proxy.reveal(), str) else ""
+    if isinstance(read, str) or not read.login:
+        return
+    user, _, password = (unquote(part) for part in read.login.partition(":"))
+    written = read.login.partition(":")[2] or read.login
+    yield Secret(base64.b64encode(f"{user}:{password}".encode()).decode().rstrip("="))
+    for secret in (password or user, written):  # some proxies take a token in place of a name
+        yield Secret(secret)
 
 
 def _redact(text: str, secret: Secret) -> str:

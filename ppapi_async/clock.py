@@ -8,8 +8,7 @@ all rows between them.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from attrs import field, frozen
 
@@ -22,11 +21,12 @@ _DAY = timedelta(days=1)
 class SiteClock:
     """Converts between true instants and the site's clock."""
 
-    zone: ZoneInfo
+    zone: tzinfo
     is_utc: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "is_utc", self.zone.key in ("UTC", "Etc/UTC"))
+        is_utc = self.zone is UTC or getattr(self.zone, "key", "") in ("UTC", "Etc/UTC")
+        object.__setattr__(self, "is_utc", is_utc)
 
     def to_instant(self, wall: datetime) -> datetime:
         """Return the true instant of a wall-clock that was read as UTC."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import html
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -19,7 +23,7 @@ from hypothesis import strategies as st
 from ppapi_async import Account, Dialect, Secret
 from ppapi_async.clock import SiteClock
 from ppapi_async.wire import endpoints
-from tests.leaks import assert_absent
+from tests.leaks import SPELLINGS, assert_absent
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def test_urls(url: str, endpoint: str) -> None:
     assert endpoints(Account(url, "k"), None)[0] == endpoint
 
 
-@pytest.mark.parametrize("host", ["localhost:8080", "shop.localhost", "127.0.0.2", "[::1]:8080"])
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.2", "[::1]:8080"])
 def test_http_is_for_loopback(host: str) -> None:
     """Without `allow_http`, a key goes over http only to this machine."""
     assert Account(f"http://{host}/api.html", "k").host == host
@@ -141,16 +145,195 @@ def test_promise_4_secret_does_not_print() -> None:
     assert "hunter22" not in account.fingerprint
 
 
+ONE_SITE = (
+    "https://обмен.рф",
+    "https://обмен.рф/",
+    "https://ОБМЕН.РФ",
+    "https://обмен.рф:443",
+    "https://обмен.рф.",
+    "https://обмен。рф",  # the full stop of Chinese
+    "https://обмен．рф:443/api.html",  # the one of full width
+    "https://xn--90aiufb.xn--p1ai",
+    "https://XN--90AIUFB.xn--p1ai.:443/api.php",
+    " HTTPS://обмен.рф ",
+)
+
+
+@pytest.mark.parametrize("number", range(len(ONE_SITE)))
+def test_one_host_in_all_its_spellings(number: int) -> None:
+    """What is sent is punycode without the scheme's port, and all spellings are one account."""
+    account = Account(ONE_SITE[number], "k" * 32)
+    assert account.base_url == "https://xn--90aiufb.xn--p1ai"
+    assert account.host == "xn--90aiufb.xn--p1ai"
+    assert account.name == "обмен.рф"
+    assert account.fingerprint == Account(ONE_SITE[0], "k" * 32).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("url", "sent", "name"),
+    [
+        ("http://a.example:80", "http://a.example", "a.example"),
+        ("http://a.example:443", "http://a.example:443", "a.example:443"),
+        ("https://обмен.рф:8443", "https://xn--90aiufb.xn--p1ai:8443", "обмен.рф:8443"),
+        ("https://a.example/путь/", "https://a.example/%D0%BF%D1%83%D1%82%D1%8C", "a.example"),
+        ("https://a.example/%61pi.html", "https://a.example/api.html", "a.example"),
+        ("https://[0:0::1]:443", "https://[::1]", "[::1]"),
+        ("https://[::ffff:192.0.2.1]", "https://192.0.2.1", "192.0.2.1"),
+        ("https://ＡＢＣ.example", "https://abc.example", "abc.example"),
+        ("https://xn--zz--.example", "https://xn--zz--.example", "xn--zz--.example"),
+    ],
+)
+def test_urls_have_one_spelling(url: str, sent: str, name: str) -> None:
+    """Host and path are kept as they are sent, the name as people read it."""
+    account = Account(url, "k" * 32, allow_http=True)
+    assert (account.url, account.name) == (sent, name)
+    assert Account(account.url, "k" * 32, allow_http=True) == account
+
+
+ODD_HOSTS = {
+    "user": "https://user:word@a.example",
+    "user, empty": "https://@a.example",
+    "backslash": "https://a.example\\.evil.example",
+    "backslash in the path": "https://a.example/\\evil",
+    "zero width": "https://a\u200b.example",
+    "joiner": "https://a\u200d.example",
+    "soft hyphen": "https://a\u00ad.example",
+    "right to left": "https://a\u202e.example",
+    "no-break space": "https://a\u00a0.example",
+    "slash of full width": "https://a.example／evil",
+    "account of": "https://a℀.example",
+    "percent": "https://%61.example",
+    "two dots": "https://a..example",
+    "dots": "https://..",
+    "brackets": "https://[a.example]",
+    "behind brackets": "https://[::1]a:80",
+    "short address": "https://127.1",
+    "address as a number": "https://2130706433",
+    "address in hex": "https://0x7f.0.0.1",
+    "address with zeros": "https://0177.0.0.1",
+    "port 0": "https://a.example:0",
+    "port of six": "https://a.example:123456",
+    "port of letters": "https://a.example:https",
+    "port of other digits": "https://a.example:４４３",
+    "long label": f"https://{'a' * 64}.example",
+    "half a character": "https://a\ud800.example",
+}
+
+
+@pytest.mark.parametrize("name", ODD_HOSTS)
+def test_odd_hosts_are_refused(name: str) -> None:
+    """What shows as one host and is sent to another, or to none, is no url of a site."""
+    with pytest.raises(ValueError, match=r"^url: "):
+        Account(ODD_HOSTS[name], "k" * 32)
+
+
+CONTROL = [*map(chr, range(0x20)), "\x7f", "\x85", "\x9b", "\u2028"]
+
+
+@pytest.mark.parametrize("code", [ord(character) for character in CONTROL])
+def test_control_characters_are_refused(code: int) -> None:
+    """In no place of any argument: they are neither dropped nor left to aiohttp."""
+    odd, key = chr(code), "Ab3dEf6hIj9kLmN0"
+    places: dict[str, list[Callable[[], Account]]] = {
+        "url": [
+            lambda: Account(f"https://ok.test{odd}.evil", key),
+            lambda: Account(f"https://ok.test/api{odd}.html", key),
+            lambda: Account(f"https://ok.test/{odd}", key),
+            lambda: Account(f"{odd}https://ok.test", key),
+            lambda: Account(f"ht{odd}tps://ok.test", key),
+            lambda: Account.from_link(f"https://ok.test{odd}.evil/api.html?api_key={key}"),
+        ],
+        "api_key": [
+            lambda: Account("https://ok.test", f"{key}{odd}"),
+            lambda: Account.from_link(f"https://ok.test/?api_key={key}{quote(odd)}"),
+        ],
+        "api_login": [lambda: Account("https://ok.test", key, api_login=f"lo{odd}gin")],
+        "name": [lambda: Account("https://ok.test", key, name=f"na{odd}me")],
+        "proxy": [
+            lambda: Account("https://ok.test", key, proxy=f"http://{odd}127.0.0.1:1"),
+            lambda: Account("https://ok.test", key, proxy=f"http://u:{quote(odd)}@127.0.0.1:1"),
+        ],
+    }
+    for argument, makers in places.items():
+        for make in makers:
+            with pytest.raises(ValueError, match=rf"^{argument}: ") as caught:
+                make()
+            assert_absent(key, caught.value)
+
+
+@pytest.mark.parametrize("spell", [str, quote, lambda key: key.replace("o", "%6F")])
+def test_a_url_that_holds_the_key_is_refused(spell: Callable[[str], str]) -> None:
+    """In the path or in the host, however it is written: errors, logs and state show urls."""
+    key = "k3y-of-the-partner"
+    for url in (f"https://a.example/{spell(key)}/api.html", f"https://{spell(key)}.example"):
+        with pytest.raises(ValueError, match=r"^url: ") as caught:
+            Account(url, key)
+        assert_absent(key, caught.value)
+    with pytest.raises(ValueError, match=r"^url: holds the key"):
+        Account(f"https://a.example/{spell('k3y_')}", "k3y_")
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.localhost", "evil.com.localhost", "localhost.evil.com", "localhost.localdomain"]
+)
+def test_names_around_localhost_are_no_loopback(host: str) -> None:
+    """Some resolvers ask the network for names below localhost."""
+    with pytest.raises(ValueError, match="allow_http"):
+        Account(f"http://{host}", "k" * 32)
+    assert Account("http://LOCALHOST.:8080", "k" * 32).host == "localhost:8080"
+    assert Account("http://[::ffff:127.0.0.1]", "k" * 32).host == "127.0.0.1"
+
+
 def test_fingerprint() -> None:
-    """Differs by site and by key; a name of one's own outlives a new key."""
-    prints = [
-        Account("https://a.example", "k1").fingerprint,
-        Account("https://a.example", "k2").fingerprint,
-        Account("https://b.example", "k1").fingerprint,
+    """Differs by scheme, host, path and key; a name of one's own is the account."""
+    accounts = [
+        Account("https://a.example", "k1"),
+        Account("https://a.example", "k2"),
+        Account("https://b.example", "k1"),
+        Account("https://a.example:8443", "k1"),
+        Account("http://a.example", "k1", allow_http=True),
+        Account("https://a.example/shop", "k1"),
+        Account("https://a.example/Shop", "k1"),
+        Account("https://a.example", "k" * 32),
+        Account("https://a.example", "k" * 33),
+        Account("https://a.example", "k1", name="mine"),
+        Account("https://a.example", "k1", name="yours"),
     ]
-    assert len(set(prints)) == 3
-    named = {Account("https://a.example", key, name="mine").fingerprint for key in ("k1", "k2")}
+    assert len({account.fingerprint for account in accounts}) == len(accounts)
+    named = {
+        Account(url, key, name="mine", allow_http=True, timezone=zone).fingerprint
+        for url in ("https://a.example", "http://b.example/shop")
+        for key in ("k1", "k" * 32)
+        for zone in ("UTC", "Europe/Moscow")
+    }
     assert len(named) == 1
+
+
+def test_fingerprint_does_not_tell_where_the_endpoint_is() -> None:
+    """A url with the endpoint and one without are one account, also where it is named like it."""
+    paths = ("", "/api.html", "/api.php", "/service/partner/api.php", "/api/userapi/v1")
+    accounts = [Account(f"https://a.example{path}", "k" * 32) for path in paths]
+    assert len({account.fingerprint for account in accounts}) == 1
+    names = ("", "обмен.рф", "xn--90aiufb.xn--p1ai")
+    same = {Account("https://обмен.рф", "k" * 32, name=name).fingerprint for name in names}
+    assert len(same) == 1
+
+
+def test_former_fingerprints_lead_to_what_is_stored() -> None:
+    """Of version 0.1, of the time before the account had a name, and of the host before."""
+    key = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
+    plain = Account("https://обмен.рф/api.html", key)
+    # What version 0.1 made of accounts: the host as it was written, and name or key.
+    by_key = ("e95a357972c221b3", "62378e2dc644db3e", "0689b275839892eb")
+    assert set(by_key) <= set(plain.former_fingerprints)
+    assert plain.fingerprint not in plain.former_fingerprints
+    named = Account("https://обмен.рф", key, name="mine")
+    assert {"2dca566bf5684545", "72c70681efae3b6e"} <= set(named.former_fingerprints)
+    assert {plain.fingerprint, *by_key} <= set(named.former_fingerprints)
+    moved = Account("https://new.example/api.html", key, name="обмен.рф")
+    assert {plain.fingerprint, *by_key} <= set(moved.former_fingerprints)
+    other = Account("https://new.example", key[:-1], name="обмен.рф")
+    assert not {plain.fingerprint, *by_key} & {other.fingerprint, *other.former_fingerprints}
 
 
 @given(
@@ -188,6 +371,129 @@ def test_promise_4_redaction_of_a_cut_key() -> None:
     assert account.redact("see api_key=abcdefghij") == "see api_key=***"
     login = Account("https://a.example", "k" * 9, api_login="partner77", name="n")
     assert login.redact("partner77 has kkkkkkkkk") == "*** has ***"
+
+
+PROXIES = {
+    "http": "http://127.0.0.1:3128",
+    "https": "https://proxy.example:443/",
+    "socks5": "socks5://proxy.example:1080",
+    "with a login": "socks5://user:p%40ss%2Fw0rd@proxy.example:1080",
+    "with a token": "http://t0ken-of-eleven@proxy.example",
+    "by address": "http://[::1]:3128",
+    "by punycode": "http://user:word@прокси.рф:3128",
+}
+NO_PROXIES = {
+    "no scheme": "127.0.0.1:3128",
+    "socks4": "socks4://127.0.0.1:1080",
+    "no host": "http://:3128",
+    "path": "http://127.0.0.1:3128/path",
+    "query": "http://127.0.0.1:3128?x=1",
+    "slash in the password": "http://user:pass/w0rd@127.0.0.1:3128",
+    "port": "http://127.0.0.1:99999",
+    "white space": "http://127.0.0.1 :3128",
+    "odd host": "http://proxy\u200b.example",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies(name: str) -> None:
+    """http, https and socks5, with or without a login; never in any repr."""
+    account = Account("https://a.example", "k" * 32, proxy=PROXIES[name])
+    assert account.proxy is not None
+    assert account.proxy.reveal() == PROXIES[name]
+    assert_absent("p%40ss%2Fw0rd", account)
+    assert "proxy" not in repr(account)
+    assert account.fingerprint == Account("https://a.example", "k" * 32).fingerprint
+    linked = Account.from_link(f"https://a.example/?api_key={'k' * 32}", proxy=account.proxy)
+    assert linked == account != Account("https://a.example", "k" * 32)
+
+
+@pytest.mark.parametrize("name", NO_PROXIES)
+def test_no_proxies(name: str) -> None:
+    """What is wrong is told, with an example, and without the password."""
+    with pytest.raises(ValueError, match=r"^proxy: .*; pass one such as 'socks5://") as caught:
+        Account("https://a.example", "k" * 32, proxy=NO_PROXIES[name])
+    assert_absent("pass/w0rd", caught.value)
+    with pytest.raises(TypeError, match=r"^proxy: "):
+        Account("https://a.example", "k" * 32, proxy=5)  # type: ignore[arg-type]
+
+
+def test_http_through_a_proxy_elsewhere_leaves_the_machine() -> None:
+    """A proxy's localhost is another one."""
+    with pytest.raises(ValueError, match="allow_http"):
+        Account("http://127.0.0.1", "k" * 32, proxy="socks5://proxy.example:1080")
+    assert Account("http://127.0.0.1", "k" * 32, proxy="socks5://localhost:1080").proxy
+
+
+@pytest.mark.parametrize("spell", SPELLINGS)
+def test_promise_4_the_password_of_a_proxy_is_redacted(spell: str) -> None:
+    """As it is written in the url, as it means, and as it is sent; alone or with the user."""
+    proxy = "http://user-1:p%40ss%2Fw0rd-of-mine@127.0.0.1:3128"
+    account = Account("https://a.example", "k" * 32, proxy=proxy)
+    sent = base64.b64encode(b"user-1:p@ss/w0rd-of-mine").decode()
+    for secret in ("p@ss/w0rd-of-mine", "user-1:p@ss/w0rd-of-mine", proxy, f"Basic {sent}"):
+        shown = account.redact(f"cannot use <{SPELLINGS[spell](secret)}>")
+        assert_absent("p@ss/w0rd-of-mine", shown)
+        assert_absent(sent, shown)
+        assert "***" in shown
+    token = Account("https://a.example", "k" * 32, proxy="http://t0ken-of-mine@127.0.0.1")
+    assert_absent("t0ken-of-mine", token.redact(SPELLINGS[spell]("http://t0ken-of-mine@127.0.0.1")))
+
+
+def test_a_name_that_holds_another_secret_is_refused() -> None:
+    """Errors and logs show the name."""
+    secret = "partner77-of-mine"
+    makers: list[Callable[[], Account]] = [
+        lambda: Account("https://a.example", "k" * 32, name=f"my {secret}", api_login=secret),
+        lambda: Account(
+            "https://a.example", "k" * 32, name=f"my {secret}", proxy=f"http://u:{secret}@127.0.0.1"
+        ),
+    ]
+    for make in makers:
+        with pytest.raises(ValueError, match=r"^name: holds the login or") as caught:
+            make()
+        assert_absent(secret, caught.value)
+
+
+def test_a_zone_object_is_as_good_as_its_name() -> None:
+    """Also UTC as an object; a zone without a name is refused."""
+    account = Account("https://a.example", "k" * 32, timezone=ZoneInfo("Europe/Moscow"))
+    assert (account.timezone, account.zone) == ("Europe/Moscow", ZoneInfo("Europe/Moscow"))
+    for nameless in (None, UTC):
+        with pytest.raises(TypeError, match=r"^timezone: "):
+            Account("https://a.example", "k" * 32, timezone=nameless)  # type: ignore[arg-type]
+    key = "Ab3dEf6hIj9kLmN0"
+    with pytest.raises(ValueError, match=r"^timezone: this zone is unknown") as caught:
+        Account("https://a.example", key, timezone=key)
+    assert_absent(key, caught.value)
+
+
+def test_utc_needs_no_database_of_zones() -> None:
+    """Slim containers have none; what cannot be looked up there says what to install."""
+    code = """
+import sys
+sys.modules["tzdata"] = None
+from datetime import UTC
+from ppapi_async import Account
+from ppapi_async.clock import SiteClock
+account = Account("https://a.example", "k" * 32)
+assert account.zone is UTC and SiteClock(account.zone).is_utc
+assert Account("https://a.example", "k" * 32, timezone="Etc/UTC").zone is UTC
+try:
+    Account("https://a.example", "k" * 32, timezone="Europe/Moscow")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONTZPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "install tzdata" in done.stdout
 
 
 INSTANTS = st.datetimes(datetime(1980, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

@@ -13,7 +13,7 @@ import ppapi_async
 
 PACKAGE = Path(ppapi_async.__file__).parent
 LAYERS = (
-    {"errors", "version"},
+    {"errors", "version", "secret", "site_url"},
     {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},
     {"page", "clock"},
@@ -47,6 +47,8 @@ PURE = {
     "page",
     "planning",
     "positions",
+    "secret",
+    "site_url",
     "windows",
     "wire",
 }

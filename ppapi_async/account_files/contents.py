@@ -30,7 +30,7 @@ Table: TypeAlias = Mapping[str, "Secret | bool | tuple[Secret, ...]"]
 _FETCHED = ("key_env", "key_file", "key_command")
 SOURCES = ("api_key", "link", *_FETCHED)
 """The fields that give an account its key."""
-_OPTIONS = ("timezone", "dialect", "allow_http")
+_OPTIONS = ("timezone", "dialect", "allow_http", "proxy")
 _FIELDS = ("url", "name", *SOURCES, "api_login", *_OPTIONS)
 _TOP = ("accounts", "defaults")
 _EXAMPLE = '[[accounts]], and below it url = "https://site.example" and key_env = "SITE_KEY"'
@@ -138,11 +138,13 @@ def _table(report: Report, place: str, said: object, known: Sequence[str]) -> Ta
 
 
 def _keys_in(said: Mapping[str, object]) -> list[Secret]:
-    """Return the keys that stand in a table, also those of links, in whatever field these are."""
+    """Return the keys and the proxies' passwords that stand in a table, in whatever field."""
     texts = [text for text in said.values() if isinstance(text, str)]
-    keys = [unquote(key) for text in texts for key in re.findall(r"api_key=([^&#\s]+)", text)]
+    found = [key for text in texts for key in re.findall(r"api_key=([^&#\s]+)", text)]
+    found += [key for text in texts for key in re.findall(r"://[^/:?#\s]*:([^/?#\s]+)@", text)]
     own = said.get("api_key")
-    return [Secret(key) for key in [*keys, own] if isinstance(key, str) and key]
+    keys = [*found, *map(unquote, found), own]
+    return [Secret(key) for key in keys if isinstance(key, str) and key]
 
 
 def _value(field: str, value: object) -> Secret | bool | tuple[Secret, ...] | str:

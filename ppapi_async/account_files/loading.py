@@ -63,7 +63,7 @@ def load_accounts(
     """Read accounts, and fetch their keys, from a TOML file.
 
         [defaults]                                # optional; each account may say otherwise
-        timezone = "Europe/Moscow"                # also: dialect, allow_http
+        timezone = "Europe/Moscow"                # also: dialect, allow_http, proxy
         key_command = ["pass", "show", "partner/{name}"]
 
         [[accounts]]
@@ -75,8 +75,8 @@ def load_accounts(
         key_env = "KEY_TWO"
 
     An account has a `url` and one source of its key, or a `link`, which is both (see
-    `Account.from_link`). `name`, `api_login`, `timezone`, `dialect` and `allow_http` are those of
-    `Account`. The sources:
+    `Account.from_link`). `name`, `api_login`, `timezone`, `dialect`, `allow_http` and `proxy` are
+    those of `Account`. The sources:
 
     - `api_key`: the key itself.
     - `key_env`: the name of an environment variable.
@@ -173,7 +173,7 @@ def _entry(report: Report, defaults: Table, place: str, own: Table) -> _Entry | 
         report.add(place, "url", 'is missing; write url = "https://site.example"')
         return None
     entry = _Entry(place, own, defaults, source, url, key)
-    stand_in = Secret("k" * (len(entry.text("name")) + 1))  # which no name can hold
+    stand_in = Secret("\ue000" * (len(entry.text("name")) + 1))  # which no name can hold
     account = _account(report, entry, stand_in)
     return None if account is None else evolve(entry, name=account.name)
 
@@ -208,6 +208,7 @@ def _account(report: Report, entry: _Entry, key: Secret) -> Account | None:
             name=entry.text("name"),
             timezone=entry.text("timezone", "UTC"),
             dialect=Dialect(dialect) if dialect else None,
+            proxy=entry.secret("proxy"),
             allow_http=bool(entry.own.get("allow_http", entry.defaults.get("allow_http"))),
         )
     except ValueError as error:
