@@ -98,6 +98,7 @@ def _add_sandbox(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     add("--timezone", type=_zone, default="UTC", help="the site's clock (default: %(default)s)")
     add("--seed", type=int, default=1, help="the same seed makes up the same books")
+    add("--key", type=_key, help="the API key (default: a random one, printed at the start)")
     add("--live", action="store_true", help="let new clicks and orders come, and old ones move on")
     add(
         "--cap",
@@ -135,6 +136,12 @@ def _number(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _key(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or not text or " " in text:
+        raise argparse.ArgumentTypeError("pass letters, digits and signs of ASCII without blanks")
+    return text
 
 
 def _zone(name: str) -> str:
@@ -179,6 +186,7 @@ def _make_sandbox(dialect: Dialect, options: argparse.Namespace) -> Sandbox:
         port=options.port,
         timezone=options.timezone,
         seed=options.seed,
+        api_key=options.key,
         live=options.live,
         cap=... if options.cap is None else options.cap,
     )

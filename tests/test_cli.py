@@ -83,6 +83,14 @@ def test_the_sandbox_goes_live_and_caps_its_answers() -> None:
     assert "clone, live" in _run_sandbox(*options)
 
 
+def test_the_key_is_random_unless_given() -> None:
+    """`--key` sets it; without, no two sandboxes have the same, whatever the seed."""
+    keys = [re.findall(r"^  key +(\S+)$", _run_sandbox(*more), re.MULTILINE)[0]
+            for more in ([], [], ["--key", "my-Key_1"])]  # fmt: skip
+    assert keys[0] != keys[1]
+    assert keys[2] == "my-Key_1"
+
+
 def test_ctrl_c_while_the_books_are_made_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +177,8 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
         ("sandbox --timezone /etc", "--timezone: '/etc' is unknown"),
         ("sandbox --timezone=", "--timezone: '' is unknown"),
         ("sandbox --seed one", "--seed"),
+        ("sandbox --key ключ", "--key: pass letters, digits and signs of ASCII"),
+        ("sandbox --key=", "--key: pass letters"),
         ("sandbox --dialect delegating --cap 0", "--cap: '0'"),
         ("sandbox --cap 100", "--cap: classic sites send all rows in one answer"),
         ("demo --rows 0", "--rows: '0'"),

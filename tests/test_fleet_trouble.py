@@ -103,7 +103,11 @@ async def town(
             found.books |= dict(zip(names, books, strict=True))
             more = [lot] if lot is not None and not number else []
             site = Sandbox(
-                dialect, books=books[0], others=[*books[1:], *more], clock=virtual_time.now
+                dialect,
+                books=books[0],
+                others=[*books[1:], *more],
+                clock=virtual_time.now,
+                hosts=[f"{number}.{domain}"],
             )
             found.sites.append(await stack.enter_async_context(site))
             url = site.url.replace("127.0.0.1", f"{number}.{domain}") if domain else site.url

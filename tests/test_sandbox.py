@@ -142,7 +142,7 @@ def recorded_payouts() -> list[Payout]:
 def recorded_books() -> Books:
     """Return the rows that the recorded servers were loaded with."""
     return Books(
-        partner=Partner(balance="122.01"),
+        partner=Partner(api_key="KEY1", balance="122.01"),
         methods=METHODS,
         clicks=CLICKS,
         orders=recorded_orders(),
@@ -165,8 +165,19 @@ class Caller:
         self.sandbox = sandbox
         self.http = http
 
-    def post(self, method: str, form: Mapping[str, Any] | None = None, **query: str) -> Any:
-        """Post a call of a method with the right key; use with ``async with``."""
+    def post(
+        self,
+        method: str,
+        form: Mapping[str, Any] | None = None,
+        *,
+        raw: object = None,
+        kind: str = "application/x-www-form-urlencoded",
+        **query: str,
+    ) -> Any:
+        """Post a call of a method with the right key; use with ``async with``.
+
+        `raw` replaces the form: bytes of this `kind`, or what aiohttp makes a body of.
+        """
         path, headers = self.sandbox.endpoint, {}
         if self.sandbox.dialect is Dialect.USER_API:
             path += method
@@ -178,7 +189,11 @@ class Caller:
                 "api_key": self.sandbox.api_key,
             } | query
         url = self.sandbox.url + path
-        data = {name: str(value) for name, value in (form or {}).items()}
+        data: object = {name: str(value) for name, value in (form or {}).items()}
+        if raw is not None:
+            data = raw
+            if isinstance(raw, bytes):
+                headers["Content-Type"] = kind
         return self.http.post(url, params=query, data=data, headers=headers, allow_redirects=False)
 
     async def json(self, method: str, form: Mapping[str, Any] | None = None, **query: str) -> Any:
@@ -749,7 +764,9 @@ async def test_live_books_show_what_happened(dialect: Dialect) -> None:
 
 def test_live_books_do_not_mind_how_often_they_are_asked() -> None:
     """Advancing in one leap or in many steps comes to the same."""
-    leaping, stepping = (Books.generate(1, 50, END - 86_400, END) for _ in range(2))
+    leaping, stepping = (
+        Books.generate(1, 50, END - 86_400, END, partner=Partner(api_key="k")) for _ in range(2)
+    )
     leaping.advance(END + 86_400)
     for step in range(0, 86_401, 600):
         stepping.advance(END + step)

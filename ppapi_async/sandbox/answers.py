@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import count, islice
@@ -233,4 +234,5 @@ class Site:
             return (shelf[at] for at in index.ids(first, last, offset=offset, limit=limit))
         rows = (shelf[at] for at in index.ids(first, last))
         found = (row for row in rows if all(match(row) for match in matches))
-        return islice(found, offset, None if limit is None else offset + limit)
+        rest = islice(found, min(offset, sys.maxsize), None)
+        return rest if limit is None else islice(rest, min(limit, sys.maxsize))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import string
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import Enum, auto
@@ -43,12 +41,6 @@ def usual_methods() -> list[PayoutMethod]:
             id=33, title="Сбербанк RUB", currency="SBERRUB", commission="1.5", rate="97.4213"
         ),
     ]
-
-
-def make_key(seed: int, length: int = 35) -> str:
-    """Make up an API key."""
-    draw = random.Random(f"key {seed}")
-    return "".join(draw.choices(string.ascii_letters + string.digits, k=length))
 
 
 class Books:
@@ -103,8 +95,9 @@ class Books:
     ) -> Books:
         """Make up `rows` orders created in ``[start, end)`` and all that goes with them.
 
-        The same arguments make the same books. Clicks are three to an order, up to 30,000,
-        unless told. What the orders will do after `end` is on the agenda of `advance`.
+        The same arguments make the same books, but for the partner's key. Clicks are three to
+        an order, up to 30,000, unless told. What the orders will do after `end` is on the agenda
+        of `advance`.
         """
         traffic = Traffic(seed, rates=rates)
         orders = []
@@ -114,7 +107,7 @@ class Books:
             traffic.expect_steps(row_id, steps)
         visits = traffic.times(min(3 * rows, 30_000) if clicks is None else clicks, start, end)
         books = cls(
-            partner=partner or Partner(api_key=make_key(seed)),
+            partner=partner,
             clicks=[traffic.click(row_id, at) for row_id, at in enumerate(visits, 1)],
             orders=orders,
             traffic=traffic,
@@ -156,7 +149,7 @@ class Books:
             for row_id, at in enumerate(times, 1)
         )
         balance = plain(Decimal(sample.reward) * rows)
-        return cls(partner=Partner(api_key=make_key(seed), balance=balance), orders=orders)
+        return cls(partner=Partner(balance=balance), orders=orders)
 
     def _settle(self, start: int, end: int) -> None:
         """Pay out what had accrued every fortnight, so that rewards, payouts and balance agree."""

@@ -33,7 +33,10 @@ _USER_API_METHODS = {
 }
 _FILTERS = frozenset({"start_time", "end_time", "ip", "id", "hash"})
 
-_LEADING_INT = re.compile(r"\s*([+-]?\d+)")
+_LEADING_NUMBER = re.compile(
+    r"[ \t\n\r\v\f]*([+-]?)((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+)
+_MOST = 2**63 - 1
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -74,9 +77,16 @@ def html_answer(status: int, page: str) -> Answer:
 
 
 def intval(text: str | None) -> int:
-    """Read an integer as PHP's ``intval`` does: the leading digits, or 0."""
-    found = _LEADING_INT.match(text or "")
-    return int(found[1]) if found else 0
+    """Read an integer as PHP's ``intval`` does: a number at the beginning within 64 bits, or 0."""
+    found = _LEADING_NUMBER.match(text or "")
+    if found is None:
+        return 0
+    sign, number = found.groups()
+    if number.isdigit():  # no more digits than decide: int() refuses thousands of them
+        size = int(number.lstrip("0")[:20] or "0")
+    else:
+        size = int(min(float(number), 1e20))
+    return max(-size, -_MOST - 1) if sign == "-" else min(size, _MOST)
 
 
 def bound(text: str | None) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -18,6 +20,11 @@ def plain(amount: Decimal) -> str:
     """Write an amount as the servers do: no exponent, at most 12 places, no trailing zeros."""
     text = f"{amount.quantize(_TWELVE_PLACES):f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
+
+
+def make_key(length: int = 35) -> str:
+    """Make up an API key that nobody can guess."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
 
 
 def _steps(history: Iterable[Step]) -> tuple[Step, ...]:
@@ -118,13 +125,13 @@ class PayoutMethod:
 
 @define(kw_only=True)
 class Partner:
-    """Whose books these are.
+    """Whose books these are; the key is random unless given.
 
     `methods` are those the key may use on 2.7, None for all; `ip_blocked` concerns user-api only.
     """
 
     id: int = 1
-    api_key: str = "KEY1"
+    api_key: str = field(factory=make_key)
     api_login: str = "partner1"
     balance: str = "0"
     received: str = "0"

@@ -7,9 +7,11 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import ip_address
 from types import EllipsisType, TracebackType
 from typing import Self
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 from attrs import define
@@ -17,10 +19,10 @@ from attrs import define
 from ppapi_async.account import Dialect
 
 from .answers import Site
-from .books import Books, make_key
+from .books import Books
 from .faults import Cut, Fault, FaultQueue, Outcome, PlannedFault, strike
 from .manners import ENDPOINTS, Answer, Call, Manner
-from .records import Partner
+from .records import Partner, make_key
 from .shelf import DAY, SiteClock
 from .traffic import Rates
 
@@ -28,6 +30,7 @@ _MONTHS = 90 * DAY  # how far back made-up books go
 _SEEN = 10_000  # requests remembered
 _CAPS = {Dialect.DELEGATING: 500, Dialect.USER_API: 500}
 _KEY_LENGTHS = {Dialect.DELEGATING: 32, Dialect.USER_API: 32}
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - only compared
 _SECRET_HEADERS = frozenset({"api-key", "api-login"})
 # SO_LINGER on with zero seconds: closing sends RST instead of FIN.
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -80,15 +83,19 @@ class Sandbox:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         host: str = "127.0.0.1",
         port: int = 0,
+        hosts: Iterable[str] = (),
         endpoint: str | None = None,
     ) -> None:
         """Prepare a sandbox; nothing listens until `start`.
 
         Without `books`, `rows` orders of the last 90 days are made up from `seed`, with `rates`.
         `others` are further partners' books on the same site. `api_key` replaces the first
-        partner's key. `cap` is what the dialect usually has unless given: 500 rows on 2.7, None
-        (no cap) on clones; classic has none whatever is given. `live` lets the books go on with
-        `clock`. `endpoint` is the path, on user-api the path before the method.
+        partner's key, which is random for made-up books. `cap` is what the dialect usually has
+        unless given: 500 rows on 2.7, None (no cap) on clones; classic has none whatever is given.
+        `live` lets the books go on with `clock`. `endpoint` is the path, on user-api the path
+        before the method. A request under a name that is not this machine's is refused, since a
+        page in a browser may have its own name resolve to loopback; `hosts` are names to answer to
+        all the same.
         """
         self.books = books or self._make_up(dialect, rows, seed, clock, rates)
         if api_key is not None:
@@ -114,6 +121,7 @@ class Sandbox:
         self._clock = clock
         self._sleep = sleep
         self._address = (host, port)
+        self._hosts = frozenset(name.lower() for name in (host, "localhost", *hosts))
         self._runner: web.ServerRunner | None = None
 
     def __repr__(self) -> str:
@@ -125,7 +133,7 @@ class Sandbox:
         dialect: Dialect, rows: int, seed: int, clock: Callable[[], float], rates: Rates | None
     ) -> Books:
         end = int(clock())
-        partner = Partner(api_key=make_key(seed, _KEY_LENGTHS.get(dialect, 35)))
+        partner = Partner(api_key=make_key(_KEY_LENGTHS.get(dialect, 35)))
         return Books.generate(seed, rows, end - _MONTHS, end, rates=rates, partner=partner)
 
     # --- what a client needs to know
@@ -215,6 +223,9 @@ class Sandbox:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         call = await _read(request)
+        if not self._is_meant(request):
+            self._note(request, call, "", None).status = 403
+            return web.Response(status=403, text=_NOT_MEANT)
         method = self._site.manner.method_of(call) or ""
         planned = self.faults.take(method, call)
         seen = self._note(request, call, method, planned)
@@ -223,6 +234,24 @@ class Sandbox:
             return _cut(request, outcome)
         seen.status = outcome.status
         return web.Response(status=outcome.status, headers=outcome.headers, body=outcome.body)
+
+    def _is_meant(self, request: web.BaseRequest) -> bool:
+        """Tell whether a request was sent to this machine, by a name of its own or by its address.
+
+        A browser sends the name in the address bar, so one that only resolves here is found out.
+        """
+        named = request.headers.getall("Host", [])
+        try:
+            name = urlsplit(f"//{named[0]}").hostname if len(named) == 1 else None
+        except ValueError:
+            return False
+        if name is None or "@" in named[0] or name in self._hosts:
+            return name in self._hosts and "@" not in named[0]
+        try:
+            address = ip_address(name)
+        except ValueError:
+            return False
+        return address.is_loopback or self._address[0] in _EVERYWHERE
 
     def _answer(self, call: Call) -> Answer:
         now = self._clock()
@@ -259,17 +288,35 @@ class Sandbox:
         return seen
 
 
+_NOT_MEANT = (
+    "This sandbox answers only under 127.0.0.1, localhost or [::1], whatever the port:"
+    " another name in the Host header may be a page's that reads what is on your machine."
+    " Pass the name in Sandbox(hosts=[…]) if it is yours.\n"
+)
+
+
 async def _read(request: web.BaseRequest) -> Call:
-    form = await request.post()
     return Call(
         request.method,
         request.path,
         # Of a parameter that comes twice, PHP keeps the last.
         query=dict(request.query.items()),
-        form={name: value for name, value in form.items() if isinstance(value, str)},
+        form=await _read_form(request),
         headers=request.headers,
         target=request.raw_path,
     )
+
+
+async def _read_form(request: web.BaseRequest) -> dict[str, str]:
+    """Read the form; a body that is none has no fields, as PHP sees it."""
+    if request.content_type == "application/x-www-form-urlencoded":
+        body = (await request.read()).decode("utf-8", "replace")
+        return dict(parse_qsl(body, keep_blank_values=True))
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError):
+        return {}
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
 def _client_port(request: web.BaseRequest) -> int:
