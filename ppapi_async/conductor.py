@@ -26,7 +26,13 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.members import Host, Member
-from ppapi_async.models import AccountFailed, AccountRecovered, AccountSuspended, Change
+from ppapi_async.models import (
+    AccountFailed,
+    AccountRecovered,
+    AccountSuspended,
+    Change,
+    RowsUnreadable,
+)
 from ppapi_async.notes import Poller, Telling
 from ppapi_async.pacing import after_failures, next_beat
 from ppapi_async.sources import Record
@@ -36,7 +42,9 @@ __all__ = ["Conductor", "FleetEvent", "Notice"]
 
 _Item: TypeAlias = "Telling[Record] | Notice | BaseException | None"
 """Something to tell; an exception that nobody expected; None: the end."""
-FleetEvent: TypeAlias = Change[Record] | AccountFailed | AccountRecovered | AccountSuspended
+FleetEvent: TypeAlias = (
+    Change[Record] | RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
+)
 _log = logging.getLogger("ppapi_async")
 _LONGEST_SLEEP = 30.0  # then the clock is looked at again: somebody may have set it
 

@@ -12,6 +12,7 @@ import aiohttp
 from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import account_of
 from ppapi_async.clean import CleanRequest
+from ppapi_async.clock import ClockCheck
 from ppapi_async.decoding import Decoding
 from ppapi_async.transport import (
     Duration,
@@ -111,6 +112,8 @@ class Connection:
         self._hooks = hooks or Hooks()
         self.decoding = Decoding()
         """What answers are decoded by; sessions that share a loop may share it, too."""
+        self.clock_check = ClockCheck(self.account.zone)
+        """Whether what watches have read is dated ahead of the server's own clock."""
         self._evidence: dict[str, Evidence] = {}
         self._transport: Transport | None = None
 

@@ -347,6 +347,7 @@ class Fleet:
             listed.method,
             listed.record,
             self._state,
+            interval=self._interval,
             lookback=self._lookback or listed.lookback,
             since=self._since,
             turn=turn,

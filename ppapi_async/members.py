@@ -82,4 +82,5 @@ class Member:
             failures=health.failures,
             last_error=health.last_error,
             lag=None if began is None else timedelta(seconds=max(0.0, now - began)),
+            clock_warning=self.session.clock_check.warning,
         )

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 from attrs import field, frozen
 
 from ppapi_async.account import Dialect
-from ppapi_async.errors import PPAPIError
+from ppapi_async.errors import DecodeError, PPAPIError
 
 __all__ = [
     "AccountFailed",
@@ -39,6 +39,7 @@ __all__ = [
     "PayoutStatus",
     "Progress",
     "Row",
+    "RowsUnreadable",
     "SearchOutcome",
     "StatusChange",
     "UnreadableRow",
@@ -313,6 +314,19 @@ class AccountFailed:
 
 
 @frozen
+class RowsUnreadable:
+    """Rows of an account cannot be read; all others are delivered, and polls go on.
+
+    It comes once for each of these rows, and again when the row has changed.
+    """
+
+    account: str
+    """The account's name."""
+    error: DecodeError
+    """Which rows, of which method, and what is wrong with them."""
+
+
+@frozen
 class AccountRecovered:
     """Polls of an account work again; what was missed has been told before this."""
 
@@ -356,3 +370,5 @@ class AccountStatus:
     """Of the latest trouble, even if it is over; `failures` tells."""
     lag: timedelta | None
     """How old what you know may be; None where no poll has worked yet."""
+    clock_warning: str | None = None
+    """What is wrong with the times of its rows, and what to do; None if nothing is."""

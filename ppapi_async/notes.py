@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from attrs import define, field
 
 from ppapi_async.errors import PPAPIError, StateError
-from ppapi_async.models import Change, Info, Row
+from ppapi_async.models import Change, Info, Row, RowsUnreadable
 from ppapi_async.state import State
 
 __all__ = ["Notes", "Poller", "Telling", "in_use"]
@@ -80,9 +80,12 @@ class Notes:
 
 @define(eq=False)
 class Telling(Generic[RecordT_co]):
-    """A change on its way to the consumer. It counts as told once `confirm` has been called."""
+    """A change, or a report, on its way to the consumer.
 
-    change: Change[RecordT_co]
+    It counts as told once `confirm` has been called.
+    """
+
+    change: Change[RecordT_co] | RowsUnreadable
     _save: Callable[[], Awaitable[None]]
     confirmed: asyncio.Event = field(factory=asyncio.Event)
     error: PPAPIError | None = None

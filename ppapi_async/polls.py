@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -15,16 +16,26 @@ import attrs
 from attrs import define, evolve, field
 
 from ppapi_async.account import Dialect
-from ppapi_async.clock import SiteClock
+from ppapi_async.clock import ClockCheck, SiteClock
 from ppapi_async.codec import dump_stored, info_steps, parse_stored
 from ppapi_async.errors import StateError
 from ppapi_async.glance import Glance, Unchanged, unless_known
-from ppapi_async.ledger import Ledger, Position, Verdict
-from ppapi_async.models import Change, ChangeKind, Info, Link, PayoutMethod, Row, Window
+from ppapi_async.ledger import WRONG_ZONE, Ledger, Position, Reading, Schedule, Verdict
+from ppapi_async.models import (
+    Change,
+    ChangeKind,
+    Info,
+    PayoutMethod,
+    Row,
+    RowsUnreadable,
+    Window,
+)
 from ppapi_async.notes import Notes, Telling
 from ppapi_async.places import Place
+from ppapi_async.shown import shows_key, without_key
 from ppapi_async.streams import Options, Request, Stream, recognise
 from ppapi_async.transport import Transport
+from ppapi_async.unreadable import PREFIX, UnreadableRows, unreadable_error
 from ppapi_async.windows import Evidence
 from ppapi_async.wire import traits_of
 
@@ -41,6 +52,9 @@ back, if the row is by then what it was before."""
 Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[Place | None]]
 """Makes what is held while a window is read and told, to bound what many pollers hold at once."""
 _ROWS_OF_TURN = 250  # judged before others may run
+_MOST_AHEAD = 2 * 86_400
+"""Seconds by which a server's clock is believed to be ahead of this machine's."""
+_log = logging.getLogger("ppapi_async")
 
 
 @define(eq=False, kw_only=True)
@@ -52,13 +66,18 @@ class RowPoller(Generic[RowT]):
     request: Request[RowT]
     page_size: int
     notes: Notes
+    schedule: Schedule
     lookback: timedelta
+    clock_check: ClockCheck
     since: datetime | None = None
     turn: Turn = contextlib.nullcontext
     _ledger: Ledger | None = None
     _saved: Position | None = None
     _in_hand: dict[int, RowT] = field(factory=dict)
     """What was being told when it was left: by a consumer, or by a process that ended."""
+    _unreadable: UnreadableRows = field(factory=UnreadableRows)
+    _failed: bool = False
+    """Whether the last poll did."""
     _glance: Glance[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -72,32 +91,52 @@ class RowPoller(Generic[RowT]):
     @property
     def worked(self) -> bool:
         """Whether a window could ever be read, in this process or an earlier one."""
-        return self._position is not None and self._position.worked
-
-    @property
-    def _position(self) -> Position | None:
-        return self._saved if self._ledger is None else self._ledger.position
+        position = self._saved if self._ledger is None else self._ledger.position
+        return position is not None and position.worked
 
     async def poll(self) -> AsyncGenerator[Telling[RowT], None]:
         """Yield what is to be told."""
         ledger = self._ledger or await self._open()
-        began = self._now()
-        start = ledger.poll_start(began)
-        requests = 0
-        async with contextlib.aclosing(self._read(start)) as windows:
+        if ledger.position.looked_to is not None:
+            await self._look_first(ledger)
+        failed, self._failed = self._failed, True
+        for reading in self._readings(ledger, failed=failed):
+            async with contextlib.aclosing(self._poll(ledger, reading)) as tellings:
+                async for telling in tellings:
+                    yield telling
+                    telling.check()
+        self._failed = False
+        if self._unreadable.is_news:
+            report = self._report()
+            yield report
+            report.check()
+        await self._flush(ledger)
+
+    def _readings(self, ledger: Ledger, *, failed: bool) -> list[Reading]:
+        """Return what to read: what is due, in one go.
+
+        After a poll that failed, what is newest comes first by itself, so that an old part that
+        cannot be read does not keep what is new from being told.
+        """
+        due = ledger.plan(self._now(), self._present())
+        newest = ledger.plan_newest(self._present())
+        alone = not failed or ledger.position.past_before is not None or newest.start <= due.start
+        return [due] if alone else [newest, due]
+
+    async def _poll(self, ledger: Ledger, reading: Reading) -> AsyncGenerator[Telling[RowT], None]:
+        began, requests = self._now(), 0
+        async with contextlib.aclosing(self._read(reading.start, reading.level.depth)) as windows:
             async for window in windows:
                 requests += window.requests
                 for number, row in enumerate(window.records, 1):
                     telling = await self._judge(ledger, row)
                     if telling is not None:
                         yield telling
-                        telling.check()
                     if number % _ROWS_OF_TURN == 0:
                         await asyncio.sleep(0)
                 await self._advance(ledger, window)
-        ledger.end_poll(began, self._now(), start)
-        self._glance.end_poll(requests)
-        await self._flush(ledger)
+        ledger.end_poll(began, reading)
+        self._glance.end_poll(reading.level.depth, requests)
 
     # The store
 
@@ -111,28 +150,30 @@ class RowPoller(Generic[RowT]):
             ledger = self._new_ledger()
             await self._restore(ledger, entries)
         except ValueError as error:
-            raise self._unreadable(error) from None
-        if self._saved is None and self.since is None:
-            await self._look_first(ledger)
+            raise self._damaged(error) from None
+        self._note_move()
         self._ledger = ledger
         return ledger
 
     def _new_ledger(self) -> Ledger:
-        now, lookback = self._now(), int(self.lookback.total_seconds())
         position = self._saved
         if position is None and self.since is not None:
-            position = Ledger.begin_at(int(self.since.timestamp()), now)
-        traits, is_exchange = traits_of(self.line.dialect), self.method == "get_exchanges"
+            position = Ledger.begin_at(int(self.since.timestamp()))
+        if position is None:
+            position = Ledger.begin_now(self._present(), int(self.lookback.total_seconds()))
+        is_exchange = self.method == "get_exchanges"
         return Ledger(
             clock=SiteClock(self.line.account.zone),
-            lookback=lookback,
-            settles=self.request.record is Link or (is_exchange and traits.filters_by_edit),
-            meets_old=is_exchange and traits.rows_move,
-            position=position or Ledger.begin_now(now, lookback),
+            schedule=self.schedule,
+            meets_old=is_exchange and traits_of(self.line.dialect).rows_move,
+            position=position,
         )
 
     async def _restore(self, ledger: Ledger, entries: dict[str, str]) -> None:
         for number, (name, text) in enumerate(entries.items(), 1):
+            if name.startswith(PREFIX):
+                self._unreadable.reported[name] = text
+                continue
             row = parse_stored(text, self.request.record)
             if name.startswith(_IN_HAND):
                 self._in_hand[row.id] = row
@@ -143,7 +184,7 @@ class RowPoller(Generic[RowT]):
         for row_id in self._in_hand:
             ledger.doubt(row_id)
 
-    def _unreadable(self, error: ValueError) -> StateError:
+    def _damaged(self, error: ValueError) -> StateError:
         return StateError(
             f"{error}; it was saved by another version, or is damaged: delete the entries of"
             f" {self.notes.watch} to begin anew",
@@ -151,40 +192,71 @@ class RowPoller(Generic[RowT]):
             method=self.method,
         )
 
+    def _note_move(self) -> None:
+        """Say in the log if the site has moved, for it may be another one."""
+        account = self.line.account
+        if self._saved is not None and self._saved.host not in ("", account.host):
+            _log.warning(
+                "%s: %s goes on at %s where it stopped at %s; a site that is not the same one needs"
+                " another name",
+                account.name,
+                self.method,
+                account.host,
+                self._saved.host,
+            )
+
     async def _flush(self, ledger: Ledger) -> None:
-        if ledger.position != self._saved:
-            self.notes.put(_POSITION, dump_stored(ledger.position))
+        position = ledger.to_save(self.line.account.host)
+        if position != self._saved:
+            self.notes.put(_POSITION, dump_stored(position))
         await self.notes.flush()
-        self._saved = ledger.position
+        self._saved = position
 
     # Reading
 
     def _now(self) -> int:
         return int(self.line.hooks.clock())
 
+    def _present(self) -> int:
+        """Return the present as far as both clocks agree: what is later may not have been yet."""
+        return int(min(self.line.hooks.clock(), self.line.server_time()))
+
+    def _end(self) -> datetime:
+        """Return what no row of the present lies after, whatever is wrong with clocks and zone.
+
+        A site that has rows of a hundred years to come would keep a poll going for ever.
+        """
+        ahead = min(max(0.0, self.line.clock_ahead or 0.0), _MOST_AHEAD)
+        return datetime.fromtimestamp(self._now() + ahead + WRONG_ZONE, UTC)
+
     async def _look_first(self, ledger: Ledger) -> None:
         """Note what is there at the beginning, so that whatever is not is new."""
-        now, newest = self._now(), None
-        async with contextlib.aclosing(self._read(Ledger.first_look(now))) as windows:
+        start, newest = ledger.position.looked_to, None
+        if start is None:
+            return
+        async with contextlib.aclosing(self._read(start, WRONG_ZONE)) as windows:
             async for window in windows:
                 for row in window.records:
-                    self._remember(ledger, row, dump_stored(row))
-                newest = ledger.newest_of(window.records, now) or newest
-        ledger.advance(now, ledger.position.start, newest)
-        ledger.end_first_look(now)
+                    self._remember(ledger, *self._shown(row))
+                newest = _newest_of(window) or newest
+                ledger.look_on(start if window.end is None else int(window.end.timestamp()))
+                await self._flush(ledger)
+        ledger.end_first_look(self._now(), self._present(), newest)
         await self._flush(ledger)
 
-    async def _read(self, start: int) -> AsyncGenerator[Window[RowT], None]:
+    async def _read(self, start: int, depth: int) -> AsyncGenerator[Window[RowT], None]:
+        first, end = datetime.fromtimestamp(start, UTC), self._end()
         async with self.turn() as place:
-            glanced = await self._glance.read(start)
+            glimpse = await self._glance.read(first, end, depth)
             if place is not None:
                 place.end_reading()
-            if isinstance(glanced, Unchanged):
+            if isinstance(glimpse, Unchanged):
                 return
-            if glanced is not None:
-                yield Window(None, None, glanced, 0)
+            if glimpse is not None:
+                self._unreadable.find(glimpse.unreadable)
+                yield Window(None, None, glimpse.rows, 0)
                 return
-        request = evolve(self.request, start=datetime.fromtimestamp(start, UTC))
+        request = evolve(self.request, start=first, end=end)
         stream = Stream(self.line, self.evidence, request, self.page_size, Options())
         windows = stream.windows()
         async with stream:
@@ -200,10 +272,11 @@ class RowPoller(Generic[RowT]):
     # Judging
 
     async def _judge(self, ledger: Ledger, row: RowT) -> Telling[RowT] | None:
-        text = dump_stored(row)
+        row, text = self._shown(row)
         verdict = ledger.judge(row, text)
         if verdict is Verdict.SAME:
             return None
+        self._glance.forget()
         change = None if verdict is Verdict.PAST else await self._change(row, verdict)
         if change is None:
             self._remember(ledger, row, text)
@@ -219,9 +292,16 @@ class RowPoller(Generic[RowT]):
         if change.previous is not None:
             self._in_hand[row.id] = row
             ledger.doubt(row.id)
-            self._glance.forget()
             await self.notes.announce(in_hand, text)
         return Telling(change, save)
+
+    def _shown(self, row: RowT) -> tuple[RowT, str]:
+        """Return the row as it is told, without the key wherever the site has put it, and saved."""
+        text = dump_stored(row)
+        if not shows_key(text, self.line.account):
+            return row, text
+        row = without_key(row, self.line.account)
+        return row, dump_stored(row)
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
         """Return what to tell; None if the row is no different after all (`1.0` and `1.00`)."""
@@ -243,14 +323,42 @@ class RowPoller(Generic[RowT]):
     def _remember(self, ledger: Ledger, row: RowT, text: str) -> None:
         ledger.remember(row, text)
         self.notes.put(str(row.id), text)
+        self.notes.drop(self._unreadable.forget(row.id))
 
     async def _advance(self, ledger: Ledger, window: Window[RowT]) -> None:
-        now = self._now()
+        newest = _newest_of(window)
+        if newest is not None:
+            self._check_clock(newest)
         read_to = None if window.end is None else int(window.end.timestamp())
-        dropped = ledger.advance(now, read_to, ledger.newest_of(window.records, now))
+        dropped = ledger.advance(self._present(), read_to, newest)
         self.notes.drop(str(row_id) for row_id in dropped)
         self.notes.drop(f"{_IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
+        self.notes.drop(self._unreadable.forget_before(ledger.position.floor))
         await self._flush(ledger)
+
+    def _check_clock(self, newest: int) -> None:
+        """Warn if rows are dated ahead of the server's own clock."""
+        if self.line.clock_ahead is None:
+            return
+        warning = self.clock_check.see(newest, self.line.server_time())
+        if warning is not None:
+            _log.warning("%s: %s", self.line.account.name, warning)
+
+    def _report(self) -> Telling[RowT]:
+        """Return what there is to say of rows that could not be read."""
+        name, rows = self.line.account.name, list(self._unreadable.found.values())
+        error = unreadable_error(rows, account=name, method=self.method)
+
+        async def save() -> None:
+            for entry, text in self._unreadable.report().items():
+                self.notes.put(entry, text)
+            await self.notes.flush()
+
+        return Telling(RowsUnreadable(name, error), save)
+
+
+def _newest_of(window: Window[RowT]) -> int | None:
+    return int(window.records[-1].time.timestamp()) if window.records else None
 
 
 def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
@@ -318,7 +426,7 @@ class InfoPoller:
         line = self.line
         steps = functools.partial(info_steps, reader=line.reader("get_info"))
         answer: tuple[tuple[Info, Dialect | None], int] | Unchanged = await line.read(
-            "get_info", {}, unless_known(self._told, steps)
+            "get_info", {}, unless_known(() if self._told is None else (self._told,), steps)
         )
         if isinstance(answer, Unchanged):
             return None

@@ -340,6 +340,7 @@ class Session(Connection):
             method,
             record,
             state,
+            interval=seconds,
             lookback=lookback,
             since=instant(since, "since"),
             params=params,

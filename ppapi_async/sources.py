@@ -10,8 +10,10 @@ from typing import TypeAlias, TypeVar
 from attrs import frozen
 
 from ppapi_async.connection import Connection
+from ppapi_async.ledger import PERIOD, Schedule
 from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.notes import Notes, Poller
+from ppapi_async.pacing import phase_of
 from ppapi_async.polls import InfoPoller, RowPoller, Turn
 from ppapi_async.state import State
 from ppapi_async.streams import Request
@@ -48,12 +50,13 @@ def row_poller(
     record: type[RowT],
     state: State,
     *,
+    interval: float,
     lookback: timedelta,
     since: datetime | None = None,
     params: Mapping[str, str | int] | None = None,
     turn: Turn = nullcontext,
 ) -> RowPoller[RowT]:
-    """Return the poller of a method that lists rows.
+    """Return the poller of a method that lists rows; `interval` is that of its polls, in seconds.
 
     Raises:
         ValueError: `lookback` is not positive.
@@ -65,13 +68,17 @@ def row_poller(
     watch = f"{line.account.fingerprint}/{method}"
     if request.filters:
         watch += f"?{request.filters}"
+    of = Schedule.of_settled if record is Link else Schedule.of_changing
+    schedule = of(interval, lookback.total_seconds(), phase_of(watch, PERIOD))
     return RowPoller(
         line=line,
         evidence=connection.evidence(method),
         request=request,
         page_size=connection.page_size,
         notes=Notes(state, watch),
+        schedule=schedule,
         lookback=lookback,
+        clock_check=connection.clock_check,
         since=since,
         turn=turn,
     )

@@ -13,7 +13,7 @@ from attrs import define, field
 from ppapi_async.errors import PPAPIError
 from ppapi_async.health import Health
 from ppapi_async.iteration import Iteration
-from ppapi_async.models import Change, Info, Row
+from ppapi_async.models import Change, Info, Row, RowsUnreadable
 from ppapi_async.notes import Poller, in_use
 from ppapi_async.pacing import after_failures, after_success
 from ppapi_async.state import State
@@ -64,7 +64,10 @@ class Watch(Iteration, Generic[RecordT]):
                     try:
                         async with contextlib.aclosing(self._poller.poll()) as tellings:
                             async for telling in tellings:
-                                yield telling.change
+                                if isinstance(telling.change, RowsUnreadable):
+                                    self._report(telling.change)
+                                else:
+                                    yield telling.change
                                 await telling.confirm()
                     except PPAPIError as caught:
                         error = caught
@@ -90,6 +93,10 @@ class Watch(Iteration, Generic[RecordT]):
             self._tell(error)
         wait = after_failures(health.failures, self._interval, hooks.chance())
         return max(wait, wait_asked_by(error))
+
+    def _report(self, rows: RowsUnreadable) -> None:
+        _log.warning("%s; polling on", rows.error)
+        self._tell(rows.error)
 
     def _tell(self, error: PPAPIError | None) -> None:
         if self._on_error is not None:

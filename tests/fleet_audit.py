@@ -34,6 +34,7 @@ from ppapi_async import (
     Link,
     Payout,
     PayoutStatus,
+    RowsUnreadable,
 )
 from ppapi_async.sandbox import Books, Click, Order, Partner, Rates, Sandbox
 from ppapi_async.sandbox import Payout as BookedPayout
@@ -450,7 +451,9 @@ class Auditor:
         else:
             self._hear_notice(event)
 
-    def _hear_notice(self, event: AccountFailed | AccountRecovered | AccountSuspended) -> None:
+    def _hear_notice(
+        self, event: RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
+    ) -> None:
         failing = self._failing.setdefault(event.account, set())
         if isinstance(event, AccountFailed):
             kind = type(event.error).__name__

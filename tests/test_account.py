@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -518,10 +518,35 @@ def test_site_clock_bounds_hold_every_row(instant: datetime, zone: str) -> None:
 
 
 def test_site_clock_ends_where_dates_end() -> None:
-    """A time next to the first or last that there is stays what the site says."""
-    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    assert SiteClock(ZoneInfo("Europe/Moscow")).to_instant(first) == first
-    assert SiteClock(ZoneInfo("America/New_York")).to_instant(last) == last
+    """A time beyond what a datetime can hold becomes the earliest or the latest one."""
+    first = datetime.min.replace(tzinfo=UTC)
+    last = datetime.max.replace(tzinfo=UTC, microsecond=0)
+    moscow, new_york = (SiteClock(ZoneInfo(z)) for z in ("Europe/Moscow", "America/New_York"))
+    assert moscow.to_instant(first) == first
+    assert moscow.to_instant(first + timedelta(hours=1)) == first
+    assert new_york.to_instant(last) == last
+    assert new_york.to_instant(last - timedelta(hours=1)) == last
+    for clock in (moscow, new_york, SiteClock(ZoneInfo("UTC"))):
+        assert clock.second_to_instant(10**40) == last
+        assert clock.second_to_instant(-(10**40)) <= first + timedelta(hours=5)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York", "Europe/Berlin"])
+def test_a_row_of_the_year_9999_overflows_nothing(zone: str) -> None:
+    """What is asked of the site for it is before it and after it, and no OverflowError."""
+    clock = SiteClock(ZoneInfo(zone))
+    for wall in (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)):
+        instant = clock.to_instant(wall)
+        assert clock.jump(instant) >= timedelta()
+        assert clock.first_second(instant) - 1 <= clock.last_second(instant)
+    assert clock.first_second(clock.second_to_instant(253_402_300_799)) <= 253_402_300_799
+
+
+def test_utc_needs_no_time_zone_database() -> None:
+    """The site's clock takes `UTC` of the standard library for UTC."""
+    clock = SiteClock(UTC)
+    assert clock.is_utc
+    assert clock.first_second(datetime(2026, 1, 1, tzinfo=UTC)) == 1_767_225_600
 
 
 def test_site_clock_of_moscow() -> None:

@@ -10,8 +10,8 @@ from attrs import evolve
 
 from ppapi_async import Dialect, Exchange, Info, Session
 from ppapi_async.ledger import Ledger, Verdict
-from ppapi_async.models import Row
-from ppapi_async.notes import Poller
+from ppapi_async.models import Row, RowsUnreadable
+from ppapi_async.notes import Poller, Telling
 from ppapi_async.sandbox import Fault
 from ppapi_async.sources import info_poller, row_poller
 from ppapi_async.state import MemoryState
@@ -31,14 +31,26 @@ from tests.test_watch import (
 def poller_of(session: Session, state: MemoryState | None = None) -> Poller[Exchange]:
     """Return the poller of exchanges."""
     return row_poller(
-        session, "get_exchanges", Exchange, state or MemoryState(), lookback=timedelta(days=30)
+        session,
+        "get_exchanges",
+        Exchange,
+        state or MemoryState(),
+        interval=60.0,
+        lookback=timedelta(days=30),
     )
+
+
+def record_of(telling: Telling[Exchange]) -> Exchange:
+    """Return the record of a change."""
+    assert not isinstance(telling.change, RowsUnreadable)
+    return telling.change.record
 
 
 async def poll(poller: Poller[Exchange] | Poller[Info]) -> list[int]:
     """Poll, and return the ids of what was told."""
     told: list[int] = []
     async for telling in poller.poll():
+        assert not isinstance(telling.change, RowsUnreadable)
         record = telling.change.record
         told.append(0 if isinstance(record, Info) else record.id)
         await telling.confirm()
@@ -180,7 +192,7 @@ def test_what_could_not_be_saved_is_not_taken_for_told() -> None:
             new_order(books)
             tellings = poller.poll()
             telling = await anext(tellings)
-            assert telling.change.record.id == 10
+            assert record_of(telling).id == 10
             await tellings.aclose()  # left without being confirmed
             assert await poll(poller) == [10, 11]
             assert virtual_time.now() > virtual_time.BEGINNING
@@ -219,7 +231,7 @@ def test_a_change_that_was_left_in_hand_is_taken_back(dialect: Dialect) -> None:
                 await asyncio.sleep(60)
             books.orders.put(evolve(order, reward="2"))
             tellings = poller.poll()
-            assert (await anext(tellings)).change.record.partner_reward == 2
+            assert record_of(await anext(tellings)).partner_reward == 2
             await tellings.aclose()
             books.orders.put(order)
             assert await poll(poller) == [order.id]

@@ -17,7 +17,7 @@ LAYERS = (
     {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},
     {"page", "clock"},
-    {"wire", "codec", "windows", "state", "inflate", "ledger", "clean"},
+    {"wire", "codec", "windows", "state", "inflate", "ledger", "clean", "shown", "unreadable"},
     {"planning", "positions", "iteration", "decoding", "notes"},
     {"runs"},
     {"transport"},
@@ -49,6 +49,8 @@ PURE = {
     "positions",
     "secret",
     "site_url",
+    "shown",
+    "unreadable",
     "windows",
     "wire",
 }
