@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
-import html.entities
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, tzinfo
@@ -16,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from attrs import field, frozen
 from attrs.validators import optional
 
+from ppapi_async.redaction import Redactor
 from ppapi_async.secret import Secret, as_secret
 from ppapi_async.site_url import UNSENDABLE, SiteUrl, is_loopback, read_url
 
@@ -31,17 +30,8 @@ _EXAMPLE = "pass 'https://site.example'"
 _PROXY_EXAMPLE = "pass one such as 'socks5://user:password@127.0.0.1:1080'"
 _SHORT_KEY = 16
 _ROUNDS = 10_000
-_SHORTEST_FRAGMENT = 4  # of a key, at the end of a text that was cut off
-_MARKS_OF_ESCAPES = "%&\\"  # without one of them, a text holds the key as it is or not at all
-_UNFINISHED = (
-    r"(?:[%&\\]*[#\w]{0,5}|(?:%[0-9A-Fa-f]*){1,4}|\\{1,8}[ux][0-9A-Fa-f]*"
-    r"|&(?:amp;)*(?:#[xX]?[0-9A-Fa-f]*|\w*))"
-)
-"""The beginning of a spelling of one character, also where escapes are piled up.
-
-No part of it, or of `_spellings`, may match a text in two ways, or go far over the same text twice:
-what a page says must not be able to hold the process up.
-"""
+_LONGEST_SECRET = 1_000
+_SHORTEST_TOLD = 4  # a secret of one to three characters may be part of any word
 
 
 class Dialect(StrEnum):
@@ -59,6 +49,8 @@ def _check_secret(_: Account, attribute: object, value: Secret) -> None:
         raise TypeError(f"{argument}: pass a str")
     if not value.reveal():
         raise ValueError(f"{argument}: is empty; the site shows it in the partner's account")
+    if len(value.reveal()) > _LONGEST_SECRET:
+        raise ValueError(f"{argument}: is longer than {_LONGEST_SECRET} characters; copy it again")
     if UNSENDABLE.search(value.reveal()) or re.search(r"\s", value.reveal()):
         raise ValueError(
             f"{argument}: holds white space or characters that cannot be sent; copy it again"
@@ -105,16 +97,10 @@ def _site(url: str, key: Secret) -> SiteUrl | str:
 
 
 def _is_told(secret: Secret, text: str) -> bool:
-    """Tell whether a text holds the secret, however it is written there.
-
-    A secret of one to three characters may be part of any word.
-    """
-    if not isinstance(secret.reveal(), str) or len(secret.reveal()) < _SHORTEST_FRAGMENT:
+    """Tell whether a text holds the secret, however it is written there."""
+    if not isinstance(secret.reveal(), str) or len(secret.reveal()) < _SHORTEST_TOLD:
         return False
-    if secret.reveal() in text:
-        return True
-    is_escaped = any(mark in text for mark in _MARKS_OF_ESCAPES)
-    return is_escaped and re.search("".join(_units(secret)), text) is not None
+    return Redactor([secret]).finds(text)
 
 
 def _name_problem(name: str, key: Secret, others: Iterable[Secret]) -> str | None:
@@ -240,6 +226,7 @@ class Account:
     dialect: Dialect | None
     allow_http: bool
     proxy: Secret | None = field(validator=optional(_check_proxy))
+    _redactor: Redactor = field(init=False, eq=False)
 
     def __init__(
         self,
@@ -279,6 +266,8 @@ class Account:
 
     def __attrs_post_init__(self) -> None:
         self._settle_dialect()
+        redactor = Redactor((self.api_key, *_others(self.api_login, self.proxy)))
+        object.__setattr__(self, "_redactor", redactor)
         if self.url.startswith("http:") and not (self.allow_http or self._stays_here()):
             raise ValueError(
                 "url: http would send the key readable for all; pass https, or allow_http=True"
@@ -400,12 +389,12 @@ class Account:
     def redact(self, text: str) -> str:
         """Return `text` with the key, the login and the proxy's password replaced by `***`.
 
-        In whatever encoding they stand: raw, percent-encoded (once or more, either case), as HTML
-        entities, JSON or form escapes; also where the text breaks off inside the key.
+        In whatever encoding they stand: raw, percent-encoded, as HTML entities, JSON or form
+        escapes, with NULs between as in UTF-16; in either case, for sites compare keys without; and
+        pieces of them of eight characters and more, or of four where the text breaks off inside.
+        Secrets of less than eight characters are replaced as a whole only.
         """
-        for secret in (self.api_key, *_others(self.api_login, self.proxy)):
-            text = _redact(text, secret)
-        return text
+        return self._redactor.redact(text)
 
 
 def _others(login: Secret | None, proxy: Secret | None) -> Iterator[Secret]:
@@ -426,56 +415,3 @@ def _secrets_of_proxy(proxy: Secret) -> Iterator[Secret]:
     yield Secret(base64.b64encode(f"{user}:{password}".encode()).decode().rstrip("="))
     for secret in (password or user, written):  # some proxies take a token in place of a name
         yield Secret(secret)
-
-
-def _redact(text: str, secret: Secret) -> str:
-    """Replace `secret` in `text`, however each of its characters is written."""
-    beginning = secret.reveal()[:_SHORTEST_FRAGMENT]
-    if beginning not in text and not any(mark in text for mark in _MARKS_OF_ESCAPES):
-        return text  # nearly always; the patterns take milliseconds to make
-    units = _units(secret)
-    text = re.sub("".join(units), "***", text)
-    if len(units) <= _SHORTEST_FRAGMENT:
-        return text
-    # A text that was cut off may end within the key, or within the spelling of a character.
-    rest = ""
-    for unit in reversed(units[_SHORTEST_FRAGMENT:-1]):
-        rest = f"(?:{unit}{rest})?"
-    first = "".join(units[:_SHORTEST_FRAGMENT])
-    return re.sub(f"{first}{rest}{_UNFINISHED}$", "***", text)
-
-
-def _units(secret: Secret) -> list[str]:
-    return [_spellings(character) for character in secret.reveal()]
-
-
-@functools.cache  # it holds single characters, never a key
-def _spellings(character: str) -> str:
-    """Return a pattern for all the ways in which a page, or Python's repr of it, may write it.
-
-    Escapes may be piled up: JSON within a repr, percent-encoding or entities applied twice.
-    """
-    code = ord(character)
-    encoded = character.encode()
-    percent = "".join(f"%(?:25)*{_any_case(f'{byte:02x}')}" for byte in encoded)
-    byte_repr = "".join(rf"\\{{1,8}}x{_any_case(f'{byte:02x}')}" for byte in encoded)
-    names = [] if character.isalnum() else _entity_names(character)
-    entities = [f"#0*{code};", f"#[xX]0*{_any_case(f'{code:x}')};", *names]
-    units = character.encode("utf-16-be").hex()
-    escaped = "".join(rf"\\{{1,8}}u{_any_case(units[i : i + 4])}" for i in range(0, len(units), 4))
-    spellings = [percent, escaped, byte_repr]
-    if 128 <= code < 256:  # latin-1; ASCII would be matched in two ways, which is slow
-        spellings += [rf"\\{{1,8}}x{_any_case(f'{code:02x}')}"]
-        spellings += [f"%(?:25)*{_any_case(f'{code:02x}')}"]
-    # The bare character last: a percent sign may be the beginning of its own encoding.
-    spellings += [rf"\\{{0,8}}{re.escape(character)}"]
-    return f"(?:&(?:amp;)*(?:{'|'.join(entities)})|{'|'.join(spellings)})"
-
-
-@functools.cache
-def _entity_names(character: str) -> list[str]:
-    return [n for n, c in html.entities.html5.items() if c == character and n.endswith(";")]
-
-
-def _any_case(digits: str) -> str:
-    return "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in digits)

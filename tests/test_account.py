@@ -261,7 +261,7 @@ def test_control_characters_are_refused(code: int) -> None:
             assert_absent(key, caught.value)
 
 
-@pytest.mark.parametrize("spell", [str, quote, lambda key: key.replace("o", "%6F")])
+@pytest.mark.parametrize("spell", [str, quote, str.upper, lambda key: key.replace("o", "%6F")])
 def test_a_url_that_holds_the_key_is_refused(spell: Callable[[str], str]) -> None:
     """In the path or in the host, however it is written: errors, logs and state show urls."""
     key = "k3y-of-the-partner"

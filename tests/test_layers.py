@@ -14,6 +14,7 @@ import ppapi_async
 PACKAGE = Path(ppapi_async.__file__).parent
 LAYERS = (
     {"errors", "version", "secret", "site_url"},
+    {"redaction"},
     {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},
     {"page", "clock"},
@@ -47,6 +48,7 @@ PURE = {
     "page",
     "planning",
     "positions",
+    "redaction",
     "secret",
     "site_url",
     "shown",

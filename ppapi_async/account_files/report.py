@@ -11,6 +11,7 @@ from typing import TypeAlias
 from attrs import Factory, define, field
 
 from ppapi_async.account import Secret
+from ppapi_async.redaction import Redactor
 
 __all__ = ["Place", "Report"]
 
@@ -53,9 +54,7 @@ class Report:
     def text(self) -> str:
         """Return the problems, one a line, without any key that was met."""
         text = "\n".join(problem for _, problem in sorted(self._problems))
-        for spelled in sorted(set().union(*map(_spellings, self.keys)), key=len, reverse=True):
-            text = text.replace(spelled, "***")
-        return text
+        return Redactor(k for k in self.keys if len(k.reveal()) >= _SHORTEST).redact(text)
 
     def watch(self, path: str, mode: int, *, holds_key: bool) -> None:
         """Note a warning about a file that others can read or change."""
@@ -68,13 +67,6 @@ class Report:
                 f"{path}: others can {' and '.join(acts)} it, and {why};"
                 f" run: chmod 600 {shlex.quote(path)}"
             )
-
-
-def _spellings(key: Secret) -> set[str]:
-    """Return the ways in which the repr of a text that holds a key may write it."""
-    written = repr(key.reveal())[1:-1]
-    is_long = len(key.reveal()) >= _SHORTEST
-    return {key.reveal(), written, written.replace("'", r"\'")} if is_long else set()
 
 
 def _shown(name: str) -> str:
