@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bench import decode, fleet, memory, requests, stall, stream
+from bench import decode, fleet, memory, requests, stall, stream, watching
 from bench.measure import Line, save, table
 
 _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
@@ -16,6 +16,7 @@ _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
     "memory": memory.measure,
     "stall": stall.measure,
     "requests": requests.measure,
+    "watching": watching.measure,
     "fleet": fleet.measure,
 }
 _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
@@ -24,6 +25,7 @@ _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "memory": partial(memory.measure, rows=200_000, rounds=1),
     "stall": partial(stall.measure, rows=40_000, rounds=2),
     "requests": partial(requests.measure, rows=20_000),
+    "watching": partial(watching.measure, polls=360),
     "fleet": partial(fleet.measure, interval=10, seconds=30, many_seconds=50, rounds=3),
 }
 

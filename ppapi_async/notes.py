@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, Protocol, TypeVar
 
@@ -35,12 +35,23 @@ class Notes:
 
     state: State
     watch: str
+    former: Sequence[str] = ()
+    """What the watch may have been called before, likeliest first."""
     _put: dict[str, str] = field(factory=dict)
     _drop: set[str] = field(factory=set)
 
     async def load(self) -> dict[str, str]:
-        """Return all entries."""
-        return dict(await self.state.load(self.watch))
+        """Return all entries; if there are none, those that the watch left under a former name.
+
+        They are copied and left where they are, for an earlier version may be started again.
+        """
+        entries = dict(await self.state.load(self.watch))
+        for former in () if entries else self.former:
+            entries = dict(await self.state.load(former))
+            if entries:
+                await self.state.save(self.watch, entries)
+                break
+        return entries
 
     async def read(self, name: str) -> str | None:
         """Return one entry."""

@@ -435,7 +435,8 @@ class InfoPoller:
         return info
 
     async def _open(self) -> None:
-        saved, in_hand = await self.notes.read(_INFO), await self.notes.read(_IN_HAND)
+        entries = await self.notes.load()
+        saved, in_hand = entries.get(_INFO), entries.get(_IN_HAND)
         if saved is None:
             return
         try:

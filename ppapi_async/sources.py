@@ -65,17 +65,16 @@ def row_poller(
         raise ValueError("lookback: pass a timedelta of more than 0")
     line = connection.line
     request = Request(method=method, record=record, start=None, end=None, params=dict(params or {}))
-    watch = f"{line.account.fingerprint}/{method}"
-    if request.filters:
-        watch += f"?{request.filters}"
+    filters = f"?{request.filters}" if request.filters else ""
+    notes = _notes(connection, state, f"{method}{filters}")
     of = Schedule.of_settled if record is Link else Schedule.of_changing
-    schedule = of(interval, lookback.total_seconds(), phase_of(watch, PERIOD))
+    schedule = of(interval, lookback.total_seconds(), phase_of(notes.watch, PERIOD))
     return RowPoller(
         line=line,
         evidence=connection.evidence(method),
         request=request,
         page_size=connection.page_size,
-        notes=Notes(state, watch),
+        notes=notes,
         schedule=schedule,
         lookback=lookback,
         clock_check=connection.clock_check,
@@ -90,6 +89,11 @@ def info_poller(
     turn: Turn = nullcontext,
 ) -> Poller[Info]:
     """Return the poller of get_info."""
-    line = connection.line
-    notes = Notes(state, f"{line.account.fingerprint}/get_info")
-    return InfoPoller(line=line, notes=notes, turn=turn)
+    notes = _notes(connection, state, "get_info")
+    return InfoPoller(line=connection.line, notes=notes, turn=turn)
+
+
+def _notes(connection: Connection, state: State, what: str) -> Notes:
+    account = connection.account
+    former = [f"{fingerprint}/{what}" for fingerprint in account.former_fingerprints]
+    return Notes(state, f"{account.fingerprint}/{what}", former)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import decode, measure
+from bench import decode, measure, watching
 
 
 def test_decode_bench_runs() -> None:
@@ -17,6 +17,13 @@ def test_decode_bench_runs() -> None:
     for name in ("clean", "1 % odd", "keyed by id", "Cyrillic", "links"):
         assert name in shown
     assert all(line.value > 0 for line in lines)
+
+
+def test_watching_costs_little() -> None:
+    """A watch of a classic site takes less than a fiftieth of what reading all of it would."""
+    lines = list(watching.measure(polls=40))
+    assert len(lines) == 4
+    assert not any(line.met is False for line in lines)
 
 
 def test_lines_are_saved_with_their_verdicts(

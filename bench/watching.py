@@ -1,0 +1,140 @@
+"""What a watch of exchanges costs in a day: requests, rows and bytes, of the body, unpacked.
+
+The client's own code polls the sandbox's own code, without a socket between them and in a time that
+flies; orders come and go on as they would. `python -m bench.watching POLLS` prints what so many
+polls cost, scaled to a day: so it measures other versions of the library, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+from attrs import define, field
+from multidict import CIMultiDict
+
+from bench.measure import Line
+from ppapi_async import Account, Dialect, Exchange, Hooks, MemoryState, Session
+from ppapi_async.codec import Answer
+from ppapi_async.errors import PPAPIError
+from ppapi_async.sandbox import Books, Rates, Sandbox
+from ppapi_async.sandbox.manners import Call
+from ppapi_async.sources import row_poller
+from ppapi_async.transport import Transport
+from ppapi_async.wire import HttpRequest
+
+DAY, MONTH = 86_400, 30 * 86_400
+NOW = 1_780_000_000.0
+INTERVAL = 60.0
+BEFORE: dict[tuple[str, int], tuple[float, float, float]] = {
+    ("classic", 1_000): (2_856, 2_784_600, 1_003.0),
+    ("classic", 20_000): (14_400, 27_838_440, 10_113.4),
+    ("delegating", 1_000): (1_443, 4_479, 2.16),
+    ("delegating", 20_000): (1_483, 74_393, 34.95),
+}
+"""Requests, rows and megabytes a day of the version before (d80b292), measured in the same way."""
+
+
+@define
+class Clock:
+    """A time that flies."""
+
+    now: float = NOW
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@define(eq=False, kw_only=True)
+class PureLine(Transport):
+    """Hands requests to a sandbox, and counts what comes back."""
+
+    site: Sandbox = field(repr=False)
+    requests: int = 0
+    rows: int = 0
+    received: int = 0
+
+    async def _send(self, request: HttpRequest, method: str, largest: int) -> Answer | PPAPIError:
+        del method, largest
+        url = urlsplit(request.url())
+        form = dict(parse_qsl(request.body().decode()))
+        call = Call(request.verb, url.path, dict(parse_qsl(url.query)), form)
+        answer = self.site._answer(call)  # noqa: SLF001 - the way past its socket
+        self.requests += 1
+        self.received += len(answer.body)
+        self.rows += answer.body.count(b'"partner_reward"')
+        return Answer(answer.status, CIMultiDict(answer.headers), answer.body)
+
+
+async def watch_for(
+    dialect: Dialect, orders: int, polls: int
+) -> tuple[float, float, float, int, int]:
+    """Return requests, rows and megabytes a day; the changes of all polls, and what is known."""
+    clock = Clock()
+    rates = Rates(clicks_per_hour=0, orders_per_hour=orders / 720)
+    begin = int(NOW) - MONTH - DAY
+    books = Books.generate(1, orders, begin, int(NOW), clicks=0, rates=rates)
+    site = Sandbox(dialect, books=books, clock=lambda: clock.now, live=True)
+    site._site.prepare()  # noqa: SLF001
+    account = Account("http://127.0.0.1", books.partner.api_key, dialect=dialect, name="site")
+    hooks = Hooks(clock=lambda: clock.now, sleep=clock.sleep, chance=lambda: 0.5)
+    async with Session(account, hooks=hooks) as session:
+        line = session.line
+        pure = session._transport = PureLine(  # noqa: SLF001
+            account=account,
+            http=line.http,
+            timeout=line.timeout,
+            retry=line.retry,
+            largest_answer=line.largest_answer,
+            hooks=hooks,
+            site=site,
+        )
+        options: dict[str, object] = {"lookback": timedelta(days=30)}
+        if "interval" in inspect.signature(row_poller).parameters:
+            options["interval"] = INTERVAL
+        make: Callable[..., object] = row_poller
+        poller = make(session, "get_exchanges", Exchange, MemoryState(), **options)
+        told = await _poll(poller)  # the first one, which begins
+        pure.requests = pure.rows = pure.received = 0
+        for _ in range(polls):
+            clock.now += INTERVAL
+            told += await _poll(poller)
+    scale = DAY / INTERVAL / polls
+    counted = (pure.requests * scale, pure.rows * scale, pure.received * scale / 1e6)
+    ledger = getattr(poller, "_ledger")  # noqa: B009 - of any version
+    return (*counted, told, len(ledger.known))
+
+
+async def _poll(poller: object) -> int:
+    told = 0
+    poll: Callable[[], object] = getattr(poller, "poll")  # noqa: B009 - of any version
+    async for telling in poll():  # type: ignore[attr-defined]
+        confirm: Callable[[], Awaitable[None]] = telling.confirm
+        await confirm()
+        told += 1
+    return told
+
+
+def measure(*, polls: int = 1440) -> Iterator[Line]:
+    """Watch sites of both kinds, small and large, for a day."""
+    for (dialect, orders), before in BEFORE.items():
+        requests, rows, megabytes, _, known = asyncio.run(
+            watch_for(Dialect(dialect), orders, polls)
+        )
+        name = f"{dialect}, {orders:,} orders a month, a day"
+        aim = before[2] / 50 if dialect == "classic" else None
+        earlier = "before: {:,.0f}, {:,.0f}, {:,.1f} MB".format(*before)
+        note = f"{requests:,.0f} requests, {rows:,.0f} rows, {known:,} rows known; {earlier}"
+        yield Line("watching", name, megabytes, "MB", aim, note=note)
+
+
+if __name__ == "__main__":
+    for kind, number in BEFORE:
+        shown = asyncio.run(watch_for(Dialect(kind), number, int(sys.argv[1])))
+        print(json.dumps([kind, number, *shown]), flush=True)
