@@ -74,7 +74,7 @@ def order_of(row_id: int, created: int, *, reward: str = "1.5", visitor: str = "
         reward=reward,
         user_hash=visitor,
         currency_give="BTC",
-        currency_get="<USDT>",
+        currency_get="A&B",
     )
 
 
@@ -326,7 +326,7 @@ def test_the_bot_tells_rewards_and_reversals_once(dialect: Dialect, tmp_path: Pa
                 await asyncio.sleep(130)
                 move(books, 1, "cancel")
                 await asyncio.sleep(130)
-            pair = "(BTC → &lt;USDT&gt;)"
+            pair = "(BTC → A&amp;B)"
             first = telegram.texts
             assert sorted(first[:-1]) == [
                 f"reward: 1.5 for exchange 1 {pair}",

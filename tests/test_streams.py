@@ -446,11 +446,14 @@ async def test_bad_row_stops_the_stream_with_its_name() -> None:
     """A row that cannot be decoded is an error, not a gap."""
     books = Books.uniform(10, START, NOW)
     async with (
-        Sandbox(books=books) as sandbox,
+        Sandbox(
+            books=books,
+            row_filter=lambda _, row: row | {"amount_give": "plenty"} if row["id"] == "12" else row,
+        ) as sandbox,
         Session(account_of(sandbox), hooks=HOOKS) as session,
     ):
         assert len(await session.get_exchanges(START)) == 10
-        books.orders.put(order_like(books, 12, NOW, amount_give="plenty"))
+        books.orders.put(order_like(books, 12, NOW))
         with pytest.raises(DecodeError, match=r"id=12\).amount_give"):
             await session.get_exchanges(START)
 

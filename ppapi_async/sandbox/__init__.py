@@ -4,9 +4,12 @@ from .books import Books
 from .faults import Fault, FaultQueue, PlannedFault
 from .records import Click, Order, Partner, Payout, PayoutMethod
 from .server import Sandbox, SeenRequest
+from .shelf import NINES, ZERO_DATE
 from .traffic import Rates
 
 __all__ = [
+    "NINES",
+    "ZERO_DATE",
     "Books",
     "Click",
     "Fault",

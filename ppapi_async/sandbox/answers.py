@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -12,12 +13,13 @@ from attrs import evolve
 from ppapi_async.account import Dialect
 
 from .books import Books, Refusal
-from .manners import JSON_TYPE, Answer, Call, Manner, bound, encode, html_answer, intval
+from .manners import JSON_TYPE, Answer, Call, Manner, encode, html_answer, intval, trim
 from .records import Click, Order, Payout
 from .rows import RowWriter, WireRow
 from .shelf import By, R, Shelf
 
 _METHODS = frozenset({"get_info", "get_links", "get_exchanges", "get_payouts", "add_payout"})
+_NO_IP = re.compile(r"[%\s]")
 _NOT_FOUND = "<!DOCTYPE html><html><body><h1>404 Not Found</h1></body></html>"
 
 _TEXTS: Mapping[str, Mapping[Refusal | str, str]] = {
@@ -49,9 +51,9 @@ class Site:
         """Serve several partners' books in one manner."""
         self.manner = manner
         self._books = books
-        self._rows = RowWriter(manner.dialect, manner.clock)
-        self._texts = _TEXTS[manner.language]
+        self._rows = RowWriter(manner.dialect, manner.clock, own_keys=manner.own_keys)
         self._sessions = count(1)
+        self._listings = count()
         self._by: By = "edited" if manner.newer else "created"
 
     def prepare(self) -> None:
@@ -64,26 +66,35 @@ class Site:
     def answer(self, call: Call, now: int) -> Answer:
         """Answer a call that arrived at the true instant `now`."""
         method = self.manner.method_of(call)
-        if method is None:
-            return html_answer(404, _NOT_FOUND)
-        return self._with_session(self._route(call, method, now))
+        if self.manner.refuses_uri(call):
+            answer = html_answer(414, "")
+        elif method is None:
+            answer = html_answer(404, _NOT_FOUND)
+        else:
+            answer = self._route(call, method, now)
+        return self._with_session(answer)
 
     def refuse(self, code: int | str, text: str) -> Answer:
         """Answer any call with an error of the API's."""
         return self._with_session(self._failure(code, text))
 
     def _with_session(self, answer: Answer) -> Answer:
-        if self.manner.dialect is not Dialect.CLASSIC:
+        if self.manner.dialect is Dialect.CLONE:
             return answer
-        # Classic opens a session for every request, whether or not the client kept the last one.
-        cookie = f"PHPSESSID={next(self._sessions):026x}; path=/"
-        return evolve(answer, headers={**answer.headers, "Set-Cookie": cookie})
+        # A session for every request, whether or not the client kept the last one.
+        number = next(self._sessions)
+        cookies = [f"PHPSESSID={number:026x}; path=/"]
+        if self.manner.newer:
+            cookies.append(f"premium_session_id={number:040x}; path=/; HttpOnly")
+        return evolve(answer, cookies=tuple(cookies))
 
     def _route(self, call: Call, method: str, now: int) -> Answer:
         # An empty key or an unknown method never reaches the module on classic: bare 501.
         known = method in _METHODS or (method == "test" and self.manner.dialect is Dialect.USER_API)
-        if self.manner.dialect is Dialect.CLASSIC and not (known and call.query.get("api_key")):
-            return html_answer(501, "")
+        if self.manner.dialect is Dialect.CLASSIC and not (
+            known and trim(call.query.get("api_key"))
+        ):
+            return html_answer(501 if self.manner.answers_501 else 200, "")
         books = self._find_books(call)
         if books is None or books.partner.banned:
             return self._refuse_key()
@@ -93,43 +104,53 @@ class Site:
             return self._refuse_method()
         if self.manner.newer and not books.partner.may(method):
             return self._failure(3, "Method not supported")
-        return self._perform(books, method, self.manner.parameters(call), now)
+        return self._perform(books, method, call, now)
 
     def _find_books(self, call: Call) -> Books | None:
+        """Find whose key it is: trimmed, and without case, as the database compares."""
         if self.manner.dialect is Dialect.USER_API:
-            login, key = call.headers.get("api-login"), call.headers.get("api-key")
-            found = (
-                one
-                for one in self._books
-                if (one.partner.api_login, one.partner.api_key) == (login, key)
-            )
+            key, login = call.headers.get("api-key"), call.headers.get("api-login")
         else:
-            found = (one for one in self._books if one.partner.api_key == call.query.get("api_key"))
-        return next(found, None)
+            key, login = call.query.get("api_key"), None
+        for books in self._books:
+            partner = books.partner
+            if trim(key).lower() == partner.api_key.lower() and (
+                self.manner.dialect is not Dialect.USER_API or trim(login) == partner.api_login
+            ):
+                return books
+        return None
+
+    def _texts_for(self, call: Call) -> Mapping[Refusal | str, str]:
+        """Return the texts in the site's language, or in the one that the User API is asked for."""
+        asked = call.headers.get("api-lang", "") if self.manner.dialect is Dialect.USER_API else ""
+        return _TEXTS.get(asked[:2].lower(), _TEXTS[self.manner.language])
 
     def _refuse_key(self) -> Answer:
-        return self._failure(1, "Api disabled" if self.manner.newer else self._texts["key"])
+        text = "Api disabled" if self.manner.newer else _TEXTS[self.manner.language]["key"]
+        return self._failure(1, text)
 
     def _refuse_method(self) -> Answer:
         if self.manner.dialect is Dialect.DELEGATING:
             return self._failure(1, "Api disabled")
         return self._failure(3, "Method not supported")
 
-    def _perform(self, books: Books, method: str, asked: Mapping[str, str], now: int) -> Answer:
+    def _perform(self, books: Books, method: str, call: Call, now: int) -> Answer:
+        asked = self.manner.parameters(call)
         if method == "test":
-            return self._success(
-                {"user_id": books.partner.id, "partner_id": books.partner.id, "locale": "en_US"}
-            )
+            echoed: WireRow = {"ip": call.ip, "partner_id": asked.get("partner_id", "")}
+            return self._json({"error": 0, "error_text": "", "data": echoed})
         if method == "get_info":
             return self._success(self._info(books))
         if method == "add_payout":
-            return self._add_payout(books, asked, now)
+            return self._add_payout(books, asked, self._texts_for(call), now)
         lists = {
             "get_links": self._links,
             "get_exchanges": self._exchanges,
             "get_payouts": self._payouts,
         }
-        return self._listing(lists[method](books, asked))
+        rows = lists[method](books, asked)
+        alter = self.manner.row_filter
+        return self._listing(rows if alter is None else (alter(method, row) for row in rows))
 
     # --- envelopes
 
@@ -176,17 +197,23 @@ class Site:
             data["items"] = items
         return data
 
-    def _add_payout(self, books: Books, asked: Mapping[str, str], now: int) -> Answer:
+    def _add_payout(
+        self,
+        books: Books,
+        asked: Mapping[str, str],
+        texts: Mapping[Refusal | str, str],
+        now: int,
+    ) -> Answer:
         outcome = books.request_payout(
             intval(asked.get("method_id")), asked.get("account", ""), now
         )
         if isinstance(outcome, Payout):
-            return self._success({"payout_id": str(outcome.id)}, self._texts["paid"])
+            return self._success({"payout_id": str(outcome.id)}, texts["paid"])
         more: WireRow = {"data": []} if self.manner.newer else {}
-        return self._failure(1, self._texts[outcome], **more)
+        return self._failure(1, texts[outcome], **more)
 
     def _links(self, books: Books, asked: Mapping[str, str]) -> Iterable[WireRow]:
-        ip = self._filter(asked, "ip")
+        ip = self._ip(asked)
         # The ip filter of classic get_links is broken and finds nothing, always.
         if ip and self.manner.dialect is Dialect.CLASSIC:
             return ()
@@ -195,24 +222,38 @@ class Site:
 
     def _exchanges(self, books: Books, asked: Mapping[str, str]) -> Iterable[WireRow]:
         matches: list[Callable[[Order], bool]] = []
-        if ip := self._filter(asked, "ip"):
+        if hidden := books.hidden_orders:
+            matches.append(lambda order: order.id not in hidden)
+        if ip := self._ip(asked):
             matches.append(lambda order: order.ip == ip)
         if self.manner.newer and (public_hash := self._filter(asked, "hash")):
             matches.append(lambda order: order.hash == public_hash)
-        if ids := self._ids(asked):
+        if (ids := self._ids(asked)) is not None:
             matches.append(lambda order: order.id in ids)
-        with_history = intval(asked.get("status_history")) == 1
+        with_history = asked.get("status_history", "") not in ("", "0")
         found = self._select(books.orders, asked, matches, by=self._by)
-        return (self._rows.order(order, with_history=with_history) for order in found)
+        return (
+            self._rows.order(order, log=books.log_of(order) if with_history else None)
+            for order in found
+        )
 
     def _payouts(self, books: Books, asked: Mapping[str, str]) -> Iterable[WireRow]:
-        ids = self._ids(asked)
-        matches: list[Callable[[Payout], bool]] = [lambda payout: payout.id in ids] if ids else []
+        matches: list[Callable[[Payout], bool]] = []
+        if hidden := books.hidden_payouts:
+            matches.append(lambda payout: payout.id not in hidden)
+        if (ids := self._ids(asked)) is not None:
+            matches.append(lambda payout: payout.id in ids)
         return map(self._rows.payout, self._select(books.payouts, asked, matches))
 
-    def _ids(self, asked: Mapping[str, str]) -> frozenset[int]:
+    def _ids(self, asked: Mapping[str, str]) -> frozenset[int] | None:
+        """Return the ids asked for, None for all; 0 is all, and `,` is none of them."""
         listed = self._filter(asked, "id") if self.manner.newer else ""
-        return frozenset(intval(one) for one in listed.split(",") if one)
+        if listed in ("", "0"):
+            return None
+        return frozenset(intval(one) for one in listed.split(","))
+
+    def _ip(self, asked: Mapping[str, str]) -> str:
+        return _NO_IP.sub("", self._filter(asked, "ip"))
 
     def _filter(self, asked: Mapping[str, str], name: str) -> str:
         return asked.get(name, "") if self.manner.honours_filter else ""
@@ -225,14 +266,21 @@ class Site:
         *,
         by: By = "created",
     ) -> Iterable[R]:
-        """Return the rows asked for, newest first; bounds are inclusive, on the site's clock."""
-        first = bound(self._filter(asked, "start_time"))
-        last = bound(self._filter(asked, "end_time"))
-        offset, limit = self.manner.page(asked)
-        index = shelf.index(by, self.manner.clock)
-        if not matches:
-            return (shelf[at] for at in index.ids(first, last, offset=offset, limit=limit))
-        rows = (shelf[at] for at in index.ids(first, last))
-        found = (row for row in rows if all(match(row) for match in matches))
-        rest = islice(found, min(offset, sys.maxsize), None)
+        """Return the rows asked for, in the site's order."""
+        manner, turn = self.manner, next(self._listings)
+        first, last = manner.bounds_of(asked) if manner.honours_filter else (None, None)
+        offset, limit = manner.page(asked, turn)
+        rank = manner.rank(offset, limit, turn)
+        index = shelf.index(by, manner.clock)
+        oldest_first = manner.order == "oldest first"
+        if not matches and manner.order != "by id":
+            found = index.ids(
+                first, last, offset=offset, limit=limit, rank=rank, oldest_first=oldest_first
+            )
+            return (shelf[at] for at in found)
+        every = index.ids(first, last, rank=rank, oldest_first=oldest_first)
+        ids = sorted(every, reverse=True) if manner.order == "by id" else every
+        rows = (shelf[at] for at in ids)
+        wanted = (row for row in rows if all(match(row) for match in matches))
+        rest = islice(wanted, min(offset, sys.maxsize), None)
         return rest if limit is None else islice(rest, min(limit, sys.maxsize))

@@ -9,13 +9,25 @@ from enum import Enum, auto
 
 from attrs import asdict, evolve
 
-from .records import SUCCESSFUL, Click, Order, Partner, Payout, PayoutMethod, plain
+from .records import (
+    SUCCESSFUL,
+    UNCONFIRMED,
+    Click,
+    Order,
+    Partner,
+    Payout,
+    PayoutMethod,
+    Step,
+    plain,
+)
 from .shelf import DAY, By, Shelf
 from .traffic import Event, EventKind, Rates, Traffic
 
 WAITING, DONE, CANCELLED, CANCELLED_BY_USER = range(4)
 
 _PAYOUT_PERIOD = 14 * DAY
+_CONFIRMED_WITHIN = 15 * 60
+_IN_BASKET = 3_600
 # Which of the payouts of generated books, counted in fortnights, came to nothing.
 _FAILED_PAYOUTS = {3: CANCELLED, 10: CANCELLED_BY_USER}
 
@@ -46,7 +58,9 @@ def usual_methods() -> list[PayoutMethod]:
 class Books:
     """One partner's books on a site.
 
-    Instants are true unix seconds and ranges half-open, whatever clock a server shows.
+    Instants are true unix seconds and ranges half-open, whatever clock a server shows. Orders and
+    payouts whose ids are in `hidden_orders` and `hidden_payouts` are in the books, and no answer
+    shows them: banned, or in the operator's basket.
     """
 
     def __init__(
@@ -72,6 +86,11 @@ class Books:
         self.min_payout = min_payout
         self.blacklist = frozenset(blacklist)
         self.traffic = traffic or Traffic()
+        self.hidden_orders: set[int] = set()
+        self.hidden_payouts: set[int] = set()
+        self.keeps_log = True
+        """Whether the module that logs statuses is on."""
+        self._log_begins: int | None = None
 
     def __repr__(self) -> str:
         return (
@@ -204,7 +223,54 @@ class Books:
                 )
         return totals
 
+    def log_of(self, order: Order) -> Iterable[Step] | None:
+        """Return what is left of an order's log of statuses; None where none is kept."""
+        if not self.keeps_log:
+            return None
+        begins = self._log_begins
+        return [step for step in order.log if begins is None or step[0] >= begins]
+
     # --- changes
+
+    def place_order(self, order: Order) -> None:
+        """Take an order that waits for its confirmation: hidden, and removed after 15 minutes.
+
+        It is removed by `advance`, unless `confirm_order` comes before.
+        """
+        self.orders.put(evolve(order, history=((order.created, UNCONFIRMED),)))
+        self.hidden_orders.add(order.id)
+        lapses = Event(order.created + _CONFIRMED_WITHIN, EventKind.ORDER_LAPSES, order.id)
+        self.traffic.expect([lapses])
+
+    def confirm_order(self, row_id: int, at: int) -> Order:
+        """Confirm an order: it appears, created and edited at that moment."""
+        old = self.orders[row_id]
+        order = evolve(old, created=at, history=((at, "new"),), placed=old.created)
+        self.orders.put(order)
+        self.hidden_orders.discard(row_id)
+        return order
+
+    def set_by_hand(self, row_id: int, *, accrued: bool, reward: str) -> Order:
+        """Do what an operator does on the page of partner exchanges: the time of edit stays."""
+        old = self.orders[row_id]
+        order = evolve(old, accrued=accrued, reward=reward)
+        self.orders.put(order)
+        for one, sign in ((old, -1), (order, 1)):
+            if one.accrued:
+                self._credit(sign * Decimal(one.reward))
+        return order
+
+    def forget(self, *, clicks: int = 0, orders: int = 0, history: int | None = None) -> None:
+        """Delete clicks and orders before an instant, and what the log of statuses holds of then.
+
+        Sites do so daily: clicks after 60 days, orders 60 days after their last edit where they
+        are archived, the log after 40.
+        """
+        for click in self.links_in(end=clicks):
+            self.clicks.remove(click.id)
+        for order in self.exchanges_in(end=orders, by="edited"):
+            self.orders.remove(order.id)
+        self._log_begins = self._log_begins if history is None else history
 
     def _credit(self, amount: Decimal) -> None:
         self.partner.balance = plain(Decimal(self.partner.balance) + amount)
@@ -248,9 +314,10 @@ class Books:
             return Refusal.ACCOUNT
         if account in self.blacklist:
             return Refusal.BLACKLIST
-        if not method.covers(self.partner.balance):
+        refusal = self._refusal_of_balance()
+        if refusal is None and not method.covers(self.partner.balance):
             return Refusal.RESERVE
-        return self._refusal_of_balance()
+        return refusal
 
     def _refusal_of_balance(self) -> Refusal | None:
         balance = Decimal(self.partner.balance)
@@ -292,8 +359,33 @@ class Books:
             self.traffic.expect_steps(order.id, steps)
         elif event.kind is EventKind.ORDER_MOVES:
             self.move_order(event.row_id, event.at, event.status)
+        elif event.kind is EventKind.ORDER_LAPSES:
+            if event.row_id in self.hidden_orders:
+                self.hidden_orders.discard(event.row_id)
+                self.orders.remove(event.row_id)
+        elif event.kind is EventKind.BY_HAND:
+            self._set_any_by_hand()
+        elif event.kind is EventKind.BASKET:
+            self._move_basket(event)
         elif self.payouts[event.row_id].status == WAITING:
             self.move_payout(event.row_id, DONE)
+
+    def _set_any_by_hand(self) -> None:
+        row_id = self.traffic.pick(self.orders.next_id)
+        order = self.orders.get(row_id)
+        if order is not None and row_id not in self.hidden_orders:
+            reward = plain(Decimal(order.reward) + Decimal("0.01"))
+            self.set_by_hand(row_id, accrued=not order.accrued, reward=reward)
+
+    def _move_basket(self, event: Event) -> None:
+        """Put a payout into the operator's basket, or take the one out that is in it."""
+        if event.row_id:
+            self.hidden_payouts.discard(event.row_id)
+            return
+        row_id = self.traffic.pick(self.payouts.next_id)
+        if self.payouts.get(row_id) is not None and row_id not in self.hidden_payouts:
+            self.hidden_payouts.add(row_id)
+            self.traffic.expect([Event(event.at + _IN_BASKET, EventKind.BASKET, row_id)])
 
 
 def _accruals(order: Order) -> list[tuple[int, Decimal]]:

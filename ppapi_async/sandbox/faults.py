@@ -308,6 +308,7 @@ def _half(body: bytes) -> bytes:
 def _raw(answer: Answer, framing: str, sent: bytes) -> Cut:
     lines = [f"HTTP/1.1 {answer.status} OK", framing]
     lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+    lines += [f"Set-Cookie: {cookie}" for cookie in answer.cookies]
     return Cut("\r\n".join([*lines, "", ""]).encode() + sent)
 
 

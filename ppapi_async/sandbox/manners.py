@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 from attrs import evolve, field, frozen
@@ -31,6 +32,9 @@ _USER_API_METHODS = {
     "add_partner_payout": "add_payout",
     "test": "test",
 }
+_ATTACKS = ("base64", "concat", "eval(", "union+select")
+_TURN = 97
+_MASK = 2**64 - 1
 _FILTERS = frozenset({"start_time", "end_time", "ip", "id", "hash"})
 
 _LEADING_NUMBER = re.compile(
@@ -46,7 +50,7 @@ def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
 
 @frozen
 class Call:
-    """A request that arrived. `target` is its path and query as they were sent."""
+    """A request that arrived. `target` is its path and query as they were sent, `ip` whence."""
 
     http_method: str
     path: str
@@ -54,6 +58,7 @@ class Call:
     form: Mapping[str, str] = field(factory=dict)
     headers: Mapping[str, str] = field(factory=dict, converter=_lower_names)
     target: str = ""
+    ip: str = ""
 
     def without_filters(self) -> Call:
         """Return the same call with nothing that narrows the rows."""
@@ -64,11 +69,12 @@ class Call:
 
 @frozen
 class Answer:
-    """A complete answer."""
+    """A complete answer. `cookies` are its `Set-Cookie` headers."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
 
 
 def html_answer(status: int, page: str) -> Answer:
@@ -104,18 +110,36 @@ def encode(payload: WireRow, *, ascii_only: bool) -> bytes:
     return _NOT_ASCII.sub(lambda text: json.dumps(text[0])[1:-1], body.decode()).encode()
 
 
+def trim(text: str | None) -> str:
+    """Take the blanks from both ends, as PHP's ``trim`` does."""
+    return (text or "").strip(" \t\n\r\0\x0b")
+
+
+Ties = Literal["shuffled", "random", "rotated", "by id"]
+Order = Literal["newest first", "oldest first", "by id"]
+Bounds = Literal["inclusive", "start exclusive", "end exclusive", "exclusive"]
+RowFilter = Callable[[str, WireRow], WireRow]
+Cap = int | tuple[int, ...] | None
+
+
 @frozen(kw_only=True)
 class Manner:
-    """How a site answers. `cap` None: all rows in one answer, unless a `limit` asks for fewer."""
+    """How a site answers. See `Sandbox` for what can be chosen."""
 
     dialect: Dialect
     endpoint: str
     clock: SiteClock = field(factory=SiteClock)
-    cap: int | None = 500
+    cap: Cap = 500
     default_limit: int = 100
     honours_limit: bool = True
     honours_offset: bool = True
     honours_filter: bool = True
+    ties: Ties = "shuffled"
+    order: Order = "newest first"
+    bounds: Bounds = "inclusive"
+    own_keys: bool = False
+    row_filter: RowFilter | None = None
+    answers_501: bool = True
     language: str = "en"
 
     @property
@@ -124,15 +148,29 @@ class Manner:
         return self.dialect in (Dialect.DELEGATING, Dialect.USER_API)
 
     def method_of(self, call: Call) -> str | None:
-        """Return the method a call names, under its usual name; None if it is not for the API."""
+        """Return the method a call names, under its usual name; None if it is not for the API.
+
+        What is for the API but not for its partners, by another `api_action`, has no method: "".
+        """
         if self.dialect is Dialect.USER_API:
             if not call.path.startswith(self.endpoint):
                 return None
             name = call.path.removeprefix(self.endpoint)
             return _USER_API_METHODS.get(name, name)
-        if call.path != self.endpoint or call.query.get("api_action") != "pp":
+        if self.dialect is Dialect.CLASSIC:  # looks at the end of the path only, in any case
+            is_here = call.path.lower().endswith(self.endpoint.lower())
+        else:
+            is_here = call.path == self.endpoint
+        if not is_here:
             return None
-        return call.query.get("method", "")
+        if trim(call.query.get("api_action")) != "pp":
+            return ""
+        return trim(call.query.get("method"))
+
+    def refuses_uri(self, call: Call) -> bool:
+        """Tell whether 2.7 takes a call for an attack, by words in its path and query."""
+        target = call.target.lower()
+        return self.newer and any(word in target for word in _ATTACKS)
 
     def parameters(self, call: Call) -> Mapping[str, str]:
         """Return a method's parameters: the form's; only clones read the query too."""
@@ -140,14 +178,43 @@ class Manner:
             return {**call.query, **call.form}
         return call.form
 
-    def page(self, asked: Mapping[str, str]) -> tuple[int, int | None]:
-        """Return offset and limit of the rows to give out."""
+    def page(self, asked: Mapping[str, str], turn: int) -> tuple[int, int | None]:
+        """Return offset and limit of the rows to give out in the `turn`-th answer."""
         if self.dialect is Dialect.CLASSIC:
             return 0, None
+        cap = self.cap[turn % len(self.cap)] if isinstance(self.cap, tuple) else self.cap
         limit: int | None = intval(asked.get("limit")) if self.honours_limit else 0
         if not limit or limit < 0:
-            limit = None if self.cap is None else self.default_limit
-        if limit is not None and self.cap is not None:
-            limit = min(limit, self.cap)
+            limit = None if cap is None else self.default_limit
+        if limit is not None and cap is not None:
+            limit = min(limit, cap)
         offset = intval(asked.get("offset")) if self.honours_offset else 0
         return max(0, offset), limit
+
+    def bounds_of(self, asked: Mapping[str, str]) -> tuple[int | None, int | None]:
+        """Return the first and the last second to give out, on the site's clock."""
+        first, last = bound(asked.get("start_time")), bound(asked.get("end_time"))
+        if first is not None and self.bounds in ("start exclusive", "exclusive"):
+            first += 1
+        if last is not None and self.bounds in ("end exclusive", "exclusive"):
+            last -= 1
+        return first, last
+
+    def rank(self, offset: int, limit: int | None, turn: int) -> Callable[[int], int] | None:
+        """Return what rows of one second are ordered by; None for their ids.
+
+        Servers sort by time and by nothing else: what comes of equal times is the database's
+        plan, which is another for each limit and offset.
+        """
+        if self.ties == "by id":
+            return None
+        if self.ties == "rotated":
+            return lambda row_id: (row_id + offset) % _TURN
+        salt = turn if self.ties == "random" else hash((offset, limit or 0))
+        return lambda row_id: _mixed(row_id, salt)
+
+
+def _mixed(row_id: int, salt: int) -> int:
+    """Return a number that looks random and is the same in every process."""
+    number = (row_id * 0x9E3779B97F4A7C15 ^ salt * 0xD1342543DE82EF95) & _MASK
+    return (number ^ number >> 29) * 0xBF58476D1CE4E5B9 & _MASK

@@ -12,7 +12,8 @@ from attrs import define, field, frozen
 Step = tuple[int, str]
 """A true instant in unix seconds and the status an order took then."""
 
-SUCCESSFUL = frozenset({"success", "coldsuccess"})
+SUCCESSFUL = frozenset({"success"})  # and no other: `coldsuccess` is none
+UNCONFIRMED = "auto"
 _TWELVE_PLACES = Decimal("1e-12")
 
 
@@ -46,7 +47,10 @@ class Click:
 
 @frozen(kw_only=True)
 class Order:
-    """An exchange. `history` begins at creation; its last step is the last edit."""
+    """An exchange. `history` begins at creation; its last step is the last edit.
+
+    One whose status is `auto` has not been confirmed yet: see `Books.place_order`.
+    """
 
     id: int
     created: int
@@ -65,6 +69,8 @@ class Order:
     user_hash: str = ""
     ip: str = ""
     given_hash: str | None = field(default=None, alias="hash")
+    placed: int | None = None
+    """When it was placed, where it was confirmed later: in the log of statuses as `auto`."""
 
     @history.default
     def _only_created(self) -> tuple[Step, ...]:
@@ -74,6 +80,11 @@ class Order:
     def edited(self) -> int:
         """The instant of the last edit."""
         return self.history[-1][0]
+
+    @property
+    def log(self) -> tuple[Step, ...]:
+        """All that the log of statuses was ever told."""
+        return self.history if self.placed is None else ((self.placed, UNCONFIRMED), *self.history)
 
     @property
     def status(self) -> str:
@@ -119,8 +130,8 @@ class PayoutMethod:
         return Decimal(balance) * share * Decimal(self.rate)
 
     def covers(self, balance: str) -> bool:
-        """Tell whether the reserve is large enough for a balance."""
-        return self.receives(balance) <= Decimal(self.reserve)
+        """Tell whether the reserve is large enough for a balance, before commission."""
+        return Decimal(balance) * Decimal(self.rate) <= Decimal(self.reserve)
 
 
 @define(kw_only=True)

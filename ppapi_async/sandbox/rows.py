@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-import html
 import re
-from functools import lru_cache
+from collections.abc import Iterable
 
 import msgspec
 
 from ppapi_async.account import Dialect
 
-from .records import Click, Order, Payout, PayoutMethod, plain
+from .records import Click, Order, Payout, PayoutMethod, Step, plain
 from .shelf import SiteClock
+from .texts import cut, through_float, wire_text
 
 WireRow = dict[str, object]
 
-_WORDS = (
-    "select insert union loadfile load_file outfile cookie concat update eval base64 "
-    "delete truncate replace infile handler include script"
-)
-_NEWER_WORDS = f"{_WORDS} shell_exec exec passthru system proc_open"
-_LOOK_ALIKES = str.maketrans("aceopx", "асеорх")  # noqa: RUF001 - Cyrillic is the point
-_FIRST_LOOK_ALIKE = re.compile("[aceopx]")
-_TAG = re.compile(r"<[^>]*>")
-
-
-@lru_cache(maxsize=2)
-def _disguised_words(newer: bool) -> re.Pattern[str]:
-    words = (_NEWER_WORDS if newer else _WORDS).split()
-    return re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
-
-
-def _disguise(word: re.Match[str]) -> str:
-    # Lower-cased, and the first letter that has a Cyrillic twin replaced: so it was seen on
-    # "select" and "script".
-    return _FIRST_LOOK_ALIKE.sub(
-        lambda letter: letter[0].translate(_LOOK_ALIKES), word[0].lower(), count=1
-    )
-
-
-@lru_cache(maxsize=4096)
-def wire_text(text: str, *, newer: bool = False) -> str:
-    """Return a text as the servers give it out.
-
-    Tags are stripped, words of SQL and code disguised (more of them by `newer` servers, 2.7),
-    and the rest HTML-escaped.
-    """
-    disguised = _disguised_words(newer).sub(_disguise, _TAG.sub("", text))
-    return html.escape(disguised, quote=False).replace('"', "&quot;").replace("'", "&#039;")
+_STATUS_NAME = re.compile(r"[A-z0-9]{3,35}")
+_OWN_KEYS: WireRow = {"site_note": "", "rating": 5, "flags": {"vip": "0"}, "tags": []}
+"""Such as sites add to rows by filters of their own."""
+_LONGEST_QUERY = 500
+_LONGEST_BROWSER = 250
 
 
 class RowWriter:
     """Writes records as rows the way one dialect does."""
 
-    def __init__(self, dialect: Dialect, clock: SiteClock) -> None:
-        """Write for a dialect, with times as the site's clock shows them."""
+    def __init__(self, dialect: Dialect, clock: SiteClock, *, own_keys: bool = False) -> None:
+        """Write for a dialect, with times as the site's clock shows them, and keys of its own."""
+        self._own_keys = _OWN_KEYS if own_keys else {}
         self._clone = dialect is Dialect.CLONE
         self._newer = dialect in (Dialect.DELEGATING, Dialect.USER_API)
         self._clock = clock
@@ -68,20 +41,23 @@ class RowWriter:
 
     def _begin(self, row_id: int, instant: int) -> WireRow:
         wall = self._clock.wall(instant)
-        return {"id": str(row_id), "time": wall, "date": SiteClock.text(wall)}
+        return {"id": str(row_id), "time": wall, "date": SiteClock.text(wall), **self._own_keys}
 
     def click(self, click: Click) -> WireRow:
         """Write a row of get_links."""
         return self._begin(click.id, click.created) | {
-            "browser": self._text(click.browser),
+            "browser": self._text(cut(click.browser, _LONGEST_BROWSER)),
             "ip": click.ip,
-            "referrer": self._text(click.referrer),
+            "referrer": self._text(cut(click.referrer, _LONGEST_QUERY)),
             "user_hash": click.user_hash,
-            "query_string": self._text(click.query_string),
+            "query_string": self._text(cut(click.query_string, _LONGEST_QUERY)),
         }
 
-    def order(self, order: Order, *, with_history: bool = False) -> WireRow:
-        """Write a row of get_exchanges; on newer servers its time is the last edit's."""
+    def order(self, order: Order, *, log: Iterable[Step] | None = None) -> WireRow:
+        """Write a row of get_exchanges, with what is left in the log of statuses if asked for.
+
+        On newer servers its time is the last edit's.
+        """
         row = self._begin(order.id, order.edited if self._newer else order.created)
         if self._newer:
             row["psys_give"] = self._text(order.psys_give)
@@ -90,29 +66,30 @@ class RowWriter:
         if self._newer:
             row["status"] = order.status
             row["hash"] = order.hash
-            if with_history:
-                row["statuses"] = [self._step(at, status) for at, status in order.history]
+            if log is not None:
+                row["statuses"] = [self._step(at, status) for at, status in log]
         return row
 
     def _fill_exchange(self, row: WireRow, order: Order) -> None:
         # Clones leave a currency without a code out; the others send "".
         if order.currency_give or not self._clone:
-            row["currency_code_give"] = order.currency_give
+            row["currency_code_give"] = self._text(order.currency_give)
         if order.currency_get or not self._clone:
-            row["currency_code_get"] = order.currency_get
-        row["course_give"] = self.amount(order.course_give)
-        row["course_get"] = self.amount(order.course_get)
-        row["amount_give"] = self.amount(order.amount_give)
-        row["amount_get"] = self.amount(order.amount_get)
+            row["currency_code_get"] = self._text(order.currency_get)
+        row["course_give"] = self.amount(through_float(order.course_give))
+        row["course_get"] = self.amount(through_float(order.course_get))
+        row["amount_give"] = self.amount(through_float(order.amount_give))
+        row["amount_get"] = self.amount(through_float(order.amount_get))
         row["exchange_success"] = int(order.success)
         row["accrued"] = int(order.accrued)
-        row["partner_reward"] = self.amount(order.reward)
+        row["partner_reward"] = self.amount(through_float(order.reward))
         row["user_hash"] = order.user_hash
         row["user_ip"] = order.ip
 
     def _step(self, at: int, status: str) -> WireRow:
         wall = self._clock.wall(at)
-        return {"time": wall, "date": SiteClock.text(wall), "status": status}
+        name = status if _STATUS_NAME.fullmatch(status) else ""
+        return {"time": wall, "date": SiteClock.text(wall), "status": name}
 
     def payout(self, payout: Payout) -> WireRow:
         """Write a row of get_payouts; its time is the request's on every dialect."""
@@ -120,9 +97,9 @@ class RowWriter:
             "method_id": payout.method_id,
             "account": self._text(payout.account),
             "pay_amount": self.amount(payout.pay_amount),
-            "pay_currency_code": payout.pay_currency,
+            "pay_currency_code": self._text(payout.pay_currency),
             "original_amount": self.amount(payout.original_amount),
-            "original_currency_code": payout.original_currency,
+            "original_currency_code": self._text(payout.original_currency),
             "status": str(payout.status),
         }
 

@@ -14,14 +14,15 @@ from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
-from attrs import define
+from attrs import define, evolve
+from multidict import CIMultiDict
 
 from ppapi_async.account import Dialect
 
 from .answers import Site
 from .books import Books
 from .faults import Cut, Fault, FaultQueue, Outcome, PlannedFault, strike
-from .manners import ENDPOINTS, Answer, Call, Manner
+from .manners import ENDPOINTS, Answer, Bounds, Call, Cap, Manner, Order, RowFilter, Ties
 from .records import Partner, make_key
 from .shelf import DAY, SiteClock
 from .traffic import Rates
@@ -71,11 +72,17 @@ class Sandbox:
         seed: int = 1,
         api_key: str | None = None,
         timezone: str = "UTC",
-        cap: int | EllipsisType | None = ...,
+        cap: Cap | EllipsisType = ...,
         default_limit: int = 100,
         honours_limit: bool = True,
         honours_offset: bool = True,
         honours_filter: bool = True,
+        ties: Ties = "by id",
+        order: Order = "newest first",
+        bounds: Bounds = "inclusive",
+        own_keys: bool = False,
+        row_filter: RowFilter | None = None,
+        answers_501: bool = True,
         language: str = "en",
         live: bool = False,
         rates: Rates | None = None,
@@ -92,6 +99,13 @@ class Sandbox:
         `others` are further partners' books on the same site. `api_key` replaces the first
         partner's key, which is random for made-up books. `cap` is what the dialect usually has
         unless given: 500 rows on 2.7, None (no cap) on clones; classic has none whatever is given.
+        Several caps take turns, answer by answer; the attribute can be set while it runs.
+        Rows of one second come in another order for each limit and offset, as from a real database;
+        `ties` may be "random" (anew for each answer), "rotated" by the offset, or "by id", too.
+        `order` and `bounds` are those of copies that do otherwise than the real servers, `own_keys`
+        adds keys of the site's own to every row, and `row_filter` may do anything to a row of a
+        method before it goes out. `answers_501` is whether an unknown method of a
+        classic site is 501, or as on old ones an empty page.
         `live` lets the books go on with `clock`. `endpoint` is the path, on user-api the path
         before the method. A request under a name that is not this machine's is refused, since a
         page in a browser may have its own name resolve to loopback; `hosts` are names to answer to
@@ -110,6 +124,12 @@ class Sandbox:
             honours_limit=honours_limit,
             honours_offset=honours_offset,
             honours_filter=honours_filter,
+            ties=ties,
+            order=order,
+            bounds=bounds,
+            own_keys=own_keys,
+            row_filter=row_filter,
+            answers_501=answers_501,
             language=language,
         )
         self._site = Site(manner, self._all_books)
@@ -142,6 +162,15 @@ class Sandbox:
     def timezone(self) -> str:
         """The site's zone: the `timezone` of an account on it."""
         return self._site.manner.clock.timezone
+
+    @property
+    def cap(self) -> Cap:
+        """The most rows in an answer, None for all; several take turns. It can be set."""
+        return self._site.manner.cap
+
+    @cap.setter
+    def cap(self, cap: Cap) -> None:
+        self._site.manner = evolve(self._site.manner, cap=cap)
 
     @property
     def dialect(self) -> Dialect:
@@ -233,7 +262,10 @@ class Sandbox:
         if isinstance(outcome, Cut):
             return _cut(request, outcome)
         seen.status = outcome.status
-        return web.Response(status=outcome.status, headers=outcome.headers, body=outcome.body)
+        headers = CIMultiDict(outcome.headers)
+        for cookie in outcome.cookies:
+            headers.add("Set-Cookie", cookie)
+        return web.Response(status=outcome.status, headers=headers, body=outcome.body)
 
     def _is_meant(self, request: web.BaseRequest) -> bool:
         """Tell whether a request was sent to this machine, by a name of its own or by its address.
@@ -304,6 +336,7 @@ async def _read(request: web.BaseRequest) -> Call:
         form=await _read_form(request),
         headers=request.headers,
         target=request.raw_path,
+        ip=request.remote or "",
     )
 
 

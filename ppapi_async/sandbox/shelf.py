@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
+from itertools import groupby, islice
 from typing import Generic, Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,13 @@ _LAST_ID = (1 << _ID_BITS) - 1
 _LAST_TIME = (1 << 33) - 1
 # No zone changes its offset inside a quarter of an hour.
 _QUARTER = 900
+ZERO_DATE = -62_169_984_000
+"""The instant of a date that an operator left empty, `0000-00-00 00:00:00`, on any site's clock."""
+NINES = 253_402_300_799
+"""The instant of `9999-12-31 23:59:59`, on any site's clock."""
+_ZERO_DAY = "-0001-11-30"  # as PHP writes it
+_FIRST_DAY = -719_162
+_EPOCHAL = range(-(1 << 33), _LAST_TIME)  # where zones have offsets
 
 
 class Row(Protocol):
@@ -40,7 +48,7 @@ R = TypeVar("R", bound=Row)
 
 @lru_cache(maxsize=1024)
 def _day_text(day: int) -> str:
-    return date.fromordinal(719_163 + day).isoformat()
+    return _ZERO_DAY if day < _FIRST_DAY else date.fromordinal(719_163 + day).isoformat()
 
 
 def _zone(timezone: str) -> tzinfo:
@@ -72,6 +80,8 @@ class SiteClock:
         return instant + offset
 
     def _offset(self, instant: int) -> int:
+        if instant not in _EPOCHAL:
+            return 0
         offset = datetime.fromtimestamp(instant, self._zone).utcoffset()
         return 0 if offset is None else int(offset.total_seconds())
 
@@ -88,7 +98,7 @@ UTC_CLOCK = SiteClock()
 def _key(time: int, row_id: int) -> int:
     # The id is stored upside down: read backwards, keys run newest first and, inside a second,
     # by rising id, which is how the recorded answers break ties.
-    return time << _ID_BITS | _LAST_ID - row_id
+    return max(-1, min(time, _LAST_TIME)) << _ID_BITS | _LAST_ID - row_id
 
 
 class TimeIndex:
@@ -128,13 +138,42 @@ class TimeIndex:
         *,
         offset: int = 0,
         limit: int | None = None,
+        rank: Callable[[int], int] | None = None,
+        oldest_first: bool = False,
     ) -> Iterator[int]:
-        """Yield the ids between two inclusive bounds, newest first."""
-        low, high = self._span(first, last)
-        high = max(low, high - offset)
-        if limit is not None:
-            low = max(low, high - limit)
-        return (_LAST_ID - (key & _LAST_ID) for key in reversed(self._keys[low:high]))
+        """Yield the ids between two inclusive bounds, newest first.
+
+        Rows of one second come by rising rank; without one by rising id.
+        """
+        least, most = self._span(first, last)
+        count = most - least if limit is None else min(limit, most - least)
+        if oldest_first:
+            low = min(most, least + offset)
+            high = min(most, low + count)
+        else:
+            high = max(least, most - offset)
+            low = max(least, high - count)
+        if rank is None and not oldest_first:
+            return (_LAST_ID - (key & _LAST_ID) for key in reversed(self._keys[low:high]))
+        if low == high:
+            return iter(())
+        # Whole seconds are ordered, of which the first and the last may be cut.
+        start = max(least, bisect_left(self._keys, self._keys[low] >> _ID_BITS << _ID_BITS))
+        end = min(most, bisect_right(self._keys, self._keys[high - 1] | _LAST_ID))
+        found = _ordered(self._keys[start:end], rank, oldest_first=oldest_first)
+        skipped = low - start if oldest_first else end - high
+        return islice(found, skipped, skipped + high - low)
+
+
+def _ordered(
+    keys: array[int], rank: Callable[[int], int] | None, *, oldest_first: bool
+) -> Iterator[int]:
+    """Yield the ids of rising keys second by second, those of one second by rank."""
+    for _, second in groupby(keys if oldest_first else reversed(keys), _ID_BITS.__rrshift__):
+        ids = [_LAST_ID - (key & _LAST_ID) for key in second]
+        if len(ids) > 1:
+            ids.sort(key=rank)
+        yield from ids
 
 
 class Shelf(Generic[R]):
@@ -173,6 +212,13 @@ class Shelf(Generic[R]):
             index.add(clock.wall(getattr(row, by)), row.id)
         self._rows[row.id] = row
         self._last_id = max(self._last_id, row.id)
+
+    def remove(self, row_id: int) -> None:
+        """Take a row off the shelf, if it is there; its id is not given out again."""
+        old = self._rows.pop(row_id, None)
+        if old is not None:
+            for (by, clock), index in self._indexes.items():
+                index.discard(clock.wall(getattr(old, by)), row_id)
 
     def index(self, by: By = "created", clock: SiteClock = UTC_CLOCK) -> TimeIndex:
         """Return the index over a field as a clock shows it."""

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from enum import Enum, auto
+from urllib.parse import quote
 
 from attrs import frozen
 
@@ -88,16 +89,19 @@ _REFERRERS = (
     "https://forum.example.net/topic/41?page=2&sort=asc",
 )
 # Some of these are words that the servers disguise, and texts that they escape.
-_CAMPAIGNS = (
-    "telegram",
-    "select",
-    "youtube",
-    "обзор",
-    "update",
-    "it's ok",
-    "banner_3",
-    "Script",
-    "sub-17",
+_CAMPAIGNS = tuple(
+    quote(campaign)
+    for campaign in (
+        "telegram",
+        "select",
+        "youtube",
+        "обзор",
+        "update",
+        "it's ok",
+        "banner_3",
+        "Script",
+        "sub-17",
+    )
 )
 
 
@@ -118,12 +122,18 @@ class _Deal:
 
 @frozen(kw_only=True)
 class Rates:
-    """How lively a site is. `pace` stretches (above 1) or squeezes the time between statuses."""
+    """How lively a site is. `pace` stretches (above 1) or squeezes the time between statuses.
+
+    `by_hand_per_hour`: how often an operator changes an order's reward and accrual without moving
+    its time. `baskets_per_hour`: how often a payout vanishes, for an hour.
+    """
 
     clicks_per_hour: float = 60.0
     orders_per_hour: float = 20.0
     pace: float = 1.0
     payout_delay: int = 2 * _HOUR
+    by_hand_per_hour: float = 0.0
+    baskets_per_hour: float = 0.0
 
 
 class EventKind(Enum):
@@ -133,6 +143,9 @@ class EventKind(Enum):
     ORDER = auto()
     ORDER_MOVES = auto()
     PAYOUT_MOVES = auto()
+    ORDER_LAPSES = auto()
+    BY_HAND = auto()
+    BASKET = auto()
 
 
 @frozen
@@ -204,7 +217,7 @@ class Traffic:
             ip=ip,
             referrer=self._random.choice(_REFERRERS),
             user_hash=user_hash,
-            query_string=f"?rid=17&utm_source={self._random.choice(_CAMPAIGNS)}&sub={row_id % 97}",
+            query_string=f"rid=17&utm_source={self._random.choice(_CAMPAIGNS)}&sub={row_id % 97}",
         )
 
     def order(self, row_id: int, at: int, until: int) -> tuple[Order, tuple[Step, ...]]:
@@ -249,6 +262,12 @@ class Traffic:
         self._begun = True
         self._arrive(EventKind.CLICK, at, self.rates.clicks_per_hour)
         self._arrive(EventKind.ORDER, at, self.rates.orders_per_hour)
+        self._arrive(EventKind.BY_HAND, at, self.rates.by_hand_per_hour)
+        self._arrive(EventKind.BASKET, at, self.rates.baskets_per_hour)
+
+    def pick(self, end: int) -> int:
+        """Draw an id below `end`."""
+        return self._random.randrange(1, max(2, end))
 
     def _arrive(self, kind: EventKind, after: float, per_hour: float) -> None:
         if per_hour <= 0:
@@ -270,4 +289,8 @@ class Traffic:
                 self._arrive(EventKind.CLICK, at, self.rates.clicks_per_hour)
             elif event.kind is EventKind.ORDER:
                 self._arrive(EventKind.ORDER, at, self.rates.orders_per_hour)
+            elif event.kind is EventKind.BY_HAND:
+                self._arrive(EventKind.BY_HAND, at, self.rates.by_hand_per_hour)
+            elif event.kind is EventKind.BASKET and not event.row_id:
+                self._arrive(EventKind.BASKET, at, self.rates.baskets_per_hour)
             yield event

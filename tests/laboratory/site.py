@@ -57,6 +57,7 @@ def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
     headers = {"Content-Length": str(len(answer.body)), **answer.headers}
     headers |= {name.replace("_", "-"): value for name, value in more.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+    head += "".join(f"Set-Cookie: {cookie}\r\n" for cookie in answer.cookies)
     return f"HTTP/1.1 {status or answer.status} X\r\n{head}\r\n".encode() + answer.body
 
 

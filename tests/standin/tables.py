@@ -89,7 +89,7 @@ class Tables:
         if self.ties == "id":
             return row_id
         if self.ties == "rotated":
-            return (row_id + offset) % 997
+            return (row_id + offset) % 97
         salt = f"{limit} {offset}" if self.ties == "query" else f"{self._query}"
         digest = hashlib.blake2b(f"{row_id} {salt}".encode(), digest_size=7).digest()
         return int.from_bytes(digest, "big")

@@ -52,7 +52,7 @@ def escaped(text: str) -> str:
     )
     for character, entity in (("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#039;")):
         text = text.replace(character, entity)
-    return _WORD.sub(lambda found: _WORDS[found[0].lower()], text)
+    return _WORD.sub(lambda found: _WORDS.get(found[0].casefold(), found[0]), text)
 
 
 def through_float(stored: str) -> str:
