@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shlex
+import socket
 import stat
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppapi_async import Account, Dialect, Secret
-from ppapi_async.account_files import contents, load_accounts
+from ppapi_async.account_files import commands, contents, load_accounts
 from ppapi_async.account_files.lines import lines_of
 from ppapi_async.account_files.report import Report
 from ppapi_async.site_url import UNSENDABLE
@@ -753,12 +754,11 @@ def test_an_interrupted_command(
     """Ctrl-C at the prompt of a command ends it, and shows nothing of it."""
     ended: list[subprocess.Popen[bytes]] = []
 
-    def interrupted(process: subprocess.Popen[bytes], **_: object) -> None:
+    def interrupted(process: subprocess.Popen[bytes]) -> bool:
         ended.append(process)
-        process._sigint_wait_secs = 0  # type: ignore[attr-defined] # as the real one does
         raise stop
 
-    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    monkeypatch.setattr(commands, "_has_ended", interrupted)
     path = write(one(f"key_command = ['sh', '-c', ':', '{PLAIN}']"))
     with pytest.raises(stop) as caught:
         load_accounts(path)
@@ -781,6 +781,212 @@ def test_commands_leave_the_input_alone(write: Write) -> None:
         os.dup2(saved, 0)
         os.close(saved)
         os.close(reading)
+
+
+@ON_POSIX
+@pytest.mark.parametrize("line", ["yes k-1", "yes k-1 >&2 & yes k-1", "echo k-1; exec yes"])
+def test_commands_that_print_for_ever(write: Write, line: str) -> None:
+    """They are ended at 64 KB, long before the time-out."""
+    (told,) = refusal(write(one(f"key_command = ['sh', '-c', '{line}']")))
+    assert "printed more than 64 KB and was ended; the key is one line" in told
+
+
+@ON_POSIX
+def test_commands_that_complain_for_ever(write: Write) -> None:
+    """What goes to stderr is kept nowhere; the time-out ends them."""
+    path = write(one("key_command = ['sh', '-c', 'echo k-1; exec yes >&2']"))
+    (told,) = refusal(path, command_timeout=0.2)
+    assert "took more than 0.2 s and was ended" in told
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie, whose parent has yet to look, does not."""
+    stat_file = Path(f"/proc/{pid}/stat")
+    try:
+        return stat_file.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes of Linux")
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("sleep 60 & echo $! > child; echo k-1", None),
+        ("sleep 60 & echo $! > child; exit 3", "failed with exit code 3"),
+        ("sleep 60 & echo $! > child; wait", "took more than 1 s and was ended"),
+        ("(sleep 60; true) & echo $! > child; exec yes", "printed more than 64 KB"),
+        ("sleep 60 & echo $! > child; exec >&-; sleep 0.1; exit 0", "api_key"),
+    ],
+    ids=["ends well", "fails", "hangs", "prints", "closes its output"],
+)
+def test_commands_leave_nothing_behind(
+    write: Write, tmp_path: Path, line: str, problem: str | None
+) -> None:
+    """What a program has started has its pipe, and was waited for; it ends with the program."""
+    started = time.monotonic()
+    path = write(one(f"key_command = ['sh', '-c', '{line}']"))
+    if problem is None:
+        assert load_accounts(path)[0].api_key == Secret("k-1")
+    else:
+        (told,) = refusal(path, command_timeout=1)
+        assert problem in told or "is empty" in told
+    assert time.monotonic() - started < 30
+    child = int((tmp_path / "child").read_text())
+    for _ in range(1_000):
+        if not _is_alive(child):
+            break
+        time.sleep(0.001)  # the system ends it at once, in its own time
+    assert not _is_alive(child)
+
+
+@ON_POSIX
+def test_commands_may_ask_at_the_terminal(write: Write) -> None:
+    """A program in a group of its own is in the background, and was stopped when it asked."""
+    code = "t = open('/dev/tty', 'r+b', 0); t.write(b'Key? '); print(t.readline().decode())"
+    path = write(one(f"key_command = [{PYTHON}, '-c', {json.dumps(code)}]"))
+    program = (
+        "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from ppapi_async import load_accounts\n"
+        "account = load_accounts(sys.argv[1])[0]\n"
+        "assert os.tcgetpgrp(0) == os.getpgrp()\n"
+        "print(account.api_key.reveal().upper())"
+    )
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Key? " not in shown:
+            shown += os.read(ours, 1_000)
+        os.write(ours, b"k-typed\n")
+        while b"K-TYPED" not in shown:
+            shown += os.read(ours, 1_000)
+    os.close(ours)
+    assert process.returncode == 0
+
+
+ODD_FILES: Mapping[str, Callable[[Path], None]] = {
+    "pipe that nobody writes": lambda path: os.mkfifo(str(path)),
+    "directory": lambda path: path.mkdir(),
+    "device without an end": lambda path: path.symlink_to("/dev/zero"),
+    "device": lambda path: path.symlink_to("/dev/null"),
+    "socket": lambda path: _bind(path.parent, path.name),
+}
+TOLD_OF_ODD = "nobody has finished writing|is a directory|is a device|is a socket"
+
+
+def _bind(directory: Path, name: str) -> None:
+    here = Path.cwd()
+    os.chdir(directory)  # names of sockets are short
+    try:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(name)
+    finally:
+        os.chdir(here)
+
+
+@ON_POSIX
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_what_is_no_file_is_refused_at_once(write: Write, tmp_path: Path, kind: str) -> None:
+    """As the file of accounts and as a file of a key: nothing waits, and nothing is read on."""
+    odd = tmp_path / "odd"
+    ODD_FILES[kind](odd)
+    started = time.monotonic()
+    with pytest.raises(OSError, match=TOLD_OF_ODD):
+        load_accounts(odd, command_timeout=0.1)
+    (told,) = refusal(write(one(f"key_file = '{odd}'")), command_timeout=0.1)
+    assert re.search(TOLD_OF_ODD, told)
+    assert time.monotonic() - started < 30
+
+
+@ON_POSIX
+def test_a_pipe_that_is_never_closed_is_given_up(write: Write, tmp_path: Path) -> None:
+    """Whoever writes without an end is not waited for beyond the time-out or the size."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = write(one("key_file = 'pipe'"))
+    keep = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(keep, PLAIN.encode())
+        (told,) = refusal(path, command_timeout=0.1)
+        assert "nobody has finished writing to this pipe" in told
+    finally:
+        os.close(keep)
+
+
+def test_files_are_bounded(write: Write) -> None:
+    """4 MB of accounts, 64 KB of a key; what is larger is not read to its end."""
+    with pytest.raises(OSError, match="is larger than 4096 KB"):
+        load_accounts(write(b"#" * (4 * 1024 * 1024 + 1)))
+    write(b"k" * (64 * 1024 + 1), "key")
+    (told,) = refusal(write(one("key_file = 'key'")), "k" * 100)
+    assert "this file cannot be read: is larger than 64 KB" in told
+
+
+@ON_POSIX
+def test_files_that_others_can_replace_are_warned_of(write: Write, tmp_path: Path) -> None:
+    """Whoever can write to its directory can put another in its place."""
+    write(PLAIN, "keys/one")
+    path = write(one("key_file = 'keys/one'"))
+    (tmp_path / "keys").chmod(0o777)
+    (told,) = warned(path)
+    assert told.startswith(
+        f"{tmp_path / 'keys' / 'one'}: others can replace it, for they can write"
+    )
+    (tmp_path / "keys").chmod(0o1777)  # as /tmp is
+    assert warned(path) == []
+    tmp_path.chmod(0o777)
+    (told,) = warned(path)
+    assert told.startswith(f"{path}: others can replace it")
+    tmp_path.chmod(0o700)
+
+
+@ON_POSIX
+def test_files_of_others_are_warned_of(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a link leads to one. Root's are as good as one's own."""
+    write(PLAIN, "key")
+    path = write(one("key_file = 'link'"))
+    (tmp_path / "link").symlink_to("key")
+    assert warned(path) == []
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    if own:
+        told = warned(path)
+        assert [text.partition(": ")[2].partition(",")[0] for text in told] == [
+            "it belongs to another user",
+        ] * 2
+    else:
+        assert warned(path) == []
+        os.chown(tmp_path / "key", 12_345, -1)
+        (text,) = warned(path)
+        assert text.startswith(f"{tmp_path / 'link'}: it is a link to a file of another user")
+
+
+@ON_POSIX
+@pytest.mark.parametrize("as_argument", [False, True])
+def test_commands_that_others_can_change_are_warned_of(
+    write: Write, tmp_path: Path, as_argument: bool
+) -> None:
+    """Before they run, as a program and as a script for one; once for all accounts."""
+    script = write("#!/bin/sh\n[ -e ran ] || touch ran; echo k-1", "get key", mode=0o722)
+    command = ["sh", "./get key"] if as_argument else [str(script)]
+    path = write(
+        f"[defaults]\nkey_command = {json.dumps(command)}\n" + one("") + one("name = 'two'")
+    )
+    (told,) = warned(path)
+    assert told.startswith(
+        f"{script}: it is run to get a key, and others can change it; run: chmod"
+    )
+    (tmp_path / "ran").unlink()
+    with pytest.raises(UserWarning, match="it is run to get a key"):
+        load_accounts(path)
+    assert not (tmp_path / "ran").exists()
+    subprocess.run(shlex.split(told.partition("run: ")[2]), check=True)
+    assert warned(path) == []
 
 
 def test_commands_run_last_and_until_one_fails(write: Write, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import ppapi_async
 
 PACKAGE = Path(ppapi_async.__file__).parent
 LAYERS = (
-    {"errors", "version", "secret", "site_url"},
+    {"errors", "version", "secret", "site_url", "files"},
     {"redaction"},
     {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},

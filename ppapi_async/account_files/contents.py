@@ -14,13 +14,13 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote
 
 from ppapi_async.account import Dialect, Secret
 from ppapi_async.account_files.lines import lines_of
 from ppapi_async.account_files.report import Report
+from ppapi_async.files import read
 
 __all__ = ["SOURCES", "Table", "tables_of", "text_in"]
 
@@ -32,6 +32,7 @@ SOURCES = ("api_key", "link", *_FETCHED)
 """The fields that give an account its key."""
 _OPTIONS = ("timezone", "dialect", "allow_http", "proxy")
 _FIELDS = ("url", "name", *SOURCES, "api_login", *_OPTIONS)
+_LARGEST = 4 * 1024 * 1024
 _TOP = ("accounts", "defaults")
 _EXAMPLE = '[[accounts]], and below it url = "https://site.example" and key_env = "SITE_KEY"'
 
@@ -42,13 +43,15 @@ def text_in(table: Table, field: str) -> Secret | None:
     return value if isinstance(value, Secret) else None
 
 
-def tables_of(report: Report) -> tuple[Table, Mapping[str, Table]]:
+def tables_of(report: Report, seconds: float) -> tuple[Table, Mapping[str, Table]]:
     """Return the defaults, and by place the accounts in which no field is wrong.
+
+    A pipe may take as many seconds.
 
     Raises:
         OSError: the file cannot be read.
     """
-    content, mode = _read(report.path)
+    content, status = _read(report.path, seconds)
     document = _document(report, content)
     if document is None:
         return {}, {}
@@ -57,15 +60,14 @@ def tables_of(report: Report) -> tuple[Table, Mapping[str, Table]]:
     for place, row in _rows(report, document).items():
         if (table := _table(report, place, row, _FIELDS)) is not None:
             tables[place] = table
-    report.watch(report.path, mode, holds_key=bool(report.keys))
+    report.watch(report.path, status, holds_key=bool(report.keys))
     return ({}, {}) if defaults is None else (defaults, tables)
 
 
-def _read(path: str) -> tuple[bytes, int]:
-    """Return the content and the mode of a file."""
+def _read(path: str, seconds: float) -> tuple[bytes, os.stat_result]:
+    """Return the content and the status of a file."""
     try:
-        with Path(path).open("rb") as file:
-            return file.read(), os.fstat(file.fileno()).st_mode
+        return read(path, _LARGEST, seconds=seconds)
     except FileNotFoundError:
         raise FileNotFoundError(
             errno.ENOENT,

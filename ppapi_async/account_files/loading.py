@@ -13,7 +13,12 @@ from attrs import evolve, field, frozen
 
 from ppapi_async.account import Account, Dialect, Secret
 from ppapi_async.account_files.contents import SOURCES, Table, tables_of, text_in
-from ppapi_async.account_files.keys import key_of_command, key_of_file, key_of_variable
+from ppapi_async.account_files.keys import (
+    key_of_command,
+    key_of_file,
+    key_of_variable,
+    watch_command,
+)
 from ppapi_async.account_files.report import Report
 
 __all__ = ["load_accounts"]
@@ -83,19 +88,22 @@ def load_accounts(
     - `key_file`: a file with nothing but the key; a relative path starts at the accounts file.
     - `key_command`: a list of arguments, or a string that is split as a shell would, though none is
       run. The first line that the program prints is the key. It runs in the directory of the
-      accounts file, without input; what it prints to stderr is dropped.
+      accounts file, without input; what it prints to stderr is dropped. What it has started ends
+      with it, and so does a program that prints more than 64 KB.
 
     The last three may stand in the defaults, for accounts without a source of their own. `{name}`
     in them is the account's name, which is the host of its url (and the port, if it has one)
     unless given. Commands run one after the other, once all else is right, until one fails.
 
-    Warns (`UserWarning`) of a file with a key that others can read, and of an accounts file that
-    others can change; of the latter before any command is run. Blocks: in a running event loop use
+    Warns (`UserWarning`) of a file with a key that others can read, and of an accounts file or
+    program that others can change or replace, before any command is run. A file may be a pipe; a
+    device or a directory is refused. Blocks: in a running event loop use
     `asyncio.to_thread`.
 
     Args:
         path: the file, in UTF-8.
-        command_timeout: how long one `key_command` may take, as seconds or a timedelta.
+        command_timeout: how long one `key_command`, or a pipe in place of a file, may take, as
+            seconds or a timedelta.
 
     Returns:
         The accounts in their order; at least one, and no two of one name.
@@ -103,14 +111,17 @@ def load_accounts(
     Raises:
         ValueError: what is wrong, one line each, with file, line, account (counted from 0) and
             field; never with a key. A key that cannot be had is among it.
-        FileNotFoundError: there is no accounts file; other `OSError` where it cannot be read.
+        FileNotFoundError: there is no accounts file; other `OSError` where it cannot be read, is
+            none, or is larger than 4 MB.
         TypeError: an argument is of the wrong type.
 
     >>> load_accounts("accounts.toml")  # doctest: +SKIP
     [Account(url='https://one.example', name='one.example'), ...]
     """
     report, seconds = Report(str(Path(path))), _seconds(command_timeout)
-    entries = _entries(report)
+    entries = _entries(report, seconds)
+    for entry in filter(_is_by_command, entries):
+        watch_command(report, entry.words(), entry.name)
     _warn(report)  # before commands are run that others may have written
     accounts = _accounts(report, entries, seconds)
     _warn(report)
@@ -134,9 +145,9 @@ def _warn(report: Report) -> None:
         warnings.warn(report.warnings.pop(0), UserWarning, stacklevel=3)
 
 
-def _entries(report: Report) -> list[_Entry]:
+def _entries(report: Report, seconds: float) -> list[_Entry]:
     """Return the accounts of the file in which nothing is wrong so far."""
-    defaults, tables = tables_of(report)
+    defaults, tables = tables_of(report, seconds)
     found = [_entry(report, defaults, place, own) for place, own in tables.items()]
     entries = [entry for entry in found if entry is not None]
     _check_names(report, entries)
@@ -246,4 +257,4 @@ def _key(report: Report, entry: _Entry, seconds: float) -> Secret | str:
     template = Secret(entry.text(entry.source))
     if entry.source == "key_env":
         return key_of_variable(template, entry.name)
-    return key_of_file(report, template, entry.name)
+    return key_of_file(report, template, entry.name, seconds)

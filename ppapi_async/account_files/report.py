@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import stat
 import sys
+from pathlib import Path
 from typing import TypeAlias
 
 from attrs import Factory, define, field
 
 from ppapi_async.account import Secret
+from ppapi_async.files import risks
 from ppapi_async.redaction import Redactor
 
 __all__ = ["Place", "Report"]
@@ -56,17 +59,33 @@ class Report:
         text = "\n".join(problem for _, problem in sorted(self._problems))
         return Redactor(k for k in self.keys if len(k.reveal()) >= _SHORTEST).redact(text)
 
-    def watch(self, path: str, mode: int, *, holds_key: bool) -> None:
-        """Note a warning about a file that others can read or change."""
-        if sys.platform == "win32" or not stat.S_ISREG(mode):  # nobody else has this pipe
+    def watch(self, path: str, status: os.stat_result, *, holds_key: bool) -> None:
+        """Note a warning about a file that others can read, change or replace."""
+        why = "it holds a key" if holds_key else "it says what is run to get the keys"
+        self.warnings += [f"{path}: {risk}, and {why}" for risk in risks(path)]
+        mode = status.st_mode
+        if sys.platform == "win32" or not stat.S_ISREG(mode):  # a pipe's mode means nothing
             return
         if (holds_key and mode & 0o077) or mode & 0o022:
             acts = [act for bits, act in ((0o055, "read"), (0o022, "change")) if mode & bits]
-            why = "it holds a key" if holds_key else "it says what is run to get the keys"
             self.warnings.append(
                 f"{path}: others can {' and '.join(acts)} it, and {why};"
                 f" run: chmod 600 {shlex.quote(path)}"
             )
+
+    def watch_program(self, path: str) -> None:
+        """Note a warning about a program, or a script for one, that others can change."""
+        try:
+            mode = Path(path).stat().st_mode
+        except (OSError, ValueError):  # it is told of where it is started
+            return
+        if sys.platform == "win32" or not stat.S_ISREG(mode):
+            return
+        found = risks(path)
+        if mode & 0o022:
+            found.append(f"others can change it; run: chmod go-w {shlex.quote(path)}")
+        texts = [f"{path}: it is run to get a key, and {risk}" for risk in found]
+        self.warnings += [text for text in texts if text not in self.warnings]
 
 
 def _shown(name: str) -> str:
