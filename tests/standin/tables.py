@@ -181,3 +181,9 @@ class Tables:
         ):
             before = self.wall(self.clock() - days * 86_400)
             self.database.execute(f"DELETE FROM {table} WHERE {by} < ?", [before])
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Return the seconds from one wall clock to another."""
+    first, last = (datetime.strptime(wall, _FORMAT) for wall in (earlier, later))  # noqa: DTZ007
+    return (last - first).total_seconds()
