@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["read", "refuse_odd", "risks"]
+__all__ = ["is_trusted", "read", "refuse_odd", "risks"]
 
 _AT_ONCE = 64 * 1024
 _KINDS = {
@@ -98,21 +98,29 @@ def refuse_odd(
     raise OSError(errno.EINVAL, f"is {told}, not a file", str(path))
 
 
-def risks(path: str | os.PathLike[str]) -> list[str]:
-    """Return what others than this user and root can do to a file, beyond its own mode."""
+def risks(path: str | os.PathLike[str], *, beside: bool = False) -> list[str]:
+    """Return what others than this user and root can do to a file, beyond its own mode.
+
+    `beside` is for files that have others beside them: where everybody may make files, as in /tmp,
+    these could be anybody's.
+    """
     if sys.platform == "win32":
         return []
-    file = Path(path).absolute()
-    trusted, found = (os.geteuid(), 0), []
+    file, found = Path(path).absolute(), []
     try:
-        if file.lstat().st_uid not in trusted:
+        if not is_trusted(file.lstat()):
             found.append("it belongs to another user")
-        elif file.stat().st_uid not in trusted:
+        elif not is_trusted(file.stat()):
             found.append("it is a link to a file of another user")
         for directory in dict.fromkeys((file.parent, file.resolve().parent)):
             mode = directory.stat().st_mode
-            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            if mode & stat.S_IWOTH and (beside or not mode & stat.S_ISVTX):
                 found.append(f"others can replace it, for they can write to {directory}")
     except OSError:  # what cannot be looked at is told of where it is opened
         return found
     return found
+
+
+def is_trusted(status: os.stat_result) -> bool:
+    """Tell whether a file belongs to this user or to root."""
+    return sys.platform == "win32" or status.st_uid in (os.geteuid(), 0)

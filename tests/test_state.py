@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import resource
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -750,9 +751,9 @@ async def test_a_missing_directory(path: Path, make: Callable[[Path], object]) -
 
 
 async def test_a_directory_is_no_file(path: Path) -> None:
-    """A path that SQLite cannot open is told, with what it takes."""
+    """A path that is something else is told."""
     async with SQLiteState(path.parent) as state:
-        await failing(partial(state.load, WATCH), "unable to open .* read and write")
+        await failing(partial(state.load, WATCH), "is a directory, not a file: pass another path$")
 
 
 @contextlib.contextmanager
@@ -952,9 +953,134 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_nothing_behind(
     checkpoint.save({"a": 1})
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", Mock(side_effect=OSError("No space left on device")))
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StateError, match=r"p could not be written: No space|No space left"):
             checkpoint.save({"a": 2})
     with pytest.raises(TypeError, match="not JSON serializable"):
         checkpoint.save({"a": object()})  # type: ignore[dict-item]
     assert checkpoint.load() == {"a": 1}
     assert names_in(path.parent) == {path.name}
+
+
+# --- files that others may have touched
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(path.name)
+
+
+ODD_FILES: Mapping[str, Callable[[Path], None]] = {
+    "a pipe": _pipe,
+    "a socket": _socket,
+    "a directory": lambda path: path.mkdir(),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+@pytest.mark.parametrize("kind", ODD_FILES)
+def test_a_state_that_is_no_file_is_refused_at_once(path: Path, kind: str) -> None:
+    """Nothing waits for a pipe that nobody writes, and a device is not read to its end."""
+    ODD_FILES[kind](path)
+
+    async def check() -> None:
+        async with SQLiteState(path) as state, asyncio.timeout(30):
+            for call in (partial(state.save, WATCH, {"a": SECRET}), partial(state.load, WATCH)):
+                await failing(call, f"{path.name} is {kind}, not a file: pass another path$")
+
+    asyncio.run(check())
+    checkpoint = FileCheckpoint(path)
+    with pytest.raises(StateError, match=f"could not be read: is {kind}, not a file; pass"):
+        checkpoint.load()
+    if kind == "a directory":
+        with pytest.raises(StateError, match="could not be written"):
+            checkpoint.save({"a": 1})
+        assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize(
+    ("mode", "around", "told"),
+    [
+        (0o600, 0o700, []),
+        (0o640, 0o755, []),
+        (0o660, 0o700, ["others can change it; run: chmod go-w"]),
+        (0o602, 0o700, ["others can change it; run: chmod go-w"]),
+        (0o600, 0o777, ["others can replace it, for they can write to"]),
+    ],
+)
+def test_a_state_that_others_can_change_is_warned_of(
+    path: Path, caplog: pytest.LogCaptureFixture, mode: int, around: int, told: list[str]
+) -> None:
+    """Once, in the log: who changes what was told decides what is told."""
+    checkpoint = FileCheckpoint(path.with_name("position"))
+
+    async def use() -> None:
+        async with SQLiteState(path) as state:
+            await state.save(WATCH, {"a": "1"})
+            await state.load(WATCH)
+
+    asyncio.run(use())
+    checkpoint.save({"a": 1})
+    assert caplog.messages == []
+    path.chmod(mode)
+    path.with_name("position").chmod(mode)
+    path.parent.chmod(around)
+    try:
+        asyncio.run(use())
+        checkpoint.load()
+    finally:
+        path.parent.chmod(0o700)
+    assert len(caplog.messages) == 2 * len(told)
+    for message in caplog.messages:
+        assert told[0] in message
+        assert message.endswith("; what it says is believed")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give")
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+async def test_what_others_put_beside_a_state_is_refused(
+    path: Path, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite believes a journal that it finds; a state of another user's is warned of."""
+    async with SQLiteState(path) as state:
+        await state.save(WATCH, {"a": "1"})
+    beside = path.with_name(path.name + end)
+    beside.write_bytes(b"")
+    os.chown(beside, 12_345, -1)
+    async with SQLiteState(path) as state:
+        await failing(partial(state.load, WATCH), f"{end} belongs to another user: pass a path")
+        beside.unlink()
+        beside.symlink_to("/dev/zero")
+        await failing(partial(state.load, WATCH), "belongs to another user|is .*, not a file")
+        beside.unlink()
+        assert await state.load(WATCH) == {"a": "1"}
+    os.chown(path, 12_345, -1)
+    async with SQLiteState(path) as state:
+        assert await state.load(WATCH) == {"a": "1"}
+    assert "it belongs to another user; what it says is believed" in caplog.messages[-1]
+
+
+def test_a_tampered_checkpoint_is_an_error_at_once(path: Path) -> None:
+    """One that is nested deeply, of huge numbers, of no text, or without an end."""
+    checkpoint = FileCheckpoint(path)
+    tampered = (
+        b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"a": ' + b"9" * 5_000 + b"}",
+        b"\xff\xfe\x00",
+        b'{"a": "\xff"}',
+        b"\x1f\x8b",
+    )
+    for content in tampered:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"holds no position; delete it to start anew$"):
+            checkpoint.load()
+    with path.open("wb") as file:
+        file.truncate(64 * 1024 * 1024 + 1)
+    with pytest.raises(StateError, match="could not be read: is larger than 65536 KB"):
+        checkpoint.load()

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ppapi_async.errors import StateError
+from ppapi_async.files import read
 from ppapi_async.models import Json
+from ppapi_async.state.stores import warn_of
 
 __all__ = ["Checkpoint", "FileCheckpoint", "MemoryCheckpoint"]
+
+
+_LARGEST = 64 * 1024 * 1024
 
 
 class Checkpoint(Protocol):
@@ -59,31 +65,53 @@ class FileCheckpoint:
 
         Raises:
             ValueError: the file is not a checkpoint.
+            StateError: the file cannot be read, or is no file.
         """
         try:
-            text = self._path.read_text("utf-8")
+            content, status = read(self._path, _LARGEST)
         except FileNotFoundError:
             return None
-        return _parsed(text, str(self._path))
+        except OSError as error:
+            raise self._failure("read", error) from error
+        warn_of(self._path, status)
+        return _parsed(content, str(self._path))
 
     def save(self, position: Mapping[str, Json]) -> None:
-        """Replace the file; where that fails, it stays as it was and nothing else is left."""
+        """Replace the file; where that fails, it stays as it was and nothing else is left.
+
+        Raises:
+            StateError: the file cannot be written.
+        """
+        text = json.dumps(position)
+        try:
+            self._replace(text)
+        except OSError as error:
+            raise self._failure("written", error) from error
+
+    def _replace(self, text: str) -> None:
         with contextlib.ExitStack() as failed:
             with tempfile.NamedTemporaryFile(
                 "w", encoding="utf-8", dir=self._path.parent, prefix=self._path.name, delete=False
             ) as file:
                 failed.callback(Path(file.name).unlink)
-                json.dump(position, file)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             Path(file.name).replace(self._path)
             failed.pop_all()
 
+    def _failure(self, done: str, error: OSError) -> StateError:
+        reason = error.strerror or str(error) or type(error).__name__
+        return StateError(
+            f"the checkpoint {self._path} could not be {done}: {reason}; pass the path of a file in"
+            " a directory that this process may write to"
+        )
 
-def _parsed(text: str, name: str) -> Mapping[str, Json]:
+
+def _parsed(text: str | bytes, name: str) -> Mapping[str, Json]:
     try:
-        position = json.loads(text)
-    except ValueError:
+        position = json.loads(text if isinstance(text, str) else text.decode())
+    except (ValueError, RecursionError):
         position = None
     if not isinstance(position, dict):
         raise ValueError(f"checkpoint: {name} holds no position; delete it to start anew")

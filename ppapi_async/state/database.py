@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from ppapi_async.errors import StateError
-from ppapi_async.state.stores import Change
+from ppapi_async.files import is_trusted, refuse_odd
+from ppapi_async.state.stores import Change, warn_of
 
 __all__ = ["Database"]
 
@@ -36,6 +37,7 @@ _LOAD = (
     " WHERE watch = ? AND name >= ? ORDER BY name LIMIT ?)"
 )
 _READ = "SELECT text FROM entries WHERE watch = ? AND name = ?"
+_BESIDE = ("-wal", "-shm", "-journal")
 _FAILURES = (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError)
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process holds it; try again, or allow a longer timeout",
@@ -60,6 +62,7 @@ class Database:
         self._path, self._timeout = path, timeout
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
+        self._is_warned_of = False
 
     def load(self, watch: str) -> Mapping[str, str]:
         """Return all entries of a watch, as of one moment.
@@ -121,6 +124,7 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         if not self._path.exists():
             _create(self._path)
+        self._check_files()
         self._opened = _identity(self._path)
         self._connection = connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode=rw",
@@ -132,9 +136,29 @@ class Database:
         # As bytes: the message for a text that is no UTF-8 would show it.
         connection.text_factory = bytes
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA trusted_schema = OFF")  # others may have written it
         self._prepare(connection)
         self._write_ahead(connection)
         return connection
+
+    def _check_files(self) -> None:
+        """Refuse what is no file, and what SQLite would believe although another user made it.
+
+        Nothing is opened here: to close a file again drops the locks of this process's others.
+        """
+        for path in (self._path, *(Path(f"{self._path}{end}") for end in _BESIDE)):
+            try:
+                status = path.stat() if path == self._path else path.lstat()
+                refuse_odd(path, status)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StateError(f"{path} {error.strerror}: pass another path") from None
+            if path == self._path and not self._is_warned_of:
+                self._is_warned_of = True
+                warn_of(path, status, beside=True)
+            elif path != self._path and not is_trusted(status):
+                raise StateError(f"{path} belongs to another user: pass a path of this user's own")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         with _transaction(connection):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
+import sys
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from attrs import frozen
 
-__all__ = ["Change", "MemoryState", "State", "check"]
+from ppapi_async.files import risks
+
+__all__ = ["Change", "MemoryState", "State", "check", "warn_of"]
+
+_log = logging.getLogger("ppapi_async")
 
 
 class State(Protocol):
@@ -83,6 +92,15 @@ def check(*texts: str) -> None:
     except UnicodeEncodeError:
         problem = ValueError("state: a text with half of a surrogate pair cannot be kept")
     raise problem  # outside, so that its context does not show the entries
+
+
+def warn_of(path: Path, status: os.stat_result, *, beside: bool = False) -> None:
+    """Log a warning about a file whose rows others can change: nobody would notice it otherwise."""
+    found = risks(path, beside=beside)
+    if sys.platform != "win32" and status.st_mode & 0o022:
+        found.append(f"others can change it; run: chmod go-w {shlex.quote(str(path))}")
+    for risk in found:
+        _log.warning("%s: %s; what it says is believed", path, risk)
 
 
 class MemoryState:
