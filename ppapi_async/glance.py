@@ -1,7 +1,7 @@
-"""The cheapest poll: one request, whose answer proves itself, and often is that of last time.
+"""The cheapest poll: a request or two, whose answer often is that of last time.
 
 What is new since a moment ago fits into one answer on nearly all sites, and on most nothing is. So
-a stream with its plan is made only where one request was not enough, and an answer that is byte for
+a stream with its plan is made only where that was not enough, and an answer that is byte for
 byte one that was told in whole before is not even decoded.
 """
 
@@ -28,6 +28,7 @@ __all__ = ["Glance", "Glimpse", "Unchanged", "unless_known"]
 T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
 _MOST_ROWS = 250  # sorted and judged in one go
+_MOST_REQUESTS = 2  # the rows, and the proof that they are all
 _MOST_KNOWN = 16  # answers
 _BY_TIME = attrgetter("time", "id")
 
@@ -64,14 +65,14 @@ def unless_known(known: Container[int], steps: Steps[T]) -> Steps[tuple[T, int] 
 
 @define(eq=False)
 class Glance(Generic[RowT]):
-    """Asks for the rows since a second with a single request."""
+    """Asks for the rows since a second with one request, or two where one proves too little."""
 
     line: Transport
     evidence: Evidence
     request: Request[RowT]
     page_size: int
     fits: int = 0
-    """How far back one request was enough, in seconds."""
+    """How far back that was enough, in seconds."""
     _known: dict[int, datetime] = field(factory=dict)
     """By the digests of answers that were told in whole: since when. All of their rows are known,
     as long as no row has shown anything else, so that they need not be looked at again. An answer
@@ -101,7 +102,7 @@ class Glance(Generic[RowT]):
             return None
         glimpse: Glimpse[RowT] | Unchanged | None = None
         try:
-            glimpse = await self._ask(start, end)
+            glimpse = await self._look(start, end)
         except PPAPIError as error:
             if not (is_transient(error) or isinstance(error, ResponseTooLargeError)):
                 raise
@@ -120,35 +121,48 @@ class Glance(Generic[RowT]):
             self._known[digest] = min(start, self._known.pop(digest, start))
             while len(self._known) > _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
-        elif requests == 1:
+        elif 1 <= requests <= _MOST_REQUESTS:
             self.fits = max(self.fits, depth)
-        elif requests > 1:
+        elif requests:
             self.fits = min(self.fits, depth - 1)
 
-    async def _ask(self, start: datetime, end: datetime) -> Glimpse[RowT] | Unchanged | None:
-        line, evidence = self.line, self.evidence.fresh()
-        trust(evidence, line.dialect, self.page_size)
-        query = Query(self._clock.first_second(start), self._clock.last_second(end))
-        params = params_of(self.request, query, line.dialect, evidence, self.page_size)
+    async def _look(self, start: datetime, end: datetime) -> Glimpse[RowT] | Unchanged | None:
+        """Read the time with few requests; None where they do not prove that all rows came."""
+        evidence = self.evidence.fresh()
+        trust(evidence, self.line.dialect, self.page_size)
+        first, last = self._clock.first_second(start), self._clock.last_second(end)
+        read: WindowRead[RowT] = WindowRead(evidence, first, last)
         known = {digest for digest, since in self._known.items() if since <= start}
-        answer: tuple[Page[RowT], int] | Unchanged = await line.read(
+        unreadable: list[UnreadableRow] = []
+        in_first = 0
+        while (query := read.query) is not None and read.requests < _MOST_REQUESTS:
+            answer = await self._ask(query, evidence, known)
+            if isinstance(answer, Unchanged):
+                return answer
+            page, digest = answer
+            unreadable += page.unreadable
+            if read.requests == 0:
+                self._asked, known, in_first = (digest, start), set(), len(page.records)
+            read.feed(page)
+        if read.query is not None or read.unproven or len(read.rows) > _MOST_ROWS:
+            return None
+        if len(read.rows) != in_first:
+            self._asked = None  # the first answer is not all, so it is not enough to know that one
+        rows = [row for row in read.rows.values() if start <= row.time < end]
+        rows.sort(key=_BY_TIME)
+        return Glimpse(rows, unreadable)
+
+    async def _ask(
+        self, query: Query, evidence: Evidence, known: Container[int]
+    ) -> tuple[Page[RowT], int] | Unchanged:
+        line = self.line
+        return await line.read(
             self.request.method,
-            params,
+            params_of(self.request, query, line.dialect, evidence, self.page_size),
             unless_known(known, self._codec.steps),
             attempts_of=_once,
             largest=min(ANSWER_OF_WINDOW, line.largest_answer),
         )
-        if isinstance(answer, Unchanged):
-            return answer
-        page, digest = answer
-        self._asked = (digest, start)
-        read: WindowRead[RowT] = WindowRead(evidence, query.start, query.end)
-        read.feed(page)
-        if read.query is not None or read.unproven or len(read.rows) > _MOST_ROWS:
-            return None
-        rows = [row for row in read.rows.values() if start <= row.time < end]
-        rows.sort(key=_BY_TIME)
-        return Glimpse(rows, page.unreadable)
 
 
 def _once(_: PPAPIError) -> int:
