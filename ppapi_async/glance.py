@@ -146,9 +146,9 @@ class Glance(Generic[RowT]):
             read.feed(page)
         if read.query is not None or read.unproven or len(read.rows) > _MOST_ROWS:
             return None
-        if len(read.rows) != in_first:
-            self._asked = None  # the first answer is not all, so it is not enough to know that one
         rows = [row for row in read.rows.values() if start <= row.time < end]
+        if len(rows) != in_first:
+            self._asked = None  # to know the first answer again would not be to know these rows
         rows.sort(key=_BY_TIME)
         return Glimpse(rows, unreadable)
 
