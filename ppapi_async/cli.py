@@ -14,18 +14,19 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 from zoneinfo import ZoneInfo
 
 from ppapi_async import demo
 from ppapi_async.account import Dialect
-from ppapi_async.sandbox import Sandbox
+from ppapi_async.sandbox import Bounds, Rates, Sandbox, ServerOrder, Ties
 from ppapi_async.version import __version__
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _MOST_ROWS = 10_000_000  # about four gigabytes
+_MEDDLING = Rates(by_hand_per_hour=6.0, baskets_per_hour=1.0)
 _CAPPED = frozenset({Dialect.DELEGATING, Dialect.USER_API, Dialect.CLONE})
 
 
@@ -102,8 +103,23 @@ def _add_sandbox(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("--live", action="store_true", help="let new clicks and orders come, and old ones move on")
     add(
         "--cap",
-        type=_number(1, _MOST_ROWS),
-        help="most rows in an answer (default: 500 on delegating and user-api)",
+        type=_caps,
+        help="most rows in an answer (default: 500 on delegating and user-api); several, such as"
+        " 500,200,20, take turns",
+    )
+    for option, kind, told in (
+        ("--ties", Ties, "the order of rows of one second: another for each limit and offset"),
+        ("--order", ServerOrder, "the order of rows"),
+        ("--bounds", Bounds, "what of start_time and end_time is left out"),
+    ):
+        choices = [text.replace(" ", "-") for text in get_args(kind)]
+        text = f"{told} (default: %(default)s)"
+        add(option, choices=choices, default=choices[0], help=text)
+    add("--own-keys", action="store_true", help="add keys of the site's own to every row")
+    add(
+        "--meddling",
+        action="store_true",
+        help="with --live: rewards change by hand, without a trace, and payouts vanish for an hour",
     )
 
 
@@ -136,6 +152,10 @@ def _number(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _caps(text: str) -> tuple[int, ...]:
+    return tuple(map(_number(1, _MOST_ROWS), text.split(",")))
 
 
 def _key(text: str) -> str:
@@ -189,6 +209,11 @@ def _make_sandbox(dialect: Dialect, options: argparse.Namespace) -> Sandbox:
         api_key=options.key,
         live=options.live,
         cap=... if options.cap is None else options.cap,
+        rates=_MEDDLING if options.meddling else None,
+        own_keys=options.own_keys,
+        ties=options.ties.replace("-", " "),
+        order=options.order.replace("-", " "),
+        bounds=options.bounds.replace("-", " "),
     )
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from ppapi_async import cli, demo
 from ppapi_async.account import Dialect
-from ppapi_async.sandbox import Sandbox
+from ppapi_async.sandbox import Rates, Sandbox
 from ppapi_async.version import __version__
 
 _PYTHON = (sys.executable, "-X", "dev", "-W", "error")
@@ -89,6 +89,33 @@ def test_the_key_is_random_unless_given() -> None:
             for more in ([], [], ["--key", "my-Key_1"])]  # fmt: skip
     assert keys[0] != keys[1]
     assert keys[2] == "my-Key_1"
+
+
+def test_the_sandbox_can_be_told_to_be_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What real sites and their copies do is at hand on the command line, too."""
+    made: list[dict[str, object]] = []
+
+    def make(*_: object, **options: object) -> None:
+        made.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "Sandbox", make)
+    bad = "--cap 500,20 --ties by-id --order oldest-first --bounds end-exclusive --own-keys"
+    for arguments in ("", f"--dialect delegating --live --meddling {bad}"):
+        assert cli.main(["sandbox", *arguments.split()]) == 0
+    names = ("cap", "ties", "order", "bounds", "own_keys")
+    assert [made[0][name] for name in names] == [
+        ...,
+        "shuffled",
+        "newest first",
+        "inclusive",
+        False,
+    ]
+    expected = [(500, 20), "by id", "oldest first", "end exclusive", True]
+    assert [made[1][name] for name in names] == expected
+    rates = made[1]["rates"]
+    assert isinstance(rates, Rates)
+    assert rates.by_hand_per_hour > 0 < rates.baskets_per_hour
 
 
 def test_ctrl_c_while_the_books_are_made_up(
@@ -180,6 +207,8 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
         ("sandbox --key ключ", "--key: pass letters, digits and signs of ASCII"),
         ("sandbox --key=", "--key: pass letters"),
         ("sandbox --dialect delegating --cap 0", "--cap: '0'"),
+        ("sandbox --dialect delegating --cap 9,x", "--cap: 'x'"),
+        ("sandbox --ties any", "'shuffled'"),
         ("sandbox --cap 100", "--cap: classic sites send all rows in one answer"),
         ("demo --rows 0", "--rows: '0'"),
         ("demo --fast", "--fast"),

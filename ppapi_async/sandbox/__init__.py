@@ -2,6 +2,7 @@
 
 from .books import Books
 from .faults import Fault, FaultQueue, PlannedFault
+from .manners import Bounds, ServerOrder, Ties
 from .records import Click, Order, Partner, Payout, PayoutMethod
 from .server import Sandbox, SeenRequest
 from .shelf import NINES, ZERO_DATE
@@ -11,6 +12,7 @@ __all__ = [
     "NINES",
     "ZERO_DATE",
     "Books",
+    "Bounds",
     "Click",
     "Fault",
     "FaultQueue",
@@ -22,4 +24,6 @@ __all__ = [
     "Rates",
     "Sandbox",
     "SeenRequest",
+    "ServerOrder",
+    "Ties",
 ]

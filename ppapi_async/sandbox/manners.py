@@ -116,7 +116,7 @@ def trim(text: str | None) -> str:
 
 
 Ties = Literal["shuffled", "random", "rotated", "by id"]
-Order = Literal["newest first", "oldest first", "by id"]
+ServerOrder = Literal["newest first", "oldest first", "by id"]
 Bounds = Literal["inclusive", "start exclusive", "end exclusive", "exclusive"]
 RowFilter = Callable[[str, WireRow], WireRow]
 Cap = int | tuple[int, ...] | None
@@ -135,7 +135,7 @@ class Manner:
     honours_offset: bool = True
     honours_filter: bool = True
     ties: Ties = "shuffled"
-    order: Order = "newest first"
+    order: ServerOrder = "newest first"
     bounds: Bounds = "inclusive"
     own_keys: bool = False
     row_filter: RowFilter | None = None

@@ -22,7 +22,7 @@ from ppapi_async.account import Dialect
 from .answers import Site
 from .books import Books
 from .faults import Cut, Fault, FaultQueue, Outcome, PlannedFault, strike
-from .manners import ENDPOINTS, Answer, Bounds, Call, Cap, Manner, Order, RowFilter, Ties
+from .manners import ENDPOINTS, Answer, Bounds, Call, Cap, Manner, RowFilter, ServerOrder, Ties
 from .records import Partner, make_key
 from .shelf import DAY, SiteClock
 from .traffic import Rates
@@ -78,7 +78,7 @@ class Sandbox:
         honours_offset: bool = True,
         honours_filter: bool = True,
         ties: Ties = "by id",
-        order: Order = "newest first",
+        order: ServerOrder = "newest first",
         bounds: Bounds = "inclusive",
         own_keys: bool = False,
         row_filter: RowFilter | None = None,

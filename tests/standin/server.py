@@ -160,7 +160,7 @@ class StandIn:
 
     def _info(self, user: User, form: Form) -> Row:
         balance = Decimal(user.balance)
-        listed = [one for one in self.methods if 0 < balance <= Decimal(one.reserve)]
+        listed = [one for one in self.methods if balance > 0 and self._covers(one, balance)]
         items = [
             {
                 "id": str(method.id),
@@ -172,6 +172,11 @@ class StandIn:
         ]
         data = {"balance": user.balance, "min_payout": self.min_payout, "items": items}
         return _success({"partner_id": user.id} | data)
+
+    @staticmethod
+    def _covers(method: Method, balance: Decimal) -> bool:
+        """Compare the reserve with the amount before commission, in the method's currency."""
+        return balance * Decimal(method.rate) <= Decimal(method.reserve)
 
     @staticmethod
     def _receives(method: Method, balance: Decimal) -> Decimal:
@@ -189,7 +194,7 @@ class StandIn:
             return _refusal(_BLACKLIST)
         if balance <= 0 or balance < Decimal(self.min_payout):
             return _refusal(_BALANCE)
-        if balance > Decimal(method.reserve):
+        if not self._covers(method, balance):
             return _refusal(_RESERVE)
         return _success({"payout_id": str(self._book(user, method, account))})
 
