@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -14,6 +15,8 @@ from ppapi_async.arguments import account_of
 from ppapi_async.clean import CleanRequest
 from ppapi_async.clock import ClockCheck
 from ppapi_async.decoding import Decoding
+from ppapi_async.errors import TransportError
+from ppapi_async.iteration import wait_until_done
 from ppapi_async.transport import (
     Duration,
     Hooks,
@@ -116,6 +119,7 @@ class Connection:
         """Whether what watches have read is dated ahead of the server's own clock."""
         self._evidence: dict[str, Evidence] = {}
         self._transport: Transport | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Session {self.account.name!r} {'open' if self._transport else 'closed'}>"
@@ -149,10 +153,17 @@ class Connection:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections that the session opened; requests under way fail."""
+        """Close the connections that the session opened; requests under way fail.
+
+        Streams that are being read fail, watches end. However often it is called or cancelled, all
+        of it is closed in the end.
+        """
         transport, self._transport = self._transport, None
         if transport is not None:
-            await transport.http.close()
+            self._closing = asyncio.create_task(_close(transport))
+        closing = self._closing
+        if closing is not None and closing.get_loop() is asyncio.get_running_loop():
+            await wait_until_done([closing])
 
     def _open_http(self) -> aiohttp.ClientSession:
         """Open an aiohttp session of our own, be it on a borrowed connector.
@@ -199,3 +210,15 @@ class Connection:
     def dialect(self) -> Dialect | None:
         """The dialect that the site speaks, None until an answer has told."""
         return self.account.dialect if self._transport is None else self._transport.dialect
+
+
+async def _close(transport: Transport) -> None:
+    readings = list(transport.under_way)
+    for reading in readings:
+        text = "the session was closed before all was read"
+        account = transport.account.name
+        reading.stop(TransportError(text, account=account, sent=False))
+    try:
+        await transport.http.close()
+    finally:
+        await asyncio.gather(*(reading.wait_until_left() for reading in readings))

@@ -57,15 +57,12 @@ class Events(Iteration):
 
     def __aiter__(self) -> AsyncIterator[FleetEvent]:
         """Iterate over the events. It ends when the fleet is left."""
-        events = self._iterate()
-        self._start(events)
-        return events
+        return self._start(self._iterate)
 
-    async def _iterate(self) -> AsyncGenerator[FleetEvent, None]:
-        with self._until_left():
-            async with contextlib.aclosing(self._begin()) as events:
-                async for event in events:
-                    yield event
+    async def _iterate(self) -> AsyncGenerator[tuple[FleetEvent], None]:
+        async with contextlib.aclosing(self._begin()) as events:
+            async for event in events:
+                yield (event,)
 
 
 class Fleet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
@@ -33,32 +34,28 @@ class Merged(Iteration, Generic[RowT]):
 
     def __aiter__(self) -> AsyncIterator[tuple[str, RowT | PPAPIError]]:
         """Iterate over the rows of all accounts."""
-        rows = self._iterate()
-        self._start(rows)
-        return rows
+        return self._start(self._iterate)
 
-    async def _iterate(self) -> AsyncGenerator[tuple[str, RowT | PPAPIError], None]:
-        with self._until_left():
-            portions: asyncio.Queue[_Portion[RowT]] = asyncio.Queue()
-            waiting = iter(self._streams.items())
-            count = min(self._concurrency, len(self._streams))
-            tasks = [asyncio.create_task(self._work(waiting, portions)) for _ in range(count)]
-            try:
-                while count:
-                    portion = await portions.get()
-                    if portion is None:
-                        count -= 1
-                        continue
-                    name, rows, taken = portion
-                    for row in rows:
-                        yield name, row
-                    taken.set()
-                for task in tasks:
-                    task.result()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+    async def _iterate(self) -> AsyncGenerator[list[tuple[str, RowT | PPAPIError]], None]:
+        portions: asyncio.Queue[_Portion[RowT]] = asyncio.Queue()
+        waiting = iter(self._streams.items())
+        count = min(self._concurrency, len(self._streams))
+        tasks = [asyncio.create_task(self._work(waiting, portions)) for _ in range(count)]
+        try:
+            while count:
+                portion = await portions.get()
+                if portion is None:
+                    count -= 1
+                    continue
+                name, rows, taken = portion
+                yield [(name, row) for row in rows]
+                taken.set()
+            for task in tasks:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(
         self,
@@ -69,8 +66,8 @@ class Merged(Iteration, Generic[RowT]):
         try:
             for name, open_stream in waiting:
                 try:
-                    async with open_stream() as stream:
-                        async for window in stream.windows():
+                    async with contextlib.aclosing(open_stream().read()) as windows:
+                        async for window in windows:
                             await _hand_over(portions, name, window.records)
                 except PPAPIError as error:
                     await _hand_over(portions, name, [error])

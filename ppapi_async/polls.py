@@ -258,8 +258,7 @@ class RowPoller(Generic[RowT]):
                 return
         request = evolve(self.request, start=first, end=end)
         stream = Stream(self.line, self.evidence, request, self.page_size, Options())
-        windows = stream.windows()
-        async with stream:
+        async with contextlib.aclosing(stream.read()) as windows:
             while True:
                 async with self.turn() as place:
                     window = await anext(windows, None)

@@ -96,6 +96,18 @@ class Run(Generic[RowT]):
         position = Position(self._next_second(), self.now, self.rows, self.told.pack(), finished)
         self.checkpoint.save(position.dump(self.identity))
 
+    def leave(self, handed_out: int) -> None:
+        """Save the position for the last time; from now on it is another stream's to save.
+
+        Args:
+            handed_out: how many rows of the window that is being handed out.
+        """
+        self.handed_out = handed_out
+        try:
+            self.save()
+        finally:
+            self.checkpoint = None
+
     def _count(self) -> None:
         """Count the rows that the consumer has got."""
         got = self.handing_out[: self.handed_out]

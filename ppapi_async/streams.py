@@ -156,6 +156,7 @@ class Stream(Iteration, Generic[RowT]):
     _requests: int = 0
     _rows: int = 0
     _failed_windows: int = 0
+    _run: Run[RowT] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._evidence = self._evidence.fresh()
@@ -172,47 +173,53 @@ class Stream(Iteration, Generic[RowT]):
             IncompleteError: some seconds could not be proven complete.
             PPAPIError: what the site answered in the end.
         """
-        rows = self._iterate()
-        self._start(rows)
-        return rows
+        return self._start(
+            self._read_rows, on_leave=self._leave, under_way=self._transport.under_way
+        )
 
     def windows(self) -> AsyncIterator[Window[RowT]]:
         """Iterate over proven windows instead of single rows; raises as iterating does."""
-        windows = self._deliver_windows()
-        self._start(windows)
-        return windows
+        return self._start(
+            self._read_singly, on_leave=self._leave_window, under_way=self._transport.under_way
+        )
 
     # Handing out
 
-    async def _deliver_windows(self) -> AsyncGenerator[Window[RowT], None]:
-        async with self._opened() as (run, windows):
+    async def read(self) -> AsyncGenerator[Window[RowT], None]:
+        """Yield the windows in the task that asks for them, which has to close the generator.
+
+        A window counts as handed out when the next one is asked for.
+
+        Raises:
+            PPAPIError: as iterating does.
+        """
+        run = self._run = await self._begin()
+        async with contextlib.aclosing(self._read_windows(run)) as windows:
             async for window in windows:
                 run.handing_out = window.records
-                run.handed_out = len(window.records)
                 yield window
+                run.handed_out = len(window.records)
                 run.end_window()
+        run.save()
 
-    async def _iterate(self) -> AsyncGenerator[RowT, None]:
-        async with self._opened() as (run, windows):
+    async def _read_rows(self) -> AsyncGenerator[list[RowT], None]:
+        async with contextlib.aclosing(self.read()) as windows:
             async for window in windows:
-                run.handing_out = window.records
-                for start in range(0, len(window.records), _ROWS_OF_TURN):
-                    for row in window.records[start : start + _ROWS_OF_TURN]:
-                        run.handed_out += 1
-                        yield row
-                    await asyncio.sleep(0)  # a consumer that never waits must not hold the loop
-                run.end_window()
+                yield window.records
 
-    @contextlib.asynccontextmanager
-    async def _opened(self) -> AsyncIterator[tuple[Run[RowT], AsyncIterator[Window[RowT]]]]:
-        """Read windows; however this is left, nothing goes on and the position is saved."""
-        with self._until_left():
-            run = await self._begin()
-            try:
-                async with contextlib.aclosing(self._read_windows(run)) as windows:
-                    yield run, windows
-            finally:
-                run.save()
+    async def _read_singly(self) -> AsyncGenerator[tuple[Window[RowT]], None]:
+        async with contextlib.aclosing(self.read()) as windows:
+            async for window in windows:
+                yield (window,)
+
+    def _leave(self, rows: int) -> None:
+        """Save the position; `rows` of the window under way have been handed out."""
+        if self._run is not None:
+            self._run.leave(rows)
+
+    def _leave_window(self, windows: int) -> None:
+        if self._run is not None:
+            self._run.leave(len(self._run.handing_out) if windows else 0)
 
     async def _begin(self) -> Run[RowT]:
         await recognise(self._transport)

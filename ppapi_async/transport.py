@@ -34,6 +34,7 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
+from ppapi_async.iteration import ReadingTask
 from ppapi_async.wire import HttpRequest, endpoints, request_for
 
 __all__ = [
@@ -175,6 +176,8 @@ class Transport:
     clock_ahead: float | None = None
     """Seconds by which the `Date` of the latest answer is ahead of this machine's clock; None where
     no answer had one. A cache's `Age` counts in."""
+    under_way: set[ReadingTask[object]] = field(factory=set, repr=False)
+    """The streams and watches that are being read: closing the session ends them."""
     _endpoint: int = 0
     _urls: Sequence[str] = ()
     _settled: bool = False

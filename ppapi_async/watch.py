@@ -51,28 +51,25 @@ class Watch(Iteration, Generic[RecordT]):
             PPAPIError: nothing could ever be read, for a reason that will not pass by itself: a
                 wrong key, a method that the site does not have, an unreadable state.
         """
-        changes = self._iterate()
-        self._start(changes)
-        return changes
+        return self._start(self._iterate, under_way=self._line.under_way, ends_quietly=True)
 
-    async def _iterate(self) -> AsyncGenerator[Change[RecordT], None]:
-        with self._until_left():
-            async with in_use(self._state):
-                while not self._line.closed:
-                    began = self._line.hooks.clock()
-                    error: PPAPIError | None = None
-                    try:
-                        async with contextlib.aclosing(self._poller.poll()) as tellings:
-                            async for telling in tellings:
-                                if isinstance(telling.change, RowsUnreadable):
-                                    self._report(telling.change)
-                                else:
-                                    yield telling.change
-                                await telling.confirm()
-                    except PPAPIError as caught:
-                        error = caught
-                    if not self._line.closed:
-                        await self._line.hooks.sleep(self._judge(error, began))
+    async def _iterate(self) -> AsyncGenerator[tuple[Change[RecordT]], None]:
+        async with in_use(self._state):
+            while not self._line.closed:
+                began = self._line.hooks.clock()
+                error: PPAPIError | None = None
+                try:
+                    async with contextlib.aclosing(self._poller.poll()) as tellings:
+                        async for telling in tellings:
+                            if isinstance(telling.change, RowsUnreadable):
+                                self._report(telling.change)
+                            else:
+                                yield (telling.change,)
+                            await telling.confirm()
+                except PPAPIError as caught:
+                    error = caught
+                if not self._line.closed:
+                    await self._line.hooks.sleep(self._judge(error, began))
 
     def _judge(self, error: PPAPIError | None, began: float) -> float:
         """Return how long to wait after a poll.
