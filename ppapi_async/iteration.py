@@ -252,7 +252,7 @@ class ReadingTask(Generic[ItemT_co]):
 
 
 class Items(Generic[ItemT]):
-    """The iterator over an iteration: when it is dropped, as by a `break`, the iteration is left."""
+    """The iterator over an iteration. Dropped, as by a `break`, it leaves the iteration."""
 
     __slots__ = ("_items", "_reading")
 
