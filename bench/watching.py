@@ -11,7 +11,8 @@ import asyncio
 import inspect
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -64,7 +65,8 @@ class PureLine(Transport):
         del method, largest
         url = urlsplit(request.url())
         form = dict(parse_qsl(request.body().decode()))
-        call = Call(request.verb, url.path, dict(parse_qsl(url.query)), form)
+        query = dict(parse_qsl(url.query))
+        call = Call(request.verb, url.path, query, form, request.headers())
         answer = self.site._answer(call)  # noqa: SLF001 - the way past its socket
         self.requests += 1
         self.received += len(answer.body)
@@ -72,17 +74,14 @@ class PureLine(Transport):
         return Answer(answer.status, CIMultiDict(answer.headers), answer.body)
 
 
-async def watch_for(
-    dialect: Dialect, orders: int, polls: int
-) -> tuple[float, float, float, int, int]:
-    """Return requests, rows and megabytes a day; the changes of all polls, and what is known."""
-    clock = Clock()
-    rates = Rates(clicks_per_hour=0, orders_per_hour=orders / 720)
-    begin = int(NOW) - MONTH - DAY
-    books = Books.generate(1, orders, begin, int(NOW), clicks=0, rates=rates)
-    site = Sandbox(dialect, books=books, clock=lambda: clock.now, live=True)
-    site._site.prepare()  # noqa: SLF001
-    account = Account("http://127.0.0.1", books.partner.api_key, dialect=dialect, name="site")
+@asynccontextmanager
+async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Session, PureLine]]:
+    """Open a session on the first partner of a sandbox that does not listen."""
+    site._site.prepare()  # noqa: SLF001 - the way past its socket
+    partner, dialect = site.books.partner, site.dialect
+    login = partner.api_login if dialect is Dialect.USER_API else None
+    url = "http://127.0.0.1"
+    account = Account(url, partner.api_key, api_login=login, dialect=dialect, name="site")
     hooks = Hooks(clock=lambda: clock.now, sleep=clock.sleep, chance=lambda: 0.5)
     async with Session(account, hooks=hooks) as session:
         line = session.line
@@ -95,6 +94,19 @@ async def watch_for(
             hooks=hooks,
             site=site,
         )
+        yield session, pure
+
+
+async def watch_for(
+    dialect: Dialect, orders: int, polls: int
+) -> tuple[float, float, float, int, int]:
+    """Return requests, rows and megabytes a day; the changes of all polls, and what is known."""
+    clock = Clock()
+    rates = Rates(clicks_per_hour=0, orders_per_hour=orders / 720)
+    begin = int(NOW) - MONTH - DAY
+    books = Books.generate(1, orders, begin, int(NOW), clicks=0, rates=rates)
+    site = Sandbox(dialect, books=books, clock=lambda: clock.now, live=True)
+    async with pure_session(site, clock) as (session, pure):
         options: dict[str, object] = {"lookback": timedelta(days=30)}
         if "interval" in inspect.signature(row_poller).parameters:
             options["interval"] = INTERVAL

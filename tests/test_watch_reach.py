@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve, field
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bench.watching import Clock, pure_session
 from ppapi_async import (
     Account,
     Change,
     Dialect,
+    Exchange,
     Fleet,
     Link,
     MemoryState,
@@ -21,8 +27,10 @@ from ppapi_async import (
     Session,
 )
 from ppapi_async.clock import ClockCheck
+from ppapi_async.notes import Poller
 from ppapi_async.sandbox import Books, Order, Sandbox
 from ppapi_async.sandbox.manners import Answer, Call
+from ppapi_async.sources import row_poller
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_unlogged
 from tests.test_watch import (
@@ -474,3 +482,142 @@ def test_a_first_look_is_saved_window_by_window() -> None:
             assert int(first.form["start_time"]) > now - 20 * HOUR
 
     run(main)
+
+
+# --- what an answer proves
+
+
+def test_a_watch_is_not_told_100_of_250_new_orders() -> None:
+    """A site lowers its cap while a watch runs: what earlier answers held proves nothing of it."""
+
+    async def main() -> None:
+        books = books_of(9)
+        now = int(virtual_time.now())
+        for number in range(300):
+            books.orders.put(Order(id=100 + number, created=now - 1000 + 3 * number))
+        async with sandbox_of(Dialect.DELEGATING, books) as sandbox, session_on(sandbox) as session:
+
+            def lower() -> None:
+                site = sandbox._site
+                site.manner = evolve(site.manner, cap=100)
+                for number in range(250):
+                    books.orders.put(Order(id=1000 + number, created=now + 500 + number))
+
+            later(1000, lower)
+            watch = session.watch_exchanges(interval=60)
+            told = await take(watch, 250)
+        assert sorted(row_id for _, row_id in told) == list(range(1000, 1250))
+
+    run(main)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(1, 4)),
+        st.tuples(st.just("set"), st.integers(0, 60)),
+        st.tuples(st.just("move"), st.integers(0, 60)),
+        st.tuples(st.just("hide"), st.integers(0, 60)),
+        st.tuples(st.just("show"), st.just(0)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 60, 60, 60, 400, HOUR, 5 * HOUR])),
+        st.tuples(st.just("poll"), st.just(0)),
+        st.tuples(st.just("leave"), st.just(0)),
+        st.tuples(st.just("restart"), st.just(0)),
+    ),
+    max_size=50,
+)
+
+
+@define(eq=False)
+class Desk:
+    """A site without sockets, the poller of its exchanges, and what came of the polls."""
+
+    dialect: Dialect
+    clock: Clock = field(factory=Clock)
+    state: MemoryState = field(factory=MemoryState)
+    told: dict[int, list[tuple[str, Exchange]]] = field(factory=dict)
+    hidden: list[Order] = field(factory=list)
+    values: int = 0
+    poller: Poller[Exchange] | None = None
+
+    async def act(self, books: Books, session: Session, step: str, number: int) -> None:
+        """Do one of `STEPS`."""
+        if step == "wait":
+            self.clock.now += number
+        elif step == "restart":
+            self.poller = None
+        elif step in ("poll", "leave"):
+            await self.poll(session, leave=step == "leave")
+        else:
+            self.change(books, step, number)
+
+    def change(self, books: Books, step: str, number: int) -> None:
+        """Have something happen at the site."""
+        now, ids = int(self.clock.now), [order.id for order in books.orders]
+        if step == "show":
+            while self.hidden:
+                books.orders.put(self.hidden.pop())
+        elif step == "add":
+            for _ in range(number):
+                books.orders.put(Order(id=books.orders.next_id, created=now, reward="0"))
+        elif ids:
+            order = books.orders[ids[number % len(ids)]]
+            if step == "hide":
+                self.hidden.append(order)
+                books.orders.remove(order.id)
+                return
+            # To and fro between two values: an answer of before may come again.
+            order = evolve(order, reward="1" if order.reward == "0" else "0")
+            moved = (*order.history, (now, "payed"))
+            books.orders.put(evolve(order, history=moved) if step == "move" else order)
+
+    async def poll(self, session: Session, *, leave: bool = False) -> None:
+        """Poll, perhaps to leave with what is told first in hand."""
+        if self.poller is None:
+            self.poller = row_poller(
+                session,
+                "get_exchanges",
+                Exchange,
+                self.state,
+                interval=60.0,
+                lookback=timedelta(days=3),
+            )
+        async with contextlib.aclosing(self.poller.poll()) as tellings:
+            async for telling in tellings:
+                assert isinstance(telling.change, Change)
+                row = telling.change.record
+                self.told.setdefault(row.id, []).append((telling.change.kind, row))
+                if leave:
+                    return
+                await telling.confirm()
+
+
+@given(dialect=st.sampled_from(list(Dialect)), old=st.integers(0, 30), steps=STEPS)
+def test_promise_7_what_was_told_last_is_what_the_site_shows(
+    dialect: Dialect, old: int, steps: list[tuple[str, int]]
+) -> None:
+    """Through glances, answers that come again, restarts, rows that vanish and what is left."""
+
+    async def main() -> None:
+        desk = Desk(dialect)
+        begin = int(desk.clock.now)
+        orders = [Order(id=n + 1, created=begin - 8000 * (n + 1), reward="0") for n in range(old)]
+        books = Books(orders=orders)
+        site = Sandbox(dialect, books=books, clock=lambda: desk.clock.now)
+        async with pure_session(site, desk.clock) as (session, _):
+            await desk.poll(session)
+            assert not desk.told
+            desk.clock.now += 1
+            for step, number in steps:
+                await desk.act(books, session, step, number)
+            await desk.act(books, session, "show", 0)
+            for _ in range(3):
+                desk.clock.now += 3 * HOUR
+                await desk.poll(session)
+        for order in books.orders:
+            events = desk.told.get(order.id, [])
+            if order.id > old:
+                assert events[0][0] == "new"
+            last = events[-1][1].partner_reward if events else 0
+            assert last == Decimal(order.reward), (order, events)
+
+    asyncio.run(main())
