@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -656,6 +657,21 @@ async def test_a_filter_can_be_ignored_once() -> None:
         caller.sandbox.faults.add(Fault.FILTER_IGNORED)
         assert len(await caller.items("get_links", {"end_time": 1})) == 3
         assert await caller.items("get_links", {"end_time": 1}) == []
+
+
+@pytest.mark.parametrize("fault", [None, Fault.HTML_503, Fault.SLOW])
+async def test_the_date_of_an_answer_is_the_sandboxs(fault: Fault | None) -> None:
+    """Clients compare clocks by it, so it is the sandbox's own and not the machine's."""
+
+    async def no_sleep(_: float) -> None:
+        pass
+
+    async with serving(rows=1, clock=lambda: END + 0.9, sleep=no_sleep) as caller:
+        if fault is not None:
+            caller.sandbox.faults.add(fault)
+        async with caller.post("get_info") as response:
+            sent = parsedate_to_datetime(response.headers["Date"])
+    assert sent.timestamp() == END
 
 
 # --- what the sandbox saw

@@ -8,6 +8,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from email.utils import formatdate
 from ipaddress import ip_address
 from types import EllipsisType, TracebackType
 from typing import Self
@@ -258,11 +259,16 @@ class Sandbox:
         method = self._site.manner.method_of(call) or ""
         planned = self.faults.take(method, call)
         seen = self._note(request, call, method, planned)
-        outcome = self._answer(call) if planned is None else await self._strike(planned, call)
+        now = self._clock()
+        if planned is None:
+            outcome: Outcome = self._answer(call, now)
+        else:
+            outcome = await self._strike(planned, call, now)
         if isinstance(outcome, Cut):
             return _cut(request, outcome)
         seen.status = outcome.status
-        headers = CIMultiDict(outcome.headers)
+        # The clock's, where aiohttp would send the machine's.
+        headers = CIMultiDict({"Date": formatdate(now, usegmt=True)} | dict(outcome.headers))
         for cookie in outcome.cookies:
             headers.add("Set-Cookie", cookie)
         return web.Response(status=outcome.status, headers=headers, body=outcome.body)
@@ -285,15 +291,17 @@ class Sandbox:
             return False
         return address.is_loopback or self._address[0] in _EVERYWHERE
 
-    def _answer(self, call: Call) -> Answer:
-        now = self._clock()
+    def _answer(self, call: Call, now: float) -> Answer:
         if self._live:
             for books in self._all_books:
                 books.advance(now)
         return self._site.answer(call, int(now))
 
-    async def _strike(self, planned: PlannedFault, call: Call) -> Outcome:
-        outcome = strike(planned, call, answer=self._answer, refuse=self._site.refuse)
+    async def _strike(self, planned: PlannedFault, call: Call, now: float) -> Outcome:
+        def answer(call: Call) -> Answer:
+            return self._answer(call, now)
+
+        outcome = strike(planned, call, answer=answer, refuse=self._site.refuse)
         if planned.fault is Fault.HANG:
             await self.faults.hang()
         elif planned.fault is Fault.SLOW:

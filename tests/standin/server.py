@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
@@ -121,6 +122,7 @@ class StandIn:
         status, body = self._answer(request.raw_path, query, form)
         self.asked.append(Asked(query.get("method", "").strip(), form, status))
         response = web.Response(status=status)
+        response.headers["Date"] = formatdate(self.clock(), usegmt=True)
         if isinstance(body, str):
             response.text, response.content_type = body, "text/html"
         else:
