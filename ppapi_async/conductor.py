@@ -12,7 +12,7 @@ import contextlib
 import functools
 import heapq
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import TypeAlias, TypeGuard
 
 from attrs import define, field
@@ -25,7 +25,8 @@ from ppapi_async.errors import (
     StateError,
     TransportError,
 )
-from ppapi_async.members import Host, Member
+from ppapi_async.iteration import wait_until_done
+from ppapi_async.members import Host, Member, unforeseen
 from ppapi_async.models import (
     AccountFailed,
     AccountRecovered,
@@ -40,8 +41,8 @@ from ppapi_async.transport import Hooks, is_transient, wait_asked_by
 
 __all__ = ["Conductor", "FleetEvent", "Notice"]
 
-_Item: TypeAlias = "Telling[Record] | Notice | BaseException | None"
-"""Something to tell; an exception that nobody expected; None: the end."""
+_Item: TypeAlias = "Telling[Record] | Notice | BaseException"
+"""Something to tell, or what has gone wrong with the schedule."""
 FleetEvent: TypeAlias = (
     Change[Record] | RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
 )
@@ -60,10 +61,6 @@ class Notice:
     change: AccountFailed | AccountRecovered | AccountSuspended
     """Named as in `Telling`, which waits in the same outbox."""
     confirmed: asyncio.Event = field(factory=asyncio.Event)
-
-    async def confirm(self) -> None:
-        """Count it as told."""
-        self.confirmed.set()
 
 
 @define(eq=False)
@@ -84,12 +81,8 @@ class Conductor:
     _looked: float = 0.0
     _running: asyncio.Task[None] | None = None
     _polls: set[asyncio.Task[float | None]] = field(factory=set)
+    _saves: set[asyncio.Task[None]] = field(factory=set)
     _leaving: bool = False
-    _stopped: asyncio.Event = field(factory=asyncio.Event)
-    """Set unless a stop is under way."""
-
-    def __attrs_post_init__(self) -> None:
-        self._stopped.set()
 
     # Life
 
@@ -109,47 +102,66 @@ class Conductor:
             self.plan(member)
 
     async def tell(self) -> AsyncGenerator[FleetEvent, None]:
-        """Yield what the accounts have to tell, until `stop`."""
-        while (item := await self._outbox.get()) is not None:
+        """Yield what the accounts have to tell, until it is closed."""
+        while True:
+            item = await self._outbox.get()
             if isinstance(item, BaseException):
                 raise item
             self._telling = item
             yield item.change
-            await item.confirm()
+            if isinstance(item, Notice):
+                item.confirmed.set()
+            else:
+                await self._confirm(item)
             self._telling = None
+
+    async def _confirm(self, telling: Telling[Record]) -> None:
+        """Have it saved that it was told. A store that fails is trouble of this account alone."""
+        saving = asyncio.create_task(telling.confirm())
+        self._saves.add(saving)
+        saving.add_done_callback(self._saves.discard)
+        await asyncio.wait([saving])
+        error = None if saving.cancelled() else saving.exception()
+        if error is not None:
+            member = self.members.get(telling.change.account)
+            if member is not None:
+                telling.fail(unforeseen(member.session.account, error))
 
     async def stop(self, drain: float) -> None:
         """Let requests under way end, as long as that takes no more than `drain` seconds.
 
-        If that is being done already, wait for it.
+        Cancelled, or hurried, it breaks them off. What has to be set is set before it waits: a
+        cancellation may come again at every wait.
         """
         running, self._running = self._running, None
         if running is None:
-            await self._stopped.wait()
             return
         self._leaving = True
-        self._stopped.clear()
         running.cancel()
         self._turn_away()
+        tasks = {running, *self._polls, *self._saves}
         try:
-            await asyncio.wait([running, *self._polls], timeout=drain)
+            await asyncio.wait(tasks, timeout=drain)
         finally:
-            tasks = [running, *self._polls]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._outbox.put_nowait(None)
-            self._stopped.set()
+            await wait_until_done(tasks)
+
+    def hurry(self) -> None:
+        """Break off the requests that a stop lets end."""
+        if self._leaving:
+            for task in self._polls:
+                task.cancel()
 
     def _turn_away(self) -> None:
         """End the polls whose news nobody will hear; from a store, they are told next time."""
-        waiting = [self._telling]
+        items = [self._telling]
         while not self._outbox.empty():
             item = self._outbox.get_nowait()
-            waiting.append(item if isinstance(item, Telling | Notice) else None)
-        for item in waiting:
-            if item is not None:
-                item.confirmed.set()
+            items.append(None if isinstance(item, BaseException) else item)
+        for told in items:
+            if told is not None:
+                told.confirmed.set()
 
     # The schedule
 
@@ -167,14 +179,6 @@ class Conductor:
         member.due, member.ticket = due, self._tickets
         heapq.heappush(self._schedule, (due, member.ticket, member))
         self._woken.set()
-
-    async def dismiss(self, member: Member) -> None:
-        """Break off a poll under way, and close the session of a member that has been let go."""
-        member.due, member.ticket, task = None, 0, member.task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        await member.session.aclose()
 
     async def _conduct(self) -> None:
         while True:
@@ -215,6 +219,9 @@ class Conductor:
         member.due = None
         again = member.host.breaker.admit(self._now())
         poll = self._poll(member) if again is None else self._put_off(member, again)
+        self._begin_task(member, poll)
+
+    def _begin_task(self, member: Member, poll: Coroutine[object, object, float | None]) -> None:
         member.task = asyncio.create_task(poll)
         self._polls.add(member.task)
         member.task.add_done_callback(functools.partial(self._end, member))
@@ -222,20 +229,26 @@ class Conductor:
     def _end(self, member: Member, task: asyncio.Task[float | None]) -> None:
         self._polls.discard(task)
         member.task = None
-        self._check(task)
-        if task.cancelled() or task.exception() is not None or self._leaving:
-            return
-        if self.members.get(member.name) is member:
-            self.plan(member, task.result())
-
-    def _check(self, task: asyncio.Task[None] | asyncio.Task[float | None]) -> None:
-        """Hand an exception that nobody expected to the consumer."""
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, _LeavingError):
+        if task.cancelled() or self._leaving or self.members.get(member.name) is not member:
+            return
+        if error is None:
+            self.plan(member, task.result())
+        elif isinstance(error, Exception):  # others end the loop itself
+            trouble = unforeseen(member.session.account, error)
+            self._begin_task(member, self._fail(member, trouble, may_pass=True))
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        """Hand an exception of the schedule's own, of no account, to the consumer."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             self._outbox.put_nowait(error)
 
     async def _poll(self, member: Member) -> float | None:
         """Poll an account; return when the next poll is due, None for its usual turn."""
+        if member.predecessor is not None:
+            await asyncio.wait([member.predecessor])
+            member.predecessor = None
         began, settled, member.put_off = self._now(), False, 0
         try:
             error = await self._poll_sources(member)
@@ -300,9 +313,12 @@ class Conductor:
             _log.info("%s: works again", member.name)
             await self._offer(Notice(AccountRecovered(member.name)))
 
-    async def _fail(self, member: Member, error: PPAPIError) -> float | None:
+    async def _fail(
+        self, member: Member, error: PPAPIError, *, may_pass: bool = False
+    ) -> float | None:
         is_news = member.health.fail(error)
-        if not (member.worked or is_transient(error) or isinstance(error, StateError)):
+        may_pass = may_pass or is_transient(error) or isinstance(error, StateError)
+        if not (member.worked or may_pass):
             member.suspended = True
             _log.warning("%s; the account is polled no more", error)
             await self._offer(Notice(AccountSuspended(member.name, error)))

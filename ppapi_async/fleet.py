@@ -20,8 +20,8 @@ from ppapi_async.breaker import Breaker
 from ppapi_async.conductor import Conductor, FleetEvent
 from ppapi_async.connection import check_limits, open_http
 from ppapi_async.decoding import Decoding
-from ppapi_async.errors import PPAPIError
-from ppapi_async.iteration import Iteration
+from ppapi_async.errors import PPAPIError, TransportError
+from ppapi_async.iteration import Iteration, ReadingTask, wait_until_done
 from ppapi_async.members import Host, Member
 from ppapi_async.merged import Merged
 from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
@@ -38,9 +38,6 @@ __all__ = ["Events", "Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
 _ACCOUNTS_OF_TURN = 100  # opened before others may run
-_TURNS_TO_LEAVE = 2
-"""After a `break`, asyncio makes a task in the next turn of the loop, which closes the generator in
-the turn after that."""
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
 https connection costs 300 KB, and the next poll of its host is far away."""
@@ -53,14 +50,18 @@ class Events(Iteration):
     A change counts as told when the next event is asked for.
     """
 
-    _begin: Callable[[], AsyncGenerator[FleetEvent, None]]
+    _tell: Callable[[Events], AsyncGenerator[FleetEvent, None]]
 
     def __aiter__(self) -> AsyncIterator[FleetEvent]:
-        """Iterate over the events. It ends when the fleet is left."""
-        return self._start(self._iterate)
+        """Iterate over the events. It ends when the fleet is left.
+
+        Raises:
+            RuntimeError: the events are being iterated elsewhere.
+        """
+        return self._start(self._iterate, ends_quietly=True)
 
     async def _iterate(self) -> AsyncGenerator[tuple[FleetEvent], None]:
-        async with contextlib.aclosing(self._begin()) as events:
+        async with contextlib.aclosing(self._tell(self)) as events:
             async for event in events:
                 yield (event,)
 
@@ -136,8 +137,13 @@ class Fleet:
         self._accounts: dict[str, Account] = {}
         self._members: dict[str, Member] = {}
         self._hosts: dict[str, Host] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], str] = {}
         self._conductor: Conductor | None = None
+        self._events: Events | None = None
+        """What is, or was last, iterated over."""
+        self._under_way: set[ReadingTask[object]] = set()
+        """The rows of many accounts that are being read."""
+        self._closing: tuple[asyncio.Task[None], Conductor] | None = None
         for account in accounts:
             self.add(account)
 
@@ -150,6 +156,7 @@ class Fleet:
     async def __aenter__(self) -> Self:
         if self._conductor is not None:
             raise RuntimeError("the fleet is open already")
+        await self._wait_until_closed()
         self._http = self._open_http()
         self._places = asyncio.Semaphore(self._concurrency)
         self._decoding = Decoding()
@@ -159,10 +166,16 @@ class Fleet:
             hooks=self._hooks,
             make_poller=self._make_poller,
         )
-        for number, account in enumerate(list(self._accounts.values()), 1):
-            self._enlist(account)
-            if number % _ACCOUNTS_OF_TURN == 0:
-                await asyncio.sleep(0)
+        is_open = False
+        try:
+            for number, account in enumerate(list(self._accounts.values()), 1):
+                self._enlist(account)
+                if number % _ACCOUNTS_OF_TURN == 0:
+                    await asyncio.sleep(0)
+            is_open = True
+        finally:
+            if not is_open:
+                await self.aclose()
         return self
 
     async def __aexit__(
@@ -174,19 +187,40 @@ class Fleet:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop polling, let requests under way end within `drain`, close the connections."""
+        """Stop polling, let requests under way end within `drain`, close the connections.
+
+        Loops over events end; those over rows fail, for the rows are not complete. Cancelled, it
+        breaks off what is under way; however often, all is closed in the end.
+        """
         conductor, self._conductor = self._conductor, None
-        if conductor is None:
-            return
+        if conductor is not None:
+            self._closing = asyncio.create_task(self._close()), conductor
+        await self._wait_until_closed()
+
+    async def _wait_until_closed(self) -> None:
+        if self._closing is not None:
+            closing, conductor = self._closing
+            if closing.get_loop() is asyncio.get_running_loop():
+                await wait_until_done([closing], conductor.hurry)
+
+    async def _close(self) -> None:
+        events, self._events = self._events, None
+        for reading in list(self._under_way):
+            text = "the fleet was closed before all was read"
+            reading.stop(TransportError(text, sent=False))
         try:
-            await conductor.stop(self._drain)
+            if events is not None:
+                await events.aclose()
         finally:
-            members = list(self._members.values())
+            members, http = list(self._members.values()), self._http
             self._members.clear()
             self._hosts.clear()
-            await asyncio.gather(*self._retiring, *(m.session.aclose() for m in members))
-            if self._http is not None and self._http is not self._borrowed:
-                await self._http.close()
+            self._http = None
+            try:
+                await asyncio.gather(*self._retiring, *(member.aclose() for member in members))
+            finally:
+                if http is not None and http is not self._borrowed:
+                    await http.close()
 
     def _open_http(self) -> aiohttp.ClientSession:
         if self._borrowed is not None:
@@ -230,9 +264,9 @@ class Fleet:
         member.host.members.discard(name)
         if not member.host.members:
             self._hosts.pop(member.session.account.host)
-        retiring = asyncio.create_task(self._conductor.dismiss(member))
-        self._retiring.add(retiring)
-        retiring.add_done_callback(self._retiring.discard)
+        retiring = asyncio.create_task(member.aclose())
+        self._retiring[retiring] = name
+        retiring.add_done_callback(self._retiring.pop)
 
     def pause(self, name: str) -> None:
         """Poll an account no more until `resume`. A poll under way goes on to its end.
@@ -285,8 +319,11 @@ class Fleet:
         session.decoding = self._decoding
         session.open()
         host.members.add(account.name)
-        phase = phase_of(account.name, self._interval)
-        self._members[account.name] = Member(session, host, phase)
+        member = Member(session, host, phase_of(account.name, self._interval))
+        for retiring, name in self._retiring.items():
+            if name == account.name:
+                member.predecessor = retiring
+        self._members[account.name] = member
 
     def _host(self, name: str) -> Host:
         host = self._hosts.get(name)
@@ -318,18 +355,21 @@ class Fleet:
         return Events(functools.partial(self._tell, wanted, self._open_conductor))
 
     async def _tell(
-        self, sources: tuple[str, ...], conductor: Conductor
+        self, sources: tuple[str, ...], conductor: Conductor, events: Events
     ) -> AsyncGenerator[FleetEvent, None]:
-        for _ in range(_TURNS_TO_LEAVE):
-            await asyncio.sleep(0)
-        if conductor.running:
+        former = self._events
+        if former is not None and not former.left:
             raise RuntimeError("the events of a fleet can be iterated in one place at a time")
-        await conductor.stop(self._drain)  # of that loop, to its end
+        if self._conductor is not conductor:
+            return  # the fleet has been left
+        self._events = events
+        if former is not None:
+            await former.ended()
         async with in_use(self._state):
             conductor.start(sources)
             try:
-                async with contextlib.aclosing(conductor.tell()) as events:
-                    async for event in events:
+                async with contextlib.aclosing(conductor.tell()) as told:
+                    async for event in told:
                         yield event
             finally:
                 await conductor.stop(self._drain)
@@ -354,16 +394,13 @@ class Fleet:
 
     async def get_info(self) -> dict[str, Info | PPAPIError]:
         """Return balance and methods of all accounts, or why not, by name."""
+        self._open_conductor  # noqa: B018 - raises unless the fleet is open
         places = asyncio.Semaphore(self._concurrency)
 
         async def ask(member: Member) -> Info | PPAPIError:
-            try:
-                async with places:
-                    return await member.session.get_info()
-            except PPAPIError as error:
-                return error
+            async with places:
+                return await member.ask(member.session.get_info())
 
-        self._open_conductor  # noqa: B018 - raises unless the fleet is open
         members = dict(self._members)
         answers = await asyncio.gather(*map(ask, members.values()))
         return dict(zip(members, answers, strict=True))
@@ -393,14 +430,11 @@ class Fleet:
 
     def _merge(self, open_stream: Callable[[Session], Stream[RowT]]) -> Merged[RowT]:
         self._open_conductor  # noqa: B018 - raises unless the fleet is open
-        streams = {
-            name: functools.partial(open_stream, member.session)
-            for name, member in self._members.items()
-        }
-        for stream in streams.values():
-            stream()  # wrong arguments are told at once, not by some worker
+        members = list(self._members.values())
+        for member in members:
+            open_stream(member.session)  # wrong arguments are told at once, not by some worker
             break
-        return Merged(streams, self._concurrency)
+        return Merged(members, open_stream, self._concurrency, self._under_way)
 
 
 def _check(concurrency: int, per_host: int, rate: float | None, lookback: timedelta | None) -> None:

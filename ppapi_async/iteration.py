@@ -243,6 +243,11 @@ class ReadingTask(Generic[ItemT_co]):
         if self._task is not None and self._task is not asyncio.current_task():
             await wait_until_done([self._task])
 
+    async def ended(self) -> None:
+        """Wait until it has cleaned up, or until this wait is cancelled."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def aclose(self) -> None:
         """Leave, and wait until it has cleaned up."""
         try:
@@ -298,6 +303,16 @@ class Iteration:
         self._closed = True
         if self._reading is not None:
             await self._reading.aclose()
+
+    @property
+    def left(self) -> bool:
+        """Whether it has ended, or somebody has left it, though it may still clean up."""
+        return self._closed or (self._reading is not None and self._reading.left)
+
+    async def ended(self) -> None:
+        """Wait until it has cleaned up."""
+        if self._reading is not None:
+            await self._reading.ended()
 
     async def __aenter__(self) -> Self:
         return self

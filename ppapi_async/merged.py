@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define
 
 from ppapi_async.errors import PPAPIError
-from ppapi_async.iteration import Iteration
+from ppapi_async.iteration import Iteration, ReadingTask, wait_until_done
+from ppapi_async.members import Member
 from ppapi_async.models import Row
+from ppapi_async.session import Session
 from ppapi_async.streams import Stream
 
 __all__ = ["Merged"]
@@ -29,17 +31,23 @@ class Merged(Iteration, Generic[RowT]):
     loop early is fine.
     """
 
-    _streams: Mapping[str, Callable[[], Stream[RowT]]]
+    _members: Sequence[Member]
+    _open_stream: Callable[[Session], Stream[RowT]]
     _concurrency: int
+    _under_way: set[ReadingTask[object]]
 
     def __aiter__(self) -> AsyncIterator[tuple[str, RowT | PPAPIError]]:
-        """Iterate over the rows of all accounts."""
-        return self._start(self._iterate)
+        """Iterate over the rows of all accounts.
+
+        Raises:
+            TransportError: the fleet was closed meanwhile.
+        """
+        return self._start(self._iterate, under_way=self._under_way)
 
     async def _iterate(self) -> AsyncGenerator[list[tuple[str, RowT | PPAPIError]], None]:
         portions: asyncio.Queue[_Portion[RowT]] = asyncio.Queue()
-        waiting = iter(self._streams.items())
-        count = min(self._concurrency, len(self._streams))
+        waiting = iter(self._members)
+        count = min(self._concurrency, len(self._members))
         tasks = [asyncio.create_task(self._work(waiting, portions)) for _ in range(count)]
         try:
             while count:
@@ -55,24 +63,24 @@ class Merged(Iteration, Generic[RowT]):
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await wait_until_done(tasks)
 
     async def _work(
-        self,
-        waiting: Iterator[tuple[str, Callable[[], Stream[RowT]]]],
-        portions: asyncio.Queue[_Portion[RowT]],
+        self, waiting: Iterator[Member], portions: asyncio.Queue[_Portion[RowT]]
     ) -> None:
         """Read one account after the other."""
         try:
-            for name, open_stream in waiting:
-                try:
-                    async with contextlib.aclosing(open_stream().read()) as windows:
-                        async for window in windows:
-                            await _hand_over(portions, name, window.records)
-                except PPAPIError as error:
-                    await _hand_over(portions, name, [error])
+            for member in waiting:
+                error = await member.ask(self._read(member, portions))
+                if error is not None:
+                    await _hand_over(portions, member.name, [error])
         finally:
             portions.put_nowait(None)
+
+    async def _read(self, member: Member, portions: asyncio.Queue[_Portion[RowT]]) -> None:
+        async with contextlib.aclosing(self._open_stream(member.session).read()) as windows:
+            async for window in windows:
+                await _hand_over(portions, member.name, window.records)
 
 
 async def _hand_over(

@@ -110,8 +110,12 @@ class Telling(Generic[RecordT_co]):
             self._told = True
         except PPAPIError as error:
             self.error = error
-        finally:
-            self.confirmed.set()
+        self.confirmed.set()
+
+    def fail(self, error: PPAPIError) -> None:
+        """Note that it could not be saved, for a reason that `confirm` did not expect."""
+        self.error = error
+        self.confirmed.set()
 
     def check(self) -> None:
         """Go on only if it has been told and saved.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import aiohttp
 import pytest
+from attrs import evolve
 
 from ppapi_async import (
     Account,
@@ -455,21 +457,68 @@ def test_rows_of_all_accounts_in_one_stream() -> None:
     run(main)
 
 
-def test_an_exception_that_nobody_expected_reaches_the_consumer() -> None:
-    """A store of one's own with a mistake does not fail in silence."""
+class Broken(MemoryState):
+    """A store with a mistake in one of its methods, which strikes one account."""
 
-    class Broken(MemoryState):
-        async def load(self, watch: str) -> dict[str, str]:
-            raise ZeroDivisionError
+    def __init__(self, victim: str, breaks: str) -> None:
+        super().__init__()
+        self.victim, self.breaks, self.is_broken = victim, breaks, True
+
+    def _check(self, watch: str, call: str) -> None:
+        if self.is_broken and call == self.breaks and watch.startswith(self.victim):
+            raise ZeroDivisionError(f"with the key {KEY} in it")
+
+    async def load(self, watch: str) -> Mapping[str, str]:
+        self._check(watch, "load")
+        return await super().load(watch)
+
+    async def read(self, watch: str, name: str) -> str | None:
+        self._check(watch, "read")
+        return await super().read(watch, name)
+
+    async def save(self, watch: str, put: Mapping[str, str], drop: Collection[str] = ()) -> None:
+        self._check(watch, "save")
+        await super().save(watch, put, drop)
+
+
+@pytest.mark.parametrize("breaks", ["load", "save", "read"])
+def test_promise_7_an_error_that_nobody_expected_is_trouble_of_its_account_alone(
+    breaks: str,
+) -> None:
+    """A mistake in a store of one's own is told by its class; the others do not notice."""
 
     async def main() -> None:
-        async with park(Dialect.CLASSIC) as (_, accounts):
-            async with fleet_of(accounts, state=Broken()) as fleet:
-                with pytest.raises(ZeroDivisionError):
-                    async for _ in fleet.events("exchanges"):
-                        pass
+        async with park(Dialect.CLASSIC, Dialect.DELEGATING) as (sandboxes, accounts):
+            state = Broken(accounts[0].fingerprint, breaks)
+            async with fleet_of(accounts, state=state) as fleet:
+                for seconds in (100, 200, 300):
+                    for sandbox in sandboxes:
+                        later(seconds, functools.partial(new_order, sandbox.books))
+                        if seconds > 100:
+                            later(seconds, functools.partial(change_order, sandbox.books))
+                if breaks != "load":
+                    state.is_broken = False
+                    later(150, lambda: setattr(state, "is_broken", True))
+                later(1000, lambda: setattr(state, "is_broken", False))
+                events = await collect(fleet, "exchanges", seconds=3000)
+            failed = [e for e in events if isinstance(e, AccountFailed)]
+            assert {e.account for e in failed} == {"site 0"}
+            assert all("ZeroDivisionError" in str(e.error) for e in failed)
+            assert_absent(KEY, *(e.error for e in failed))
+            assert not [e for e in events if isinstance(e, AccountSuspended)]
+            assert [e.account for e in events if isinstance(e, AccountRecovered)] == ["site 0"]
+            new = [(name, row) for name, kind, row in changes(events) if kind == "new"]
+            assert {row for name, row in new if name == "site 1"} == {21, 22, 23}
+            if breaks != "load":
+                assert {row for name, row in new if name == "site 0"} == {21, 22, 23}
 
     run(main)
+
+
+def change_order(books: Books) -> None:
+    """Change the reward of the latest order but one."""
+    order = list(books.orders)[-2]
+    books.orders.put(evolve(order, reward="7.5"))
 
 
 def test_a_clock_set_back_does_not_stop_the_polls() -> None:

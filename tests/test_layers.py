@@ -28,8 +28,8 @@ LAYERS = (
     {"polls"},
     {"watch", "sources"},
     {"session"},
-    {"members", "merged"},
-    {"conductor"},
+    {"members"},
+    {"conductor", "merged"},
     {"fleet"},
     {"", "sandbox", "testing", "cli", "demo", "__main__"},
 )
