@@ -126,6 +126,19 @@ class Glance(Generic[RowT]):
         elif requests:
             self.fits = min(self.fits, depth - 1)
 
+    async def beyond(self, end: datetime) -> bool:
+        """Tell whether the site has rows from `end` on, as far as one small answer tells.
+
+        Raises:
+            PPAPIError: what the answer came to.
+        """
+        query = Query(self._clock.first_second(end), None)
+        try:
+            answer = await self._ask(query, self.evidence.fresh(), (), page_size=1)
+        except ResponseTooLargeError:
+            return True
+        return not isinstance(answer, Unchanged) and any(r.time >= end for r in answer[0].records)
+
     async def _look(self, start: datetime, end: datetime) -> Glimpse[RowT] | Unchanged | None:
         """Read the time with few requests; None where they do not prove that all rows came."""
         evidence = self.evidence.fresh()
@@ -153,12 +166,16 @@ class Glance(Generic[RowT]):
         return Glimpse(rows, unreadable)
 
     async def _ask(
-        self, query: Query, evidence: Evidence, known: Container[int]
+        self,
+        query: Query,
+        evidence: Evidence,
+        known: Container[int],
+        page_size: int | None = None,
     ) -> tuple[Page[RowT], int] | Unchanged:
         line = self.line
         return await line.read(
             self.request.method,
-            params_of(self.request, query, line.dialect, evidence, self.page_size),
+            params_of(self.request, query, line.dialect, evidence, page_size or self.page_size),
             unless_known(known, self._codec.steps),
             attempts_of=_once,
             largest=min(ANSWER_OF_WINDOW, line.largest_answer),

@@ -15,12 +15,12 @@ from typing import Generic, TypeAlias, TypeVar, cast
 import attrs
 from attrs import define, evolve, field
 
-from ppapi_async.account import Dialect
+from ppapi_async.account import Account, Dialect
 from ppapi_async.clock import ClockCheck, SiteClock
 from ppapi_async.codec import dump_stored, info_steps, parse_stored
-from ppapi_async.errors import StateError
+from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.glance import Glance, Unchanged, unless_known
-from ppapi_async.ledger import WRONG_ZONE, Ledger, Position, Reading, Schedule, Verdict
+from ppapi_async.ledger import PERIOD, WRONG_ZONE, Ledger, Position, Reading, Schedule, Verdict
 from ppapi_async.models import (
     Change,
     ChangeKind,
@@ -78,6 +78,10 @@ class RowPoller(Generic[RowT]):
     _unreadable: UnreadableRows = field(factory=UnreadableRows)
     _failed: bool = False
     """Whether the last poll did."""
+    _said_beyond: bool = False
+    """Whether the log says that rows of the future are left out."""
+    _beyond_due: int = 0
+    """When to look for them next."""
     _glance: Glance[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -137,6 +141,9 @@ class RowPoller(Generic[RowT]):
                 await self._advance(ledger, window)
         ledger.end_poll(began, reading)
         self._glance.end_poll(reading.level.depth, requests)
+        if not self._said_beyond and began >= self._beyond_due:
+            self._beyond_due = began + PERIOD
+            await self._look_beyond()
 
     # The store
 
@@ -237,7 +244,7 @@ class RowPoller(Generic[RowT]):
         async with contextlib.aclosing(self._read(start, WRONG_ZONE)) as windows:
             async for window in windows:
                 for row in window.records:
-                    self._remember(ledger, *self._shown(row))
+                    self._remember(ledger, *_shown(row, self.line.account))
                 newest = _newest_of(window) or newest
                 ledger.look_on(start if window.end is None else int(window.end.timestamp()))
                 await self._flush(ledger)
@@ -268,10 +275,27 @@ class RowPoller(Generic[RowT]):
                         place.end_reading()
                     yield window
 
+    async def _look_beyond(self) -> None:
+        """Say once if there are rows that are dated too far ahead to be read."""
+        end = self._end()
+        async with self.turn() as place:
+            with contextlib.suppress(PPAPIError):  # the next time that all is read tells it, too
+                self._said_beyond = await self._glance.beyond(end)
+            if place is not None:
+                place.end_reading()
+        if self._said_beyond:
+            _log.warning(
+                "%s: %s: rows that are dated after %s, days ahead, are not delivered before then;"
+                " ask the site to mend their dates",
+                self.line.account.name,
+                self.method,
+                end.isoformat(" ", "minutes"),
+            )
+
     # Judging
 
     async def _judge(self, ledger: Ledger, row: RowT) -> Telling[RowT] | None:
-        row, text = self._shown(row)
+        row, text = _shown(row, self.line.account)
         verdict = ledger.judge(row, text)
         if verdict is Verdict.SAME:
             return None
@@ -293,14 +317,6 @@ class RowPoller(Generic[RowT]):
             ledger.doubt(row.id)
             await self.notes.announce(in_hand, text)
         return Telling(change, save)
-
-    def _shown(self, row: RowT) -> tuple[RowT, str]:
-        """Return the row as it is told, without the key wherever the site has put it, and saved."""
-        text = dump_stored(row)
-        if not shows_key(text, self.line.account):
-            return row, text
-        row = without_key(row, self.line.account)
-        return row, dump_stored(row)
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
         """Return what to tell; None if the row is no different after all (`1.0` and `1.00`)."""
@@ -358,6 +374,15 @@ class RowPoller(Generic[RowT]):
 
 def _newest_of(window: Window[RowT]) -> int | None:
     return int(window.records[-1].time.timestamp()) if window.records else None
+
+
+def _shown(record: RecordT, account: Account) -> tuple[RecordT, str]:
+    """Return a record as it is told and saved: without the key, wherever the site has put it."""
+    text = dump_stored(record)
+    if not shows_key(text, account):
+        return record, text
+    record = without_key(record, account)
+    return record, dump_stored(record)
 
 
 def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
@@ -431,7 +456,7 @@ class InfoPoller:
             return None
         (info, dialect), self._asked = answer
         line.learn(dialect)
-        return info
+        return _shown(info, line.account)[0]
 
     async def _open(self) -> None:
         entries = await self.notes.load()

@@ -353,6 +353,25 @@ def test_the_key_inside_a_row_is_not_stored_nor_shown() -> None:
     run(main)
 
 
+def test_the_key_inside_an_info_is_not_stored_nor_shown() -> None:
+    """The title of a payout method may be anything, too."""
+
+    async def main() -> None:
+        books, state = books_of(), MemoryState()
+        async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
+            method = books.methods[2]
+            later(100, lambda: object.__setattr__(method, "title", f"Pay {KEY}"))
+            async for change in session.watch_info(state=state):
+                assert change.fields == ("items",)
+                assert KEY not in repr(change)
+                assert "Pay ***" in repr(change)
+                break
+            stored = dict(await state.load(f"{session.account.fingerprint}/get_info"))
+            assert KEY not in repr(stored)
+
+    run(main)
+
+
 @DIALECTS
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 def test_a_row_of_the_year_9999_ends_no_events(dialect: Dialect, zone: str) -> None:
@@ -444,6 +463,7 @@ def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
             assert virtual_time.now() < virtual_time.BEGINNING + 300
 
     run(main)
+    assert sum("dated after" in r.getMessage() for r in caplog.records) == 1
 
 
 def test_a_first_look_is_saved_window_by_window() -> None:
