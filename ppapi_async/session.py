@@ -269,8 +269,10 @@ class Session(Connection):
     ) -> Watch[Exchange]:
         """Iterate over new and changed exchanges, for ever, oldest first within a poll.
 
-        What a poll missed, however many failed, the next one covers. On sites that know only the
-        time of creation, every poll reads again what may still change, back to `lookback`.
+        What a poll missed, however many failed, the next one covers. Sites do not tell that a row
+        has changed, so polls read rows again: one of age A within max(interval, A / 8) and six
+        hours, back to `lookback`. Rows dated more than a day ahead of the present are left out
+        until then, rows that cannot be read are reported once; both are in the log.
 
         Args:
             interval: from one poll to the next, seconds or timedelta.
@@ -278,10 +280,11 @@ class Session(Connection):
                 on. A watch that goes on from `state` goes on where it was, whatever is given.
             state: where to keep what has been told, so that a restart goes on there.
             lookback: how old an exchange may be and its change is still told. Memory and state
-                hold the exchanges of this time.
+                hold the exchanges of this time and six hours more: some 110 bytes of memory for
+                each, and its text of about half a kilobyte in the state.
             status_history: ask for `statuses` (2.7 sites with the log module).
             on_error: called with the error when polls begin to fail, and with None when they work
-                again.
+                again; with a `DecodeError` for rows that cannot be read, while polls go on.
 
         Raises:
             ValueError: an argument is not usable.
