@@ -264,7 +264,8 @@ class RowPoller(Generic[RowT]):
                 yield Window(None, None, glimpse.rows, 0)
                 return
         request = evolve(self.request, start=first, end=end)
-        stream = Stream(self.line, self.evidence, request, self.page_size, Options())
+        options = Options(on_unreadable=lambda row: self._unreadable.find([row]))
+        stream = Stream(self.line, self.evidence, request, self.page_size, options)
         async with contextlib.aclosing(stream.read()) as windows:
             while True:
                 async with self.turn() as place:

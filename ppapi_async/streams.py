@@ -25,7 +25,7 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.iteration import Iteration
-from ppapi_async.models import Progress, Row, Window
+from ppapi_async.models import Progress, Row, UnreadableRow, Window
 from ppapi_async.page import Page
 from ppapi_async.payouts import read_info
 from ppapi_async.planning import Plan, Segment
@@ -64,6 +64,8 @@ class Options:
     newest_first: bool = False
     checkpoint: Checkpoint | None = None
     progress: Callable[[Progress], object] | None = None
+    on_unreadable: Callable[[UnreadableRow], object] | None = None
+    """Takes each row that cannot be read; the rows beside it come all the same."""
 
     def __attrs_post_init__(self) -> None:
         if self.window is not None and self.window < timedelta(seconds=1):
@@ -302,6 +304,9 @@ class Stream(Iteration, Generic[RowT]):
             if page is None:
                 return
             read.feed(page)
+            if self._options.on_unreadable is not None:
+                for row in page.unreadable:
+                    self._options.on_unreadable(row)
         if read.unproven:
             raise self._incomplete(read)
         run.plan.finish(segment, read)
