@@ -67,7 +67,7 @@ class PureLine(Transport):
         form = dict(parse_qsl(request.body().decode()))
         query = dict(parse_qsl(url.query))
         call = Call(request.verb, url.path, query, form, request.headers())
-        answer = self.site._answer(call)  # noqa: SLF001 - the way past its socket
+        answer = self.site._answer(call, self.hooks.clock())  # noqa: SLF001 - past its socket
         self.requests += 1
         self.received += len(answer.body)
         self.rows += answer.body.count(b'"partner_reward"')

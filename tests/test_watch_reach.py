@@ -49,12 +49,6 @@ from tests.test_watch import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _servers_keep_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the `Date` of sandboxes say what the loop's time is; aiohttp writes the real one."""
-    monkeypatch.setattr("ppapi_async.transport.clock_ahead", lambda headers, now: 0.0)
-
-
 def put_before(sandbox: Sandbox, answer: Callable[[Call, int], Answer]) -> None:
     """Have a sandbox answer otherwise."""
     setattr(sandbox._site, "answer", answer)  # noqa: B010 - a method
