@@ -17,7 +17,7 @@ from attrs import Factory, define, frozen
 
 from ppapi_async.secret import Secret
 
-__all__ = ["Redactor"]
+__all__ = ["Redactor", "lower", "places", "replaced"]
 
 _PIECE = 8
 """Pieces of a secret that are replaced, from this length on; shorter secrets only as a whole."""
@@ -89,15 +89,7 @@ class Redactor:
         for layer in _layers(text):
             for pattern in self._patterns():
                 spans += [layer.original(*span) for span in pattern.spans(layer.lower)]
-        if not spans:
-            return text
-        kept: list[str] = []
-        end = -1
-        for start, stop in sorted(spans):
-            if start > end:
-                kept.append(text[max(end, 0) : start])
-            end = max(end, stop)
-        return _MARK.join([*kept, text[end:]])
+        return replaced(text, spans)
 
     def finds(self, text: str) -> bool:
         """Tell whether a text holds one of the secrets as a whole."""
@@ -124,7 +116,7 @@ class _Pattern:
         """Return where secret or pieces of it stand in a text in lower case."""
         for whole in self.wholes:
             if len(whole) < _PIECE:
-                yield from (found.span() for found in re.finditer(re.escape(whole), text))
+                yield from places(whole, text)
         if any(seed in text for seed in self.seeds):
             yield from self._runs(text)
             begun = next((b for b in self.beginnings if text.endswith(b)), None)
@@ -198,7 +190,7 @@ class _Layer:
 
 def _layers(text: str) -> Iterator[_Layer]:
     """Return the text as it is, and then with one layer of spelling less each."""
-    layer = _Layer(text, _lower(text))
+    layer = _Layer(text, lower(text))
     yield layer
     for pattern in _PASSES:
         if not _MARKS.search(layer.text):
@@ -233,7 +225,7 @@ def _undone(below: _Layer, pattern: re.Pattern[str]) -> _Layer | None:
     if not pieces:
         return None
     layer.text = "".join([*pieces, below.text[end:]])
-    layer.lower = _lower(layer.text)
+    layer.lower = lower(layer.text)
     return layer
 
 
@@ -257,9 +249,28 @@ def _plain(found: re.Match[str]) -> str | None:
     return value if kind == "bare" else ""
 
 
-def _lower(text: str) -> str:
+def replaced(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text with a mark in place of each of these parts, which may overlap or touch."""
+    kept: list[str] = []
+    end = -1
+    for start, stop in sorted(spans):
+        if start > end:
+            kept.append(text[max(end, 0) : start])
+        end = max(end, stop)
+    return _MARK.join([*kept, text[end:]]) if kept else text
+
+
+def places(part: str, text: str) -> Iterator[tuple[int, int]]:
+    """Return where one text stands in another."""
+    at = text.find(part)
+    while at >= 0:
+        yield at, at + len(part)
+        at = text.find(part, at + len(part))
+
+
+def lower(text: str) -> str:
     """Return the text in lower case, each character at its place."""
-    lower = text.lower()
-    if len(lower) == len(text):
-        return lower
+    shorter = text.lower()
+    if len(shorter) == len(text):
+        return shorter
     return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)

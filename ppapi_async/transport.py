@@ -33,6 +33,7 @@ from ppapi_async.errors import (
     ResponseTooLargeError,
     TransportError,
 )
+from ppapi_async.hidden import without_key
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
 from ppapi_async.iteration import ReadingTask
 from ppapi_async.wire import HttpRequest, endpoints, request_for
@@ -290,7 +291,9 @@ class Transport:
             ahead = clock_ahead(answer.headers, self.hooks.clock())
             if ahead is not None:
                 self.clock_ahead = ahead
-            result = await self.decoding.run(steps(answer), len(answer.body))
+            result = await self.decoding.run(
+                without_key(self.account.api_key, answer.body, steps(answer)), len(answer.body)
+            )
         if not isinstance(result, PPAPIError):
             self._settled = True
         self._tell(method, attempt, began, answer, result)
