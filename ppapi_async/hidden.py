@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 import attrs
@@ -24,7 +24,7 @@ __all__ = ["without_key"]
 _SHORTEST = 16
 """A shorter key could stand in a text by chance."""
 _SLICE = 128 * 1024  # bytes that are looked through in a turn of the loop
-_MOST_AT_ONCE = 2_000  # values in a turn of the loop
+_MOST_AT_ONCE = 500  # values in a turn of the loop
 
 
 def without_key(key: Secret, body: bytes, outcome: Outcome[T]) -> Outcome[T]:
@@ -57,23 +57,31 @@ def _hide_all(thing: object, forms: frozenset[str]) -> Iterator[None]:
             for number, value in enumerate(holder):
                 holder[number] = _hidden(value, forms)
                 yield
-            waiting += filter(_may_hold, holder)
         elif isinstance(holder, dict):
             for name, value in list(holder.items()):
                 del holder[name]  # put back at the end, so that the order stays
                 holder[_hidden(name, forms)] = _hidden(value, forms)
                 yield
-            waiting += filter(_may_hold, holder.values())
-        elif isinstance(holder, tuple):
-            waiting += filter(_may_hold, holder)
-        elif attrs.has(kind := type(holder)):
-            for name in (field.name for field in attrs.fields(kind)):
-                value = getattr(holder, name)
+        elif not isinstance(holder, tuple):
+            for name, value in _fields(holder):
                 if type(value) is str:
                     object.__setattr__(holder, name, _hidden(value, forms))
-                elif _may_hold(value):
-                    waiting.append(value)
                 yield
+        waiting += filter(_may_hold, _values(holder))
+
+
+def _fields(record: object) -> Iterator[tuple[str, object]]:
+    if attrs.has(kind := type(record)):
+        for field in attrs.fields(kind):
+            yield field.name, getattr(record, field.name)
+
+
+def _values(holder: object) -> Iterable[object]:
+    if isinstance(holder, list | tuple):
+        return holder
+    if isinstance(holder, dict):
+        return holder.values()
+    return (value for _, value in _fields(holder))
 
 
 def _may_hold(value: object) -> bool:
