@@ -176,5 +176,5 @@ def test_no_turn_of_the_loop_is_long(name: str) -> None:
             break
         finally:
             turns.append(time.process_time() - began)
-    assert sorted(turns)[-2:][0] < 0.02  # one may have met the collector
+    assert sorted(turns)[-2:][0] < 0.05  # one may have met the collector
     assert_absent(KEY, repr(result))

@@ -529,13 +529,10 @@ def test_cut_bodies_are_noticed() -> None:
     assert BodyReader("gzip", 10).close() == b""
 
 
-async def test_bad_host_name_is_a_transport_error() -> None:
-    """A name that no resolver takes is an error of ours, and nothing was sent."""
-    url = f"https://{'a' * 70}.example"
-    async with Session(url, "k3yk3yk3y", hooks=HOOKS) as session:
-        with pytest.raises(TransportError) as caught:
-            await session.call("get_info")
-        assert not caught.value.sent
+def test_a_host_that_no_resolver_takes_is_refused() -> None:
+    """Before anything is asked."""
+    with pytest.raises(ValueError, match=r"^url: has a host that cannot be one"):
+        Session(f"https://{'a' * 70}.example", "k3yk3yk3y", hooks=HOOKS)
 
 
 async def test_mocked_time_out_while_connecting() -> None:
