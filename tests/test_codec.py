@@ -38,6 +38,7 @@ from ppapi_async import (
     RedirectError,
     ResponseError,
     ServerError,
+    UnreadableRow,
 )
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import (
@@ -85,6 +86,13 @@ def page_of(rows: object, method: str = "get_exchanges", zone: str = "UTC") -> P
     page = decode(Answer(200, {}, body.encode()), method, zone)
     assert isinstance(page, Page), page
     return page
+
+
+def unreadable_of(answer: Answer, method: str = "get_exchanges") -> list[UnreadableRow]:
+    """Return the rows of an answer that cannot be read."""
+    page = decode(answer, method)
+    assert isinstance(page, Page), page
+    return page.unreadable
 
 
 @functools.cache
@@ -218,12 +226,10 @@ def test_unknown_keys_of_payout_methods_are_kept() -> None:
 def test_one_id_too_large_is_found_among_others(ids: tuple[int, int]) -> None:
     """Wherever it stands on the page."""
     rows = [{"id": one, "time": 1} for one in ids]
-    error = decode(
-        Answer(200, {}, json.dumps({"error": 0, "data": {"items": rows}}).encode()), "get_links"
-    )
-    assert isinstance(error, DecodeError)
-    assert [shown for _, shown in error.problems] == [
-        f"not a whole number of 64 bits: {one}" for one in ids if abs(one) >= 2**63
+    page = page_of(rows, "get_links")
+    assert [row.id for row in page.records] == [1]
+    assert [row.problems for row in page.unreadable] == [
+        (("id", f"not a whole number of 64 bits: {one}"),) for one in ids if abs(one) >= 2**63
     ]
 
 
@@ -506,11 +512,12 @@ def test_altered_text_beside_no_rows() -> None:
 
 def test_problems_are_listed_in_the_message() -> None:
     """The first five, each with its place and value."""
-    rows = [exchange_row(id=str(n), accrued=n + 2) for n in range(6)]
-    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
-    error = decode(Answer(200, {}, body), "get_exchanges")
+    method = {"id": 1, "title": "T", "amount": 1}
+    methods = [{**method, "comission": f"{n}x"} for n in range(6)]
+    data = {"balance": 1, "min_payout": 1, "items": methods}
+    error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
     assert isinstance(error, DecodeError)
-    listed = (f"items[{n}](id={n}).accrued = not a flag (0 or 1): {n + 2}" for n in range(5))
+    listed = (f"items[{n}].comission = not an amount: '{n}x'" for n in range(5))
     assert error.message == f"the answer is not what the API promises: {'; '.join(listed)}"
     assert len(error.problems) == 6
 
@@ -764,10 +771,10 @@ def test_odd_forms_of_values(changes: dict[str, object], name: str, value: objec
         ({"amount_give": ...}, "amount_give", "missing"),
         ({"time": "yesterday"}, "time", "not a unix time"),
         ({"time": "2026-01-01T00:00:00"}, "time", "not a unix time"),
-        ({"time": 10**18}, "time", "not a unix time"),
+        ({"time": 10**19}, "time", "not a unix time"),
         ({"accrued": 2}, "accrued", "not a flag (0 or 1): 2"),
         ({"user_hash": []}, "user_hash", "not a text"),
-        ({"status": []}, "status", "not a text: []"),
+        ({"status": []}, "status", "not a text: a list of 0 entries"),
         ({"statuses": 5}, "statuses", "not a list of rows: 5"),
         ({"statuses": [5]}, "statuses[0]", "not an object: 5"),
     ],
@@ -775,13 +782,16 @@ def test_odd_forms_of_values(changes: dict[str, object], name: str, value: objec
 def test_bad_row_is_named_and_never_vanishes(
     changes: dict[str, object], path: str, shown: str
 ) -> None:
-    """The error has the row's id, the path and the value; the good rows do not hide it."""
+    """The row's id, the path and the value are told; it hides no good row, nor do they hide it."""
     rows = [exchange_row(id=str(i)) for i in range(3)] + [exchange_row(**{"id": "99", **changes})]
-    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
-    error = decode(Answer(200, {}, body), "get_exchanges")
-    assert isinstance(error, DecodeError)
-    assert error.problems[0][0] == f"items[3](id=99).{path}"
-    assert shown in error.problems[0][1]
+    page = page_of(rows)
+    assert [row.id for row in page.records] == [0, 1, 2]
+    assert page.size == 4
+    [row] = page.unreadable
+    assert row.id == 99
+    assert (row.time is None) == (path == "time")
+    assert row.problems[0][0] == path
+    assert shown in row.problems[0][1]
 
 
 def test_odd_forms_of_links() -> None:
@@ -831,10 +841,10 @@ def test_odd_forms_of_payouts(changes: dict[str, object], name: str, value: obje
         ({"method_id": "1_1"}, "method_id", "not a whole number: '1_1'"),
         ({"method_id": ""}, "method_id", "not a whole number: ''"),
         ({"pay_amount": True}, "pay_amount", "not an amount: True"),
-        ({"pay_amount": []}, "pay_amount", "not an amount: []"),
+        ({"pay_amount": []}, "pay_amount", "not an amount: a list of 0 entries"),
         ({"pay_amount": "Infinity"}, "pay_amount", "not a finite amount: 'Infinity'"),
         ({"account": True}, "account", "not a text: True"),
-        ({"account": {}}, "account", "not a text: {}"),
+        ({"account": {}}, "account", "not a text: an object of 0 entries"),
         ({"time": "1,5"}, "time", "not a unix time: '1,5'"),
         ({"time": 1759900000.5}, "time", "not a unix time: '1759900000.5'"),
         ({"time": "1759900000.5"}, "time", "not a unix time: '1759900000.5'"),
@@ -845,10 +855,9 @@ def test_odd_forms_of_payouts(changes: dict[str, object], name: str, value: obje
 )
 def test_bad_payout_is_named(changes: dict[str, object], path: str, shown: str) -> None:
     """No value of another kind is taken for what it resembles."""
-    body = json.dumps({"error": 0, "data": {"items": [payout_row(id="7", **changes)]}}).encode()
-    error = decode(Answer(200, {}, body), "get_payouts")
-    assert isinstance(error, DecodeError)
-    assert list(error.problems) == [(f"items[0](id=7).{path}", shown)]
+    [row] = page_of([payout_row(id="7", **changes)], "get_payouts").unreadable
+    assert row.id == 7
+    assert list(row.problems) == [(path, shown)]
 
 
 def test_bad_parts_of_info_are_named() -> None:
@@ -861,7 +870,7 @@ def test_bad_parts_of_info_are_named() -> None:
     assert dict(error.problems) == {
         "min_payout": "not an amount: 'x'",
         "partner_id": "not a whole number: '1.5'",
-        "items[1].title": "not a text: []",
+        "items[1].title": "not a text: a list of 0 entries",
         "items[1].comission": "missing",
         "items[1].amount": "missing",
     }
@@ -910,11 +919,9 @@ def test_answers_show_their_dialect(envelope: dict[str, object], dialect: Dialec
 
 def test_unknown_status_of_a_payout_is_named() -> None:
     """The set of statuses is closed: whether money has moved is nothing to guess."""
-    body = json.dumps({"error": 0, "data": {"items": [payout_row(id="7", status=9)]}}).encode()
-    error = decode(Answer(200, {}, body), "get_payouts")
-    assert isinstance(error, DecodeError)
-    [(path, shown)] = error.problems
-    assert path == "items[0](id=7).status"
+    [row] = page_of([payout_row(id="7", status=9)], "get_payouts").unreadable
+    [(path, shown)] = row.problems
+    assert path == "status"
     assert shown.endswith(": 9")
 
 
@@ -939,10 +946,8 @@ def test_odd_payout_is_read_carefully() -> None:
     assert page.records[0].id == 5
     assert page.records[0].status is PayoutStatus.DONE
     assert page.records[0].account == "4276"
-    body = json.dumps({"error": 0, "data": {"items": [unknown]}}).encode()
-    error = decode(Answer(200, {}, body), "get_payouts")
-    assert isinstance(error, DecodeError)
-    assert [path for path, _ in error.problems] == ["items[0](id=5).status"]
+    [row_left] = page_of([unknown], "get_payouts").unreadable
+    assert [path for path, _ in row_left.problems] == ["status"]
 
 
 def test_problems_of_payout_methods_are_named() -> None:
@@ -964,9 +969,8 @@ def test_problems_of_a_history_are_named() -> None:
     """A step of an exchange's history is found under its place, with its value."""
     steps = [{"time": 1, "status": "new"}, {"time": "soon", "status": "payed"}]
     row = json.dumps(exchange_row(statuses=steps)).encode()
-    error = decode(in_envelope(b"[%b]" % row), "get_exchanges")
-    assert isinstance(error, DecodeError)
-    assert error.problems == (("items[0](id=1895).statuses[1].time", "not a unix time: 'soon'"),)
+    [odd] = unreadable_of(in_envelope(b"[%b]" % row))
+    assert odd.problems == (("statuses[1].time", "not a unix time: 'soon'"),)
 
 
 @pytest.mark.parametrize("method", ["get_info", "add_payout"])
@@ -982,9 +986,9 @@ def test_data_in_another_encoding_is_an_error_of_ours(method: str) -> None:
 def test_what_is_no_amount_is_named(amount: object) -> None:
     """Money is a number or a text of one; what else comes is told with its value."""
     row = json.dumps(exchange_row(amount_give=amount)).encode()
-    error = decode(in_envelope(b"[%b]" % row), "get_exchanges")
-    assert isinstance(error, DecodeError)
-    assert [path for path, _ in error.problems] == ["items[0](id=1895).amount_give"]
+    [odd] = unreadable_of(in_envelope(b"[%b]" % row))
+    assert odd.id == 1895
+    assert [path for path, _ in odd.problems] == ["amount_give"]
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
@@ -995,12 +999,13 @@ def test_constants_of_python_are_not_json(constant: str) -> None:
 
 
 def test_a_page_of_bad_rows_is_not_read_to_its_end() -> None:
-    """Where nothing is as it should be, one slice of rows tells enough."""
-    row = json.dumps(exchange_row(amount_give="much")).encode()
-    error = decode(in_envelope(b"[%b]" % b",".join([row] * 600)), "get_exchanges")
+    """Where nothing is as it should be, ten thousand rows tell enough."""
+    row = b'{"id":1895,"time":1}'
+    error = decode(in_envelope(b"[%b]" % b",".join([row] * 10_300)), "get_exchanges")
     assert isinstance(error, DecodeError)
-    assert 20 <= len(error.problems) < 600
-    assert error.problems[0][0] == "items[0](id=1895).amount_give"
+    assert error.problems[0] == ("items", "more than 10,000 rows cannot be read")
+    assert ("amount_give", "missing") in error.problems
+    assert len(unreadable_of(in_envelope(b"[%b]" % b",".join([row] * 600)))) == 600
 
 
 def test_row_without_id_gets_its_key() -> None:
@@ -1008,12 +1013,10 @@ def test_row_without_id_gets_its_key() -> None:
     assert page_of({"77": exchange_row(id=...)}).records[0].id == 77
 
 
-def problems_of(rows: object) -> list[tuple[str, str]]:
-    """Return what is wrong with the rows of an answer."""
-    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
-    error = decode(Answer(200, {}, body), "get_exchanges")
-    assert isinstance(error, DecodeError)
-    return list(error.problems)
+def problems_of(rows: object) -> list[tuple[int | None, str, str]]:
+    """Return what is wrong with which rows of an answer."""
+    page = page_of(rows)
+    return [(row.id, path, shown) for row in page.unreadable for path, shown in row.problems]
 
 
 def test_bad_rows_are_named_by_their_place_and_key() -> None:
@@ -1022,34 +1025,33 @@ def test_bad_rows_are_named_by_their_place_and_key() -> None:
     rows = [exchange_row(id=str(i)) for i in range(600)]
     for place in (0, 250, 599):
         rows[place]["amount_get"] = "x"
-    places = [f"items[{i}](id={i}).amount_get" for i in (0, 250, 599)]
-    assert problems_of(rows) == [(place, shown) for place in places]
-    keyed = {f"k{i}": row for i, row in enumerate(rows)}
-    places = [f"items[k{i}](id={i}).amount_get" for i in (0, 250, 599)]
-    assert problems_of(keyed) == [(place, shown) for place in places]
-    assert problems_of([exchange_row(id=...)]) == [("items[0](id=None).id", "missing")]
-    assert problems_of({"k": 5}) == [("items[k]", "not an object: 5")]
+    places = [(i, "amount_get", shown) for i in (0, 250, 599)]
+    assert problems_of(rows) == places
+    assert problems_of({f"k{i}": row for i, row in enumerate(rows)}) == places
+    assert problems_of([exchange_row(id=...)]) == [(None, "id", "missing")]
+    assert problems_of({"7": exchange_row(id=..., accrued=9)}) == [
+        (7, "accrued", "not a flag (0 or 1): 9")
+    ]
+    assert problems_of({"k": 5}) == [(None, "", "not an object: 5")]
 
 
-@pytest.mark.parametrize(("first", "told"), [(19, 20), (20, 20), (250, 250)])
-def test_twenty_bad_rows_are_enough(first: int, told: int) -> None:
-    """After a slice with so many the rest is not decoded; the message has the first five."""
-    rows = [exchange_row(id=str(i)) for i in range(251)]
-    for row in (*rows[:first], rows[250]):
-        row["amount_get"] = "x"
-    body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
-    error = decode(Answer(200, {}, body), "get_exchanges")
+@pytest.mark.parametrize(("bad", "told"), [(19, 19), (20, 20), (250, 20)])
+def test_twenty_problems_are_enough(bad: int, told: int) -> None:
+    """Of one record; the message has the first five."""
+    methods = [{"id": 1, "title": "T", "amount": 1, "comission": "x"}] * bad
+    data = {"balance": 1, "min_payout": 1, "items": methods}
+    error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
     assert isinstance(error, DecodeError)
     assert len(error.problems) == told
     assert error.message.count("not an amount") == 5
-    assert (error.account, error.method) == ("a.example", "get_exchanges")
+    assert (error.account, error.method) == ("a.example", "get_info")
 
 
 def test_values_in_errors_are_clipped_and_redacted() -> None:
     """Eighty characters are enough to see what it is, and none of them is of the key."""
-    [(path, shown)] = problems_of([exchange_row(amount_get="x" * 90)])
-    assert (path, shown) == ("items[0](id=1895).amount_get", f"not an amount: '{'x' * 64}…")
-    [(_, shown)] = problems_of([exchange_row(amount_get="x" * 60 + "KEY1KEY1KEY1")])
+    [(_, path, shown)] = problems_of([exchange_row(amount_get="x" * 90)])
+    assert (path, shown) == ("amount_get", f"not an amount: '{'x' * 64}…")
+    [(_, _, shown)] = problems_of([exchange_row(amount_get="x" * 60 + "KEY1KEY1KEY1")])
     assert "KEY" not in shown
     error = decode(Answer(200, {}, b'{"error":0}'), "get_info")
     assert isinstance(error, DecodeError)
@@ -1066,10 +1068,12 @@ def test_receipts_without_a_text() -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ("[]", ("", "not an object: []")),
+        ("[]", ("", "not an object: a list of 0 entries")),
         ("{}", ("payout_id", "missing")),
         ('{"payout_id":null}', ("payout_id", "missing")),
         ('{"payout_id":"x"}', ("payout_id", "not a whole number: 'x'")),
+        ('{"payout_id":"0"}', ("payout_id", "no id: 0")),
+        ('{"payout_id":-5}', ("payout_id", "no id: -5")),
     ],
 )
 def test_what_is_no_receipt_is_named(data: str, problem: tuple[str, str]) -> None:
@@ -1102,9 +1106,11 @@ def test_rows_in_another_encoding_are_named(spoiled: bytes, others: int) -> None
     rows = [json.dumps(exchange_row(id=number)).encode() for number in range(others)]
     rows += [b'{"id":2,' + spoiled + b"," + json.dumps(exchange_row(id=...)).encode()[1:]]
     items = b"[%b]" % b",".join(rows)
-    error = decode(in_envelope(items), "get_exchanges")
-    assert isinstance(error, DecodeError)
-    assert error.problems == ((f"items[{others}]", "UnicodeDecodeError"),)
+    page = decode(in_envelope(items), "get_exchanges")
+    assert isinstance(page, Page)
+    assert len(page.records) == others
+    [row] = page.unreadable
+    assert row.problems == (("", "UnicodeDecodeError"),)
 
 
 def test_keys_of_rows_in_another_encoding_are_named() -> None:
@@ -1124,10 +1130,9 @@ def in_envelope(items: bytes) -> Answer:
 
 def test_row_that_is_no_object() -> None:
     """A number among rows is named by its place."""
-    body = json.dumps({"error": 0, "data": {"items": [exchange_row(), 5]}}).encode()
-    error = decode(Answer(200, {}, body), "get_exchanges")
-    assert isinstance(error, DecodeError)
-    assert error.problems[0][0] == "items[1]"
+    page = page_of([exchange_row(), 5])
+    assert len(page.records) == 1
+    assert [row.problems for row in page.unreadable] == [(("", "not an object: 5"),)]
 
 
 @given(where=st.integers(0, 400), count=st.integers(401, 900))

@@ -30,11 +30,20 @@ from ppapi_async.errors import (
     ServerError,
 )
 
-__all__ = ["Answer", "Envelope", "Reader", "clock_ahead", "read_answer"]
+__all__ = ["LARGEST_INFO", "Answer", "Envelope", "Reader", "clock_ahead", "read_answer"]
 
 SUCCESSES = (None, "success", "ok")
 """What the `status` of a clone's success may say."""
+LARGEST_INFO = 1024 * 1024
+"""Bytes of an answer to get_info; real ones have a few hundred for each payout method."""
 _EXCERPT = 200
+_MARGIN = 512
+"""Characters looked at beyond what is shown: a piece of a key that begins within what is shown is
+then long enough to be known for one, in whatever spelling."""
+_MOST_NOISE = 1024 * 1024
+"""Bytes that PHP may print before the JSON."""
+_LONGEST_TEXT = 8192
+"""Bytes of an `error_text` that are decoded; no more than 500 characters are shown."""
 _LOOKED_AT = 4096  # of a page that is not the API's
 _TELLING_HEADERS = ("Server", "Content-Type", "Retry-After", "CF-RAY", "CF-Mitigated", "Location")
 _NOISE = re.compile(  # there is one way only to match a text, so that none takes long
@@ -70,9 +79,38 @@ class Reader:
     method: str
 
     def clip(self, text: str, length: int = _EXCERPT) -> str:
-        """Return the redacted beginning of `text` on one line."""
-        clean = " ".join(self.account.redact(text).split())
-        return clean if len(clean) <= length else clean[:length] + "…"
+        r"""Return the redacted beginning of `text` on one line, as it can be shown anywhere.
+
+        Cut before it is redacted, with a margin: a site may send megabytes, and what goes into an
+        error must not take longer for that. What would steer a terminal, or turn the order of the
+        text round, is written out (`\x1b`).
+        """
+        seen = text[: length + _MARGIN]
+        clean = " ".join(self.account.redact(seen).split()).translate(_WRITTEN_OUT)
+        is_cut = len(clean) > length or len(text) > len(seen)
+        return clean[:length] + "…" if is_cut else clean
+
+
+def _written_out(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+_WRITTEN_OUT = {
+    code: _written_out(code)
+    for span in (
+        range(0x20),  # C0: among them the escape that begins a terminal's commands
+        range(0x7F, 0xA0),  # C1: the same for terminals of eight bits
+        (0xAD, 0x61C, 0x180E, 0xFEFF),
+        range(0x200B, 0x2010),  # what has no width, and marks of direction
+        range(0x2028, 0x202F),  # separators of lines, embeddings and overrides
+        range(0x2060, 0x2070),  # what cannot be seen, and isolates
+        range(0xD800, 0xE000),  # halves of characters, which no file takes
+        range(0xFFF9, 0xFFFC),
+        range(0xE0000, 0xE0080),  # tags, which nothing shows
+    )
+    for code in span
+}
+"""Characters that a text from a site does not keep where it is shown."""
 
 
 class Envelope(msgspec.Struct):
@@ -86,21 +124,30 @@ class Envelope(msgspec.Struct):
     @property
     def code(self) -> int:
         """The error as a number; the wire has 0, "0", 1, "1", 2, 3."""
-        return error_code(bytes(self.error))
+        return error_code(_beginning(self.error))
 
     @property
     def text(self) -> str:
         """The error's text; whatever else stands there, as it is written."""
-        raw = bytes(self.error_text)
-        try:
-            return msgspec.json.decode(raw, type=str | None) or ""
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return raw.decode(errors="replace")
+        raw = bytes(memoryview(self.error_text)[:_LONGEST_TEXT])
+        whole = len(memoryview(self.error_text)) <= _LONGEST_TEXT
+        # Where a longer one is cut there may be the middle of a character: 12 bytes at the most.
+        for text in (raw,) if whole else (raw[: len(raw) - n] + b'"' for n in range(13)):
+            try:
+                return msgspec.json.decode(text, type=str | None) or ""
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        return raw.decode(errors="replace")
 
     @property
     def dialect(self) -> Dialect | None:
         """Which server writes an envelope like this; None where it does not tell."""
-        return recognise(bytes(self.error), self.status)
+        return recognise(_beginning(self.error), self.status)
+
+
+def _beginning(raw: msgspec.Raw) -> bytes:
+    """Return as much of a raw value as is looked at; a number or a word is shorter."""
+    return bytes(memoryview(raw)[:_LONGEST_TEXT])
 
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
@@ -108,7 +155,7 @@ _ENVELOPE = msgspec.json.Decoder(Envelope)
 
 def error_code(raw: bytes) -> int:
     """Return the number of an envelope's raw `error`; -1 for what is none."""
-    text = raw.strip(b'"')
+    text = raw.strip(b'"') if len(raw) < 20 else b""
     return int(text) if text.isdigit() and len(text) < 10 else -1
 
 
@@ -151,7 +198,7 @@ def _may_be_the_api(status: int, code: int, method: str) -> bool:
 
 def strip_noise(body: bytes) -> bytes:
     """Return `body` without byte-order marks and PHP's warnings and notices before the JSON."""
-    noise = _NOISE.match(body)
+    noise = _NOISE.match(body, 0, _MOST_NOISE)
     return body[noise.end() :] if noise else body
 
 
@@ -171,7 +218,7 @@ def _refusal(envelope: Envelope, reader: Reader) -> ApiError | DecodeError:
         return refusal(code, text, reader)
     name, raw = "status", envelope.status or ""
     if code < 0:
-        name, raw = "error", bytes(envelope.error).decode(errors="replace")
+        name, raw = "error", _beginning(envelope.error).decode(errors="replace")
     value = reader.clip(raw, 50)
     return DecodeError(
         f"the envelope's {name} is {value!r}, which means neither yes nor no",
@@ -224,7 +271,8 @@ def payout_reason(text: str) -> str:
 
 def _not_the_api(answer: Answer, reader: Reader) -> PPAPIError:
     status, body = answer.status, answer.body[:_LOOKED_AT]
-    if status == 501 and not body.strip():  # classic's way of saying no
+    # Classic's way of saying no. Of a payout it says nothing: it may come from what stands between.
+    if status == 501 and not body.strip() and reader.method != "add_payout":
         advice = "unknown method, or the site's API module is off"
         return MethodNotSupportedError(
             f"HTTP 501: {advice}", account=reader.account.name, method=reader.method, code=status

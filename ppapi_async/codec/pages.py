@@ -2,13 +2,17 @@
 
 Three tiers. A page goes from its bytes straight into records (msgspec). Where that refuses, the
 page is split raw and decoded row by row; only the rows that still fail go through the hooks in
-`rows`, which know every form of a value or name what is wrong. Nothing is dropped in any tier.
+`rows`, which know every form of a value or name what is wrong. Nothing is dropped in any tier: a
+row that cannot be read stands in the page's `unreadable`, and hides no other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC
 from decimal import Decimal
 from itertools import chain
@@ -31,20 +35,26 @@ from ppapi_async.codec.answer import (
     strip_noise,
 )
 from ppapi_async.codec.rows import (
+    AMOUNTS,
     INT64,
     KNOWN_KEYS,
+    LONGEST_ROW,
+    MOST_PARTS,
+    clean_problems,
     converter,
     correct_time,
     decode_error,
     finish_row,
+    id_of,
     parse_json,
     restore_texts,
     structure_row,
+    time_of,
 )
 from ppapi_async.codec.steps import Outcome, finish
 from ppapi_async.codec.text import may_be_altered
 from ppapi_async.errors import PPAPIError
-from ppapi_async.models import Exchange, Link, Payout, Row
+from ppapi_async.models import Exchange, Json, Link, Payout, Row, UnreadableRow
 from ppapi_async.page import Page
 
 __all__ = ["PageCodec"]
@@ -52,7 +62,15 @@ __all__ = ["PageCodec"]
 RowT = TypeVar("RowT", bound=Row)
 _WHOLE_PAGE = 256 * 1024  # bytes that are decoded in one go, about two milliseconds
 _SLICE = 250  # rows of a larger answer between two chances for the event loop
-_MOST_PROBLEMS = 20
+_ODD_SLICE = 20  # the same, of rows that need the careful way
+_MOST_UNREADABLE = 10_000
+"""Rows of an answer, then it is not the API's: each costs a tenth of a millisecond to look at."""
+_SHORTEST_ROW = 12
+"""Bytes: a row holds at least an id and a time. What would be shorter is not split into rows."""
+_MOST_SPLIT = 200_000
+"""Rows that an answer is split into whatever they are, in some ten milliseconds."""
+_LOOKED_INTO = 1024 * 1024
+"""Bytes of a row that is too long, but whose id and time are looked for."""
 _MONEY = {
     Link: None,
     Exchange: attrgetter(
@@ -119,7 +137,9 @@ def _page_hook(kind: type) -> Callable[[bytes, object], Page[Row]]:
         if error_code(error) != 0 or envelope.status not in SUCCESSES:
             raise ValueError("not a success")
         rows, keyed = _listed(envelope.data)
-        if not (_are_clean(rows) and _holds_only_known(body, rows, keyed=keyed)):
+        if not (
+            _are_clean(rows) and _are_short(body) and _holds_only_known(body, rows, keyed=keyed)
+        ):
             raise ValueError("odd rows")
         return Page(rows, list(map(_TIME, rows)), recognise(error, envelope.status))
 
@@ -149,8 +169,28 @@ def _are_clean(rows: list[RowT]) -> bool:
     amounts = _MONEY[type(rows[0])]
     if amounts is None:
         return True
-    present = filter(None, chain.from_iterable(map(amounts, rows)))  # neither None nor zero
-    return all(map(Decimal.is_finite, present))
+    present = [one for one in chain.from_iterable(map(amounts, rows)) if one is not None]
+    if not all(map(Decimal.is_finite, present)):
+        return False
+    try:
+        deque(map(AMOUNTS.plus, present), maxlen=0)
+    except ArithmeticError:
+        return False  # more digits than an amount has
+    return not any(map(_many_steps, rows))
+
+
+def _many_steps(row: Row) -> bool:
+    return isinstance(row, Exchange) and len(row.statuses) > MOST_PARTS
+
+
+def _are_short(body: bytes) -> bool:
+    """Tell whether no row of a page is longer than a row may be: none is without an end so long."""
+    at = len(body)
+    while at > LONGEST_ROW:
+        at = body.rfind(b"}", at - LONGEST_ROW, at)
+        if at < 0:
+            return False
+    return True
 
 
 def _holds_only_known(body: bytes, rows: list[RowT], *, keyed: bool) -> bool:
@@ -245,34 +285,35 @@ class PageCodec(Generic[RowT]):
         if isinstance(split, str):
             return decode_error([("data", split)], self.reader)
         page: Page[RowT] = Page([], [], envelope.dialect)
-        problems: list[tuple[str, str]] = []
         for start in range(0, len(split), _SLICE):
             yield
-            problems += self._decode_slice(split[start : start + _SLICE], start, page)
-            if len(problems) >= _MOST_PROBLEMS:
-                break
-        return decode_error(problems, self.reader) if problems else page
+            yield from self._decode_slice(split[start : start + _SLICE], page)
+            if len(page.unreadable) > _MOST_UNREADABLE:
+                problems = [("items", f"more than {_MOST_UNREADABLE:,} rows cannot be read")]
+                problems += page.unreadable[0].problems
+                return decode_error(problems, self.reader)
+        return page
 
     def _decode_slice(
-        self, raws: list[tuple[str, msgspec.Raw]], start: int, page: Page[RowT]
-    ) -> list[tuple[str, str]]:
-        """Add the rows to the page; return what is wrong with those that are no rows."""
+        self, raws: list[tuple[str, msgspec.Raw]], page: Page[RowT]
+    ) -> Generator[None, None, None]:
+        """Add the rows to the page, the readable and the unreadable ones."""
         rows, odd = self._decode_clean([raw for _, raw in raws])
-        problems: list[tuple[str, str]] = []
-        for index in odd:
+        for number, index in enumerate(odd, 1):
             key, raw = raws[index]
-            row = self._decode_odd(key, bytes(raw))
-            if isinstance(row, list):
-                problems += ((f"items[{key or start + index}]{path}", shown) for path, shown in row)
+            row = self._decode_odd(key, raw)
+            if isinstance(row, UnreadableRow):
+                page.unreadable.append(row)
             else:
                 rows[index] = row
+            if number % _ODD_SLICE == 0:
+                yield
         records = [row for row in rows if row is not None]
         page.walls += map(_TIME, records)
         if not self.clock.is_utc:
             for record in records:
                 correct_time(record, self.clock)
         page.records += records
-        return problems
 
     def _decode_clean(self, raws: list[msgspec.Raw]) -> tuple[list[RowT | None], Sequence[int]]:
         """Decode the clean rows; return also the places of those that need the careful way."""
@@ -280,10 +321,12 @@ class PageCodec(Generic[RowT]):
         rows: list[RowT | None] = []
         odd: list[int] = []
         for index, raw in enumerate(raws):
-            try:
-                rows.append(decode(raw))
-            except _UNREADABLE:
-                rows.append(None)
+            row = None
+            if len(memoryview(raw)) <= LONGEST_ROW:
+                with contextlib.suppress(*_UNREADABLE):
+                    row = decode(raw)
+            rows.append(row)
+            if row is None:
                 odd.append(index)
         records = [row for row in rows if row is not None]
         if not records:
@@ -296,20 +339,67 @@ class PageCodec(Generic[RowT]):
             restore_texts(records)
         return rows, odd
 
-    def _decode_odd(self, key: str, raw: bytes) -> RowT | list[tuple[str, str]]:
+    def _decode_odd(self, key: str, raw: msgspec.Raw) -> RowT | UnreadableRow:
         """Return the row, its time still by the site's clock, or what is wrong with it."""
+        size = len(memoryview(raw))
+        if size > LONGEST_ROW:
+            return self._unreadable(key, raw, [("", f"a row of {size:,} bytes")])
         try:
-            value = parse_json(raw)
+            value = parse_json(bytes(raw))
         except (ValueError, RecursionError) as error:
-            return [("", type(error).__name__)]
+            return self._unreadable(key, raw, [("", type(error).__name__)])
         if key and isinstance(value, dict):
             value = {"id": key, **value}
         result = structure_row(value, self.record)
         if isinstance(result, list):
-            name = f"(id={value.get('id')})" if isinstance(value, dict) else ""
-            return [(f"{name}.{path}".rstrip("."), shown) for path, shown in result]
+            return self._unreadable(key, raw, result)
         finish_row(result, value)
         return result
+
+    def _unreadable(
+        self, key: str, raw: msgspec.Raw, problems: list[tuple[str, str]]
+    ) -> UnreadableRow:
+        row_id, wall = _head(key, raw)
+        return UnreadableRow(
+            id=id_of(row_id),
+            time=None if (at := time_of(wall)) is None else self.clock.to_instant(at),
+            problems=tuple(clean_problems(problems, self.reader)),
+            digest=hashlib.blake2b(raw, digest_size=8).hexdigest(),
+        )
+
+
+class _Head(msgspec.Struct):
+    """What places a row, whatever else is wrong with it."""
+
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    time: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
+def _head(key: str, raw: msgspec.Raw) -> tuple[Json, Json]:
+    """Return id and time of a row as JSON values, None for what cannot be found."""
+    if len(memoryview(raw)) > _LOOKED_INTO:
+        return key or None, None
+    try:
+        head = _HEAD.decode(raw)
+    except _UNREADABLE:
+        return key or None, None
+    return _value(head.id) or key or None, _value(head.time)
+
+
+def _value(raw: msgspec.Raw | msgspec.UnsetType) -> Json:
+    if isinstance(raw, msgspec.UnsetType) or len(memoryview(raw)) > _LONGEST_NUMBER:
+        return None
+    try:
+        return parse_json(bytes(raw))
+    except (ValueError, RecursionError):
+        return None
+
+
+_LONGEST_NUMBER = 64
+"""Characters of an id or a time."""
 
 
 def _split(
@@ -318,6 +408,8 @@ def _split(
     """Return the raw rows of `data` with their keys, if any; or what `data` is instead."""
     if isinstance(data, msgspec.UnsetType):
         return []
+    if len(memoryview(data)) > _MOST_SPLIT and _is_crowded(bytes(data)):
+        return "a list of what cannot be rows"
     shown = bytes(memoryview(data)[:4096]).decode("utf-8", "replace")
     try:
         found = _DATA.decode(data)
@@ -330,6 +422,14 @@ def _split(
     if isinstance(found.items, dict):
         return list(found.items.items())
     return [("", raw) for raw in found.items]
+
+
+def _is_crowded(data: bytes) -> bool:
+    """Tell whether there would be more and shorter rows than rows can be: `[1,1,1,…]`."""
+    commas = data.count(b",")
+    return commas > _MOST_SPLIT and (
+        data.count(b"{") * 1000 < commas or data.count(b"{") * _SHORTEST_ROW > len(data)
+    )
 
 
 _DATA = msgspec.json.Decoder(_RawItems | list[msgspec.Raw])

@@ -11,7 +11,18 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import (
+    Clamped,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+    Rounded,
+    Subnormal,
+    Underflow,
+)
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import attrs
@@ -39,13 +50,21 @@ from ppapi_async.models import (
 )
 
 __all__ = [
+    "AMOUNTS",
+    "EARLIEST",
     "INT64",
     "KNOWN_KEYS",
+    "LATEST",
+    "LONGEST_ROW",
+    "MOST_PARTS",
     "TEXT_FIELDS",
+    "clean_problems",
     "correct_time",
     "data_steps",
     "decode_error",
     "finish_row",
+    "fits",
+    "id_of",
     "info_steps",
     "parse_json",
     "receipt_steps",
@@ -53,11 +72,30 @@ __all__ = [
     "restore_texts",
     "rows_of",
     "structure_row",
+    "time_of",
 ]
 
 T = TypeVar("T")
 Hook: TypeAlias = Callable[[Json, object], object]
 _SHOWN = 80
+MOST_PROBLEMS = 20
+"""Listed in one error; what is wrong beside them is counted."""
+LONGEST_ROW = 64 * 1024
+"""Bytes of a row. A real one has half a kilobyte, and no field of more than 500 bytes."""
+MOST_PARTS = 1000
+"""Entries of a list within a record: payout methods, steps of a status history."""
+_LONGEST_AMOUNT = 200
+"""Characters that are read as a number at all."""
+AMOUNTS = Context(
+    prec=60,
+    Emax=60,
+    Emin=-60,
+    traps=[Clamped, Inexact, InvalidOperation, Overflow, Rounded, Subnormal, Underflow],
+)
+"""What amounts have to fit into: sites send 12 places and as many digits before the point. Whoever
+calculates with a million digits, or writes `1e999999999` out, would have stopped the process."""
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC)
 INT64 = range(-(2**63), 2**63)
 _WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
 TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
@@ -120,13 +158,26 @@ def money(value: object, _: object = Decimal) -> Decimal:
     """Return the exact amount of any JSON form; `"-0"` (it occurs) is 0."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError("not an amount")
+    if isinstance(value, str) and len(value) > _LONGEST_AMOUNT:
+        raise ValueError("an amount of more than 60 digits")
     try:
         amount = Decimal(value)
     except InvalidOperation:
         raise ValueError("not an amount") from None
     if not amount.is_finite():
         raise ValueError("not a finite amount")
+    if not fits(amount):
+        raise ValueError("an amount of more than 60 digits")
     return abs(amount) if amount.is_zero() else amount
+
+
+def fits(amount: Decimal) -> bool:
+    """Tell whether an amount has no more than 60 digits, before and after the point."""
+    try:
+        AMOUNTS.plus(amount)
+    except ArithmeticError:
+        return False
+    return True
 
 
 _FLAGS: Mapping[object, bool] = {
@@ -158,9 +209,30 @@ def _optional_money(value: object, _: object = None) -> Decimal | None:
 
 def _wall_clock(value: object, _: object = datetime) -> datetime:
     try:
-        return datetime.fromtimestamp(_int(value), UTC)
-    except (ValueError, OverflowError, OSError):
+        second = _int(value)
+    except ValueError:
         raise ValueError("not a unix time") from None
+    try:
+        return datetime.fromtimestamp(second, UTC)
+    except (ValueError, OverflowError, OSError):
+        # A date that an operator left empty (0000-00-00), or typed beyond what a datetime holds.
+        return EARLIEST if second < 0 else LATEST
+
+
+def id_of(value: Json) -> int | None:
+    """Return the id that a value is; None if it is none."""
+    try:
+        return _int(value)
+    except ValueError:
+        return None
+
+
+def time_of(value: Json) -> datetime | None:
+    """Return the site's wall-clock that a value is; None if it is none."""
+    try:
+        return _wall_clock(value)
+    except ValueError:
+        return None
 
 
 def _payout_status(value: object, _: object = PayoutStatus) -> PayoutStatus:
@@ -180,6 +252,13 @@ def rows_of(items: Json) -> list[Json]:
     return items
 
 
+def _few(items: Json) -> list[Json]:
+    """Return the rows of a list within a record, if they are no more than such a list has."""
+    if isinstance(items, dict | list) and len(items) > MOST_PARTS:
+        raise ValueError(f"more than {MOST_PARTS:,} entries")
+    return rows_of(items)
+
+
 class _RowsError(ValueError):
     """Rows within a record are not what they should be: `problems` has each path and value."""
 
@@ -190,7 +269,7 @@ class _RowsError(ValueError):
 
 def _many(row: type[T]) -> Hook:
     def structure(value: Json, _: object) -> object:
-        rows = [structure_row(one, row) for one in rows_of(value or [])]
+        rows = [structure_row(one, row) for one in _few(value or [])]
         problems = [
             (f"[{index}].{path}".rstrip("."), shown)
             for index, found in enumerate(rows)
@@ -258,7 +337,7 @@ def structure_row(value: Json, record: type[T]) -> T | list[tuple[str, str]]:
     try:
         return converter().structure(value, record)
     except cattrs.BaseValidationError as error:
-        return list(_problems(error, value))
+        return list(islice(_problems(error, value), MOST_PROBLEMS))
     except (ValueError, TypeError) as error:
         return [("", f"{error}: {_show(value)}")]
 
@@ -278,6 +357,8 @@ def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[
 
 
 def _show(value: Json) -> str:
+    if isinstance(value, dict | list):  # not written out: it may have a million entries
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,} entries"
     return repr(str(value) if isinstance(value, Decimal) else value)
 
 
@@ -328,8 +409,7 @@ def correct_time(record: object, clock: SiteClock) -> None:
 
 def decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError:
     """Return the error that lists these problems, redacted."""
-    # Redacted before it is cut: half a key is a leak, too.
-    clean = [(reader.clip(path), reader.clip(shown, _SHOWN)) for path, shown in problems]
+    clean = clean_problems(problems, reader)
     listed = "; ".join(f"{path or 'data'} = {shown}" for path, shown in clean[:5])
     return DecodeError(
         f"the answer is not what the API promises: {listed}",
@@ -337,6 +417,12 @@ def decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError
         method=reader.method,
         problems=clean,
     )
+
+
+def clean_problems(problems: list[tuple[str, str]], reader: Reader) -> list[tuple[str, str]]:
+    """Return the first problems as they can be shown: redacted, and each of them short."""
+    first = problems[:MOST_PROBLEMS]
+    return [(reader.clip(path, _SHOWN), reader.clip(shown, _SHOWN)) for path, shown in first]
 
 
 def _structure_data(envelope: Envelope, record: type[T], reader: Reader) -> T | DecodeError:
@@ -382,6 +468,8 @@ def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
     receipt = _structure_data(envelope, _Receipt, reader)
     if isinstance(receipt, PPAPIError):
         return receipt
+    if receipt.payout_id < 1:
+        return decode_error([("payout_id", f"no id: {receipt.payout_id}")], reader)
     return PayoutReceipt(receipt.payout_id, reader.clip(envelope.text))
 
 
