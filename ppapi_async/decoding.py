@@ -26,11 +26,12 @@ class Decoding:
     """Lets few requests begin in a turn of the loop, and one large answer or few small be decoded.
 
     Sessions that share it do not hold the loop in a row, however many requests begin or answers
-    come at once.
+    come at once; and an answer that takes long does not keep those of others waiting.
     """
 
     lock: asyncio.Lock = field(factory=asyncio.Lock)
-    """Held by whoever works through something large, over at least one turn."""
+    """Held for a step of something large, over a turn of the loop. It is given in the order in
+    which it was asked for: so all get a step in turn, however long the others' work is."""
     _beginning: asyncio.Lock = field(factory=asyncio.Lock)
     """Held by the request that waits for the next turn of the loop; the others queue for it."""
     _queued: int = 0
@@ -55,16 +56,18 @@ class Decoding:
         if size <= _SMALL and self._has_room(size) and not self.lock.locked():
             self._spend(size)
             return finish(steps)
-        async with self.lock:
-            while True:
+        while True:
+            async with self.lock:
                 try:
+                    if size <= _SMALL:
+                        return finish(steps)
                     next(steps)
                 except StopIteration as stop:
                     value: T = stop.value
-                    # Still holding the lock: one answer in a turn of the loop, whoever waits.
-                    await asyncio.sleep(0)
                     return value
-                await asyncio.sleep(0)
+                finally:
+                    # Still holding the lock: one step in a turn of the loop, whoever waits.
+                    await asyncio.sleep(0)
 
     def _has_room(self, size: int) -> bool:
         return self._spent + size <= _TURN

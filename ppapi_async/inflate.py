@@ -11,6 +11,9 @@ import zlib
 __all__ = ["BodyReader", "BodyTooLargeError", "CutShortError"]
 
 _GZIP = 16 + zlib.MAX_WBITS
+_UNPACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_PACKED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "bzip2", "xz", "lzma"})
+"""Compressions that were not asked for, and that are not undone here."""
 
 
 class CutShortError(Exception):
@@ -19,6 +22,24 @@ class CutShortError(Exception):
 
 class BodyTooLargeError(Exception):
     """The body is larger than the limit."""
+
+
+def _encoding_of(header: str) -> str:
+    """Return the one compression of a body, empty for none.
+
+    Sites write `none`, `utf-8` and the like there, of bodies that are as they are.
+
+    Raises:
+        CutShortError: it is one that cannot be undone.
+    """
+    names = [name.strip().lower() for name in header[:200].split(",")]
+    known = [name for name in names if name in _UNPACKED | _PACKED]
+    if len(known) > 1 or _PACKED & set(known):
+        raise CutShortError(
+            f"the body is compressed with {', '.join(known)}, which was not asked for; ask the site"
+            " to heed Accept-Encoding"
+        )
+    return known[0] if known else ""
 
 
 class BodyReader:
@@ -30,12 +51,12 @@ class BodyReader:
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
-        self._encoding = encoding.strip().lower()
+        self._encoding = _encoding_of(encoding)
         self._limit = limit
         self._received = 0
         self._size = 0
         self._chunks: list[bytes] = []
-        self._inflater = None if self._encoding in ("", "identity") else self._new_inflater(b"")
+        self._inflater = self._new_inflater(b"") if self._encoding else None
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes from the wire.
@@ -83,8 +104,6 @@ class BodyReader:
     def _new_inflater(self, beginning: bytes) -> zlib._Decompress:
         if self._encoding in ("gzip", "x-gzip"):
             return zlib.decompressobj(_GZIP)
-        if self._encoding == "deflate":
-            # Either zlib's format, as the standard says, or the raw one, as some servers do.
-            is_zlib = not beginning or beginning[0] & 0x0F == 8
-            return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
-        raise CutShortError("the body has an encoding that was not asked for")
+        # Deflate: either zlib's format, as the standard says, or the raw one, as some servers do.
+        is_zlib = not beginning or beginning[0] & 0x0F == 8
+        return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)

@@ -33,6 +33,7 @@ from ppapi_async.positions import Identity
 from ppapi_async.runs import Run
 from ppapi_async.state import Checkpoint
 from ppapi_async.transport import Transport
+from ppapi_async.unreadable import unreadable_error
 from ppapi_async.windows import Evidence, Query, WindowRead
 from ppapi_async.wire import traits_of
 
@@ -159,6 +160,7 @@ class Stream(Iteration, Generic[RowT]):
     _rows: int = 0
     _failed_windows: int = 0
     _run: Run[RowT] | None = field(default=None, init=False)
+    _unreadable: dict[int | str, UnreadableRow] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self._evidence = self._evidence.fresh()
@@ -265,6 +267,10 @@ class Stream(Iteration, Generic[RowT]):
                     window = await self._window(run, segment)
                     if window.records or segment.start is not None:
                         yield window
+            if self._unreadable:
+                account, method = self._transport.account.name, self._request.method
+                rows = list(self._unreadable.values())
+                raise unreadable_error(rows, account=account, method=method)
         finally:
             for task in tasks.values():
                 task.cancel()
@@ -334,13 +340,15 @@ class Stream(Iteration, Generic[RowT]):
         request, dialect = self._request, self._transport.dialect
         params = params_of(request, query, dialect, self._evidence, self._page_size)
         self._requests += 1
-        return await self._transport.read(
+        page = await self._transport.read(
             self._request.method,
             params,
             self._codec.steps,
             attempts_of=_attempts_of_window if gentle else None,
             largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
+        self._unreadable |= {row.id or row.digest: row for row in page.unreadable}
+        return page
 
     def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
         spans = [

@@ -22,7 +22,7 @@ from yarl import URL
 
 from ppapi_async.account import Account, Dialect
 from ppapi_async.clean import StaleConnectionError
-from ppapi_async.codec import Answer, Reader, clock_ahead
+from ppapi_async.codec import LARGEST_INFO, Answer, Reader, clock_ahead
 from ppapi_async.codec.steps import Outcome
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import (
@@ -275,6 +275,8 @@ class Transport:
         endpoint = self._urls[self._endpoint]
         request = request_for(self.account, self.dialect, endpoint, method, params)
         most = largest or self.largest_answer
+        if method == "get_info":
+            most = min(most, LARGEST_INFO)
         if self.limiter is None:
             await self.decoding.begin()
             began = self.hooks.clock()

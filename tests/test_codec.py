@@ -609,6 +609,129 @@ def test_clipped_text() -> None:
     assert "KEY1" not in reader.clip("x" * 195 + "KEY1KEY1KEY1")
 
 
+@pytest.mark.parametrize("spelled", ["KEY1KEY1KEY1", "%4b%45%591KEY1KEY1", "&#75;EY1KEY1KEY1"])
+def test_a_text_is_cut_before_it_is_redacted(spelled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty megabytes of beginnings of the key held the loop for eleven seconds at every poll."""
+    seen = list[int]()
+    redact = Account.redact
+
+    def note(account: Account, text: str) -> str:
+        seen.append(len(text))
+        return redact(account, text)
+
+    monkeypatch.setattr(Account, "redact", note)
+    reader = Reader(ACCOUNT, "get_links")
+    for before in range(150, 215):
+        shown = reader.clip("x" * before + spelled + "y" * 10**6)
+        assert not any(spelled[at : at + 8] in shown for at in range(len(spelled) - 7))
+        assert not any(part in shown for part in ("KEY1", "EY1K", "Y1KE", "1KEY"))
+    assert max(seen) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("a\u202eb\u2066c\u200fd", "a\\u202eb\\u2066c\\u200fd"),
+        ("a\x9bb\x7fc\x00d", "a\\x9bb\\x7fc\\x00d"),
+        ("a\u2028b\x85c\r\nd", "a b c d"),
+        ("Ошибка ключа", "Ошибка ключа"),
+    ],
+)
+def test_what_is_shown_steers_no_terminal(text: str, shown: str) -> None:
+    """Errors and logs end in terminals: escapes and marks of direction are written out."""
+    reader = Reader(ACCOUNT, "get_links")
+    assert reader.clip(text) == shown
+    assert reader.clip("a\ud800b") == "a\\ud800b"
+    body = json.dumps({"error": 1, "error_text": text}).encode()
+    error = decode(Answer(200, {}, body), "get_links")
+    assert isinstance(error, ApiError)
+    assert error.text == shown
+    page = decode(Answer(500, {"Server": text}, text.encode("utf-8", "replace")), "get_links")
+    assert isinstance(page, ResponseError)
+    for part in (str(page), page.excerpt, *page.headers.values()):
+        assert not set(part) & set("\x1b\x07\x9b\x7f\x00\u202e\u2066\u200f\u2028\x85\r\n")
+
+
+def test_rows_that_are_too_long_are_unreadable() -> None:
+    """A row of 300,000 keys held the loop for half a second; others beside it come."""
+    long = exchange_row(id="7") | {f"k{n}": n for n in range(6_000)}
+    texts = exchange_row(id="8", user_hash="x" * 70_000)
+    for rows in ([long, exchange_row()], [texts, exchange_row()], [exchange_row(), texts] * 5):
+        page = page_of(rows)
+        assert {row.id for row in page.records} == {1895}
+        assert {row.id for row in page.unreadable} == {7 if rows[0] is long else 8}
+        assert all("a row of" in row.problems[0][1] for row in page.unreadable)
+        assert all(row.time is not None for row in page.unreadable)
+
+
+@pytest.mark.parametrize(
+    "amount",
+    [
+        "9" * 61,
+        "0." + "1" * 61,
+        "1e61",
+        "1e-61",
+        "-1e999999",
+        "1e999999999",
+        "0e-999999",
+        "9" * 100_000,
+        "1" + "0" * 61,
+    ],
+)
+@pytest.mark.parametrize("name", ["amount_give", "course_get"])
+def test_amounts_have_sixty_digits_at_the_most(name: str, amount: str) -> None:
+    """Whoever calculates with a million digits, or formats 1e999999999, would be stopped by it."""
+    for count in (1, 300):
+        rows = [exchange_row(id=str(n)) for n in range(count)]
+        rows.append(exchange_row(**{"id": "999", name: amount}))
+        page = page_of(rows)
+        assert len(page.records) == count
+        assert [row.id for row in page.unreadable] == [999]
+    good = exchange_row(**{"id": "5", name: "9" * 30 + "." + "9" * 30})
+    assert page_of([good]).unreadable == []
+
+
+def test_lists_within_records_have_an_end() -> None:
+    """1.3 million steps of a status history took seconds; a million methods 1.3 GB."""
+    steps = [{"time": 1, "status": "a", "date": ""}] * 1_001
+    for rows in ([exchange_row(statuses=steps)], [exchange_row(accrued="true", statuses=steps)]):
+        page = page_of(rows)
+        assert [row.problems for row in page.unreadable] == [
+            (("statuses", "more than 1,000 entries: a list of 1,001 entries"),)
+        ]
+    data = {"balance": 1, "min_payout": 1, "items": [1] * 400_000}
+    error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
+    assert isinstance(error, DecodeError)
+    assert error.problems == (("items", "more than 1,000 entries: a list of 400,000 entries"),)
+
+
+def test_what_cannot_be_rows_is_not_split() -> None:
+    """Two megabytes of `1,1,1,…` are a million objects once they are split."""
+    for items in (b"1," * 400_000 + b"1", b"{}," * 400_000 + b"{}"):
+        error = decode(in_envelope(b"[%b]" % items), "get_exchanges")
+        assert isinstance(error, DecodeError)
+        assert error.problems == (("data", "a list of what cannot be rows"),)
+
+
+def test_a_refusal_of_any_length_is_told_in_short() -> None:
+    """Its text is decoded as far as it is shown, wherever that is cut."""
+    for unit in ("Ошибка ", "\\u041e", "\\ud83d\\ude00", '\\"', "é"):
+        text = json.dumps("x")[1:-1] + unit * 5_000
+        body = b'{"error":1,"error_text":"%b"}' % text.encode()
+        error = decode(Answer(200, {}, body), "get_links")
+        assert isinstance(error, ApiError)
+        assert len(error.text) == 501
+        assert error.text.startswith(json.loads(f'"{text[:61]}"'[:-1].rstrip("\\") + '"')[:5])
+    code = decode(Answer(200, {}, b'{"error":"%b","error_text":""}' % (b"1" * 10**6)), "get_links")
+    assert isinstance(code, DecodeError)
+
+
+def test_a_payout_is_not_refused_by_an_empty_501() -> None:
+    """It may come from what stands between: whoever believes it may pay twice."""
+    assert not isinstance(decode(Answer(501, {}, b""), "add_payout"), ApiError)
+
+
 PAGES: list[tuple[int, bytes, type[ResponseError], str]] = [
     (300, b"", RedirectError, "redirects"),
     (301, b"", RedirectError, "redirects"),

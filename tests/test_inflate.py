@@ -28,9 +28,11 @@ def test_spellings_of_gzip(encoding: str) -> None:
     assert read(encoding, ZIPPED) == TEXT
 
 
-@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+@pytest.mark.parametrize(
+    "encoding", ["", "identity", " Identity ", "none", "utf-8", "UTF-8", "binary", "x" * 70_000]
+)
 def test_bodies_as_they_are(encoding: str) -> None:
-    """Without an encoding nothing is unpacked, and nothing is missed at the end."""
+    """Without a compression nothing is unpacked; sites write `none` and `utf-8` there."""
     assert read(encoding, ZIPPED[:9], b"", ZIPPED[9:]) == ZIPPED
     assert read(encoding) == b""
 
@@ -88,5 +90,16 @@ def test_damage_is_told_without_what_zlib_raised() -> None:
     with pytest.raises(CutShortError, match=r"^the deflate body is damaged: .*invalid") as caught:
         read("deflate", b"\xff" * 20)
     assert caught.value.__suppress_context__
-    with pytest.raises(CutShortError, match=r"^the body has an encoding that was not asked for$"):
-        read("br", b"x")
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", " ZSTD", "gzip, br", "gzip, gzip", "compress"])
+def test_compressions_that_cannot_be_undone_are_named(encoding: str) -> None:
+    """So that one knows what to ask of the site."""
+    name = encoding.strip().lower()
+    with pytest.raises(CutShortError, match=rf"compressed with {name}, which was not asked for"):
+        read(encoding, b"x")
+
+
+def test_what_is_no_compression_beside_one_is_passed_over() -> None:
+    """As proxies write it."""
+    assert read("identity, gzip", ZIPPED) == TEXT
