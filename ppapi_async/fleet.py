@@ -30,7 +30,8 @@ from ppapi_async.pacing import LONGEST_WAIT, phase_of
 from ppapi_async.places import Gate, Place
 from ppapi_async.session import Session
 from ppapi_async.sources import INFO, LISTS, SOURCES, Record, info_poller, row_poller
-from ppapi_async.state import MemoryState, State
+from ppapi_async.state import State
+from ppapi_async.state.paths import StateOrPath, state_of
 from ppapi_async.streams import Stream
 from ppapi_async.transport import Duration, Hooks, RequestFacts, Retry, seconds_of
 
@@ -76,7 +77,8 @@ class Fleet:
         concurrency: accounts that are read at once.
         per_host: requests to one host at once.
         rate: requests a second to one host; needs the package aiolimiter (`ppapi-async[fleet]`).
-        state: where to keep what has been told, so that a restart goes on there.
+        state: where to keep what has been told, so that a restart goes on there; the path of an
+            SQLite file is enough.
         since: what happened since then is told first; None tells only what happens from now on.
         lookback: how old a row may be and its change is still told; None: 3 days for clicks, 30
             for the rest.
@@ -102,7 +104,7 @@ class Fleet:
         concurrency: int = 100,
         per_host: int = 1,
         rate: float | None = None,
-        state: State | None = None,
+        state: StateOrPath | None = None,
         since: Instant = None,
         lookback: timedelta | None = None,
         http: aiohttp.ClientSession | None = None,
@@ -119,7 +121,7 @@ class Fleet:
         timeout = seconds_of(timeout, "timeout")
         self._interval = seconds_of(interval, "interval")
         self._concurrency, self._per_host, self._rate = concurrency, per_host, rate
-        self._state: State = MemoryState() if state is None else state
+        self._state: State = state_of(state)
         self._since, self._lookback = instant(since, "since"), lookback
         self._borrowed = http
         self._http: aiohttp.ClientSession | None = None

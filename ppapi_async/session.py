@@ -33,7 +33,7 @@ from ppapi_async.models import (
 )
 from ppapi_async.payouts import WRONG_ZONE, check_balance, judge, read_info, request_payout
 from ppapi_async.sources import LISTS, info_poller, row_poller
-from ppapi_async.state import Checkpoint, MemoryState, State
+from ppapi_async.state.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
 from ppapi_async.streams import Options, Request, Stream
 from ppapi_async.transport import Duration, seconds_of
 from ppapi_async.watch import OnError, Watch
@@ -135,7 +135,7 @@ class Session(Connection):
         window: timedelta | None = None,
         concurrency: int = 1,
         newest_first: bool = False,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: CheckpointOrPath | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Stream[Link]:
         """Iterate over the clicks of `start <= time < end`; arguments as in `iter_exchanges`.
@@ -146,7 +146,7 @@ class Session(Connection):
             window=window,
             concurrency=concurrency,
             newest_first=newest_first,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint_of(checkpoint),
             progress=progress,
         )
         wanted = address(ip)
@@ -163,7 +163,7 @@ class Session(Connection):
         window: timedelta | None = None,
         concurrency: int = 1,
         newest_first: bool = False,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: CheckpointOrPath | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Stream[Exchange]:
         """Iterate over the exchanges of `start <= time < end`, each once, proven complete.
@@ -177,7 +177,7 @@ class Session(Connection):
             concurrency: windows that are read at once; memory grows with it.
             newest_first: from new to old; what comes or moves meanwhile comes last.
             checkpoint: where to keep the position, so that a later stream goes on where this
-                one was left.
+                one was left; the path of a file is enough.
             progress: called after every window.
 
         Raises:
@@ -189,7 +189,7 @@ class Session(Connection):
             window=window,
             concurrency=concurrency,
             newest_first=newest_first,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint_of(checkpoint),
             progress=progress,
         )
         wanted = address(ip)
@@ -205,7 +205,7 @@ class Session(Connection):
         window: timedelta | None = None,
         concurrency: int = 1,
         newest_first: bool = False,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: CheckpointOrPath | None = None,
         progress: Callable[[Progress], object] | None = None,
     ) -> Stream[Payout]:
         """Iterate over the payouts requested in `start <= time < end`; see `iter_exchanges`."""
@@ -213,7 +213,7 @@ class Session(Connection):
             window=window,
             concurrency=concurrency,
             newest_first=newest_first,
-            checkpoint=checkpoint,
+            checkpoint=checkpoint_of(checkpoint),
             progress=progress,
         )
         return self._stream("get_payouts", Payout, start, end, {}, options, None, None)
@@ -250,7 +250,7 @@ class Session(Connection):
         *,
         interval: Duration = 60,
         since: Instant = None,
-        state: State | None = None,
+        state: StateOrPath | None = None,
         lookback: timedelta = _LOOKBACK_OF_LINKS,
         on_error: OnError | None = None,
     ) -> Watch[Link]:
@@ -262,7 +262,7 @@ class Session(Connection):
         *,
         interval: Duration = 60,
         since: Instant = None,
-        state: State | None = None,
+        state: StateOrPath | None = None,
         lookback: timedelta = _LOOKBACK,
         status_history: bool = False,
         on_error: OnError | None = None,
@@ -278,7 +278,8 @@ class Session(Connection):
             interval: from one poll to the next, seconds or timedelta.
             since: what happened since then is told first; None tells only what happens from now
                 on. A watch that goes on from `state` goes on where it was, whatever is given.
-            state: where to keep what has been told, so that a restart goes on there.
+            state: where to keep what has been told, so that a restart goes on there; the path of
+                an SQLite file is enough.
             lookback: how old an exchange may be and its change is still told. Memory and state
                 hold the exchanges of this time and six hours more: some 110 bytes of memory for
                 each, and its text of about half a kilobyte in the state.
@@ -302,7 +303,7 @@ class Session(Connection):
         *,
         interval: Duration = 60,
         since: Instant = None,
-        state: State | None = None,
+        state: StateOrPath | None = None,
         lookback: timedelta = _LOOKBACK,
         on_error: OnError | None = None,
     ) -> Watch[Payout]:
@@ -313,7 +314,7 @@ class Session(Connection):
         self,
         *,
         interval: Duration = 60,
-        state: State | None = None,
+        state: StateOrPath | None = None,
         on_error: OnError | None = None,
     ) -> Watch[Info]:
         """Iterate over changes of balance, minimum and payout methods, for ever.
@@ -322,8 +323,8 @@ class Session(Connection):
         change. Arguments as in `watch_exchanges`.
         """
         seconds = seconds_of(interval, "interval")
-        state = MemoryState() if state is None else state
-        return Watch(self.line, info_poller(self, state), state, seconds, on_error)
+        store = state_of(state)
+        return Watch(self.line, info_poller(self, store), store, seconds, on_error)
 
     def _watch(
         self,
@@ -332,23 +333,23 @@ class Session(Connection):
         params: dict[str, str | int],
         interval: Duration,
         since: Instant,
-        state: State | None,
+        state: StateOrPath | None,
         lookback: timedelta,
         on_error: OnError | None,
     ) -> Watch[RecordT]:
         seconds = seconds_of(interval, "interval")
-        state = MemoryState() if state is None else state
+        store = state_of(state)
         poller = row_poller(
             self,
             method,
             record,
-            state,
+            store,
             interval=seconds,
             lookback=lookback,
             since=instant(since, "since"),
             params=params,
         )
-        return Watch(self.line, poller, state, seconds, on_error)
+        return Watch(self.line, poller, store, seconds, on_error)
 
     # Payouts
 
