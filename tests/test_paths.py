@@ -31,7 +31,7 @@ def test_what_is_given_a_path_goes_on_where_the_last_one_was(tmp_path: Path) -> 
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(300), watch:
                     async for change in watch:
-                        seen.append(("told", change.record.id))  # noqa: PERF401 - until it is late
+                        seen.append(("told", change.record.id))
         return seen
 
     async def main() -> list[tuple[str, int]]:
