@@ -30,7 +30,7 @@ What it costs. Each level reads about twice as far as the one before it and half
 of them read the same in a day, and their number is the logarithm of `lookback` over the interval.
 The grid is shifted for each watch by a phase of its own, so that thousands of accounts do not read
 far back at one time. What is known is a number for each row of `lookback`, and its text in the
-store.
+store; of half a million rows at the most, the newest.
 
 All numbers are true unix seconds, as far as the account's zone is right. Ages count from the
 newest row or from the present, whichever is earlier, so that a wrong zone loses nothing and delays
@@ -70,6 +70,8 @@ _JITTER = 1.1
 """Intervals from one poll to the next at the most, see `pacing.after_success`."""
 _SAVED_FROM = 16
 """Intervals: times of reads at levels of shorter periods are not worth a write to the store."""
+_MOST_KNOWN = 500_000
+"""Rows: some 55 MB of memory, a quarter of a gigabyte in the store."""
 _DIGEST = 61  # bits
 _MASK = (1 << _DIGEST) - 1
 
@@ -225,6 +227,8 @@ class Ledger:
     known: dict[int, int] = field(factory=dict)
     """By id, what is known of each row told: its second above a digest of its text, in one number,
     which takes a third of what a pair does. Digest 0: compare it in any case."""
+    crowded: bool = False
+    """Whether there are more rows in `lookback` than are kept: the oldest are followed no more."""
     _highest_id: int = 0
     _highest_past: int = 0
     """Of the rows from before the watch; they come first, the old ones that move come last."""
@@ -319,6 +323,10 @@ class Ledger:
         near = self._reach(present, levels[0].depth)
         start = max(position.start, near if read_to is None else min(near, read_to))
         floor = max(position.floor, min(start, self._reach(present, levels[-1].depth)))
+        if len(self.known) > _MOST_KNOWN:
+            self.crowded = True
+            kept = sorted(self.known.values())[-_MOST_KNOWN * 9 // 10 :]
+            floor = max(floor, kept[0] >> _DIGEST)
         self.position = evolve(self.position, start=start, floor=floor)
         if floor == position.floor:
             return []

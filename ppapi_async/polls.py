@@ -80,6 +80,8 @@ class RowPoller(Generic[RowT]):
     """Whether the last poll did."""
     _said_beyond: bool = False
     """Whether the log says that rows of the future are left out."""
+    _said_crowded: bool = False
+    """Whether the log says that there are too many rows."""
     _beyond_due: int = 0
     """When to look for them next."""
     _glance: Glance[RowT] = field(init=False)
@@ -351,6 +353,15 @@ class RowPoller(Generic[RowT]):
         self.notes.drop(f"{_IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
         self.notes.drop(self._unreadable.forget_before(ledger.position.floor))
         await self._flush(ledger)
+        if ledger.crowded and not self._said_crowded:
+            self._said_crowded = True
+            _log.warning(
+                "%s: %s: there are more rows than a watch remembers; changes are followed back to"
+                " %s only: pass a shorter lookback",
+                self.line.account.name,
+                self.method,
+                datetime.fromtimestamp(ledger.position.floor, UTC).isoformat(" ", "minutes"),
+            )
 
     def _check_clock(self, newest: int) -> None:
         """Warn if rows are dated ahead of the server's own clock."""

@@ -544,6 +544,24 @@ def test_memory_is_bounded_by_the_lookback(by_edit: bool) -> None:
     assert world.saved_rows.keys() == world.ledger.known.keys()
 
 
+def test_so_many_rows_are_known_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a site with too many rows only the newest are followed: memory and store are bounded."""
+    monkeypatch.setattr("ppapi_async.ledger._MOST_KNOWN", 100)
+    world = World(by_edit=False)
+    world.poll()
+    for _ in range(40):
+        world.now += MINUTE
+        for second in range(10):
+            world.add(world.now - second)
+        world.poll()
+        assert world.ledger is not None
+        assert len(world.ledger.known) <= 110
+        assert world.saved_rows.keys() == world.ledger.known.keys()
+    assert world.ledger is not None
+    assert world.ledger.crowded
+    assert sorted(row_id for _, row_id, _ in world.told) == list(range(1, 401))
+
+
 def test_a_backlog_is_not_kept_in_memory() -> None:
     """While years are told, only the lookback and the window in hand are known."""
     world = World(by_edit=False, lookback=3 * DAY)
