@@ -108,7 +108,7 @@ class Session(Connection):
         self, start: Instant = None, end: Instant = None, *, ip: str | None = None
     ) -> list[Link]:
         """Return all clicks of a range, oldest first; see `iter_links`."""
-        return [row async for row in self.iter_links(start, end, ip=ip)]
+        return await self.iter_links(start, end, ip=ip).collect()
 
     async def get_exchanges(
         self,
@@ -120,11 +120,11 @@ class Session(Connection):
     ) -> list[Exchange]:
         """Return all exchanges of a range, oldest first; see `iter_exchanges`."""
         stream = self.iter_exchanges(start, end, ip=ip, status_history=status_history)
-        return [row async for row in stream]
+        return await stream.collect()
 
     async def get_payouts(self, start: Instant = None, end: Instant = None) -> list[Payout]:
         """Return all payouts of a range, oldest first; see `iter_payouts`."""
-        return [row async for row in self.iter_payouts(start, end)]
+        return await self.iter_payouts(start, end).collect()
 
     def iter_links(
         self,

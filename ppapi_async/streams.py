@@ -189,6 +189,18 @@ class Stream(Iteration, Generic[RowT]):
 
     # Handing out
 
+    async def collect(self) -> list[RowT]:
+        """Return all rows; cancelled, it has cleaned up before it ends.
+
+        Raises:
+            PPAPIError: as iterating does.
+        """
+        rows: list[RowT] = []
+        async with self:
+            async for window in self.windows():
+                rows += window.records
+        return rows
+
     async def read(self) -> AsyncGenerator[Window[RowT], None]:
         """Yield the windows in the task that asks for them, which has to close the generator.
 

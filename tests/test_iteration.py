@@ -257,6 +257,30 @@ def test_promise_6_cancelling_the_loop_ends_everything(kind: str, times: int) ->
     run(main)
 
 
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_cancelled_call_for_all_rows_has_cleaned_up_when_it_ends(times: int) -> None:
+    """No task reads on behind it."""
+
+    async def main() -> None:
+        async with sandbox_of() as sandbox:
+            async with Session(account_of(sandbox), hooks=virtual_time.hooks()) as session:
+                await session.get_info()
+                sandbox.faults.add(Fault.HANG, times=None)
+                before = asyncio.all_tasks()
+                task = asyncio.create_task(session.get_exchanges(START))
+                await asyncio.sleep(5)
+                for _ in range(times):
+                    task.cancel()
+                    await asyncio.sleep(0)
+                await asyncio.wait([task])
+                assert task.cancelled()
+                ours = {t for t in asyncio.all_tasks() - before if "RequestHandler" not in repr(t)}
+                assert not ours
+                sandbox.faults.clear()
+
+    run(main)
+
+
 # --- the position
 
 
