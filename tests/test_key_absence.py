@@ -17,7 +17,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
@@ -339,6 +339,26 @@ MISUSE: Mapping[str, Callable[[str], object]] = {
     "url": lambda key: Account(f"https://site.example/api.html?api_key={key}", key),
     "white space": lambda key: Account("https://site.example", f"{key} "),
     "link": lambda key: Account.from_link(f"http://site.example/api.html?api_key={key}"),
+    "link of control characters": lambda key: Account.from_link(
+        f"https://site.example\t.evil/api.html?api_key={key}"
+    ),
+    "path": lambda key: Account(f"https://site.example/{quote(key, safe='')}", key),
+    "user": lambda key: Account(f"https://{quote(key, safe='')}@site.example", key),
+    "host": lambda key: Account(f"https://{quote(key, safe='')}.example", key),
+    "control characters": lambda key: Account("https://site.example", f"{key}\x1b"),
+    "name of control characters": lambda key: Account("https://site.example", key, name=f"{key}\n"),
+    "zone that is the key": lambda key: Account("https://site.example", key, timezone=key),
+    "login": lambda key: Account("https://site.example", "k" * 32, api_login=f"{key}\n"),
+    "proxy": lambda key: Account("https://site.example", "k" * 32, proxy=f"sox://u:{key}@a.b"),
+    "proxy, unquoted": lambda key: Account(
+        "https://site.example", "k" * 32, proxy=f"http://u:{key}/@127.0.0.1"
+    ),
+    "proxy of control characters": lambda key: Account(
+        "https://site.example", "k" * 32, proxy=f"http://u:{key}\r\n@127.0.0.1"
+    ),
+    "session and proxy": lambda key: Session(
+        Account("http://127.0.0.1", "k" * 32, proxy=f"http://u:{quote(key)}@proxy.example")
+    ),
 }
 
 
