@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeAlias
 
 from ppapi_async.account import Account, Secret
-from ppapi_async.models import Exchange, Link
+from ppapi_async.models import LONGEST_WALLET, Exchange, Link
+from ppapi_async.site_url import UNSENDABLE
 
 __all__ = [
     "Instant",
     "account_of",
     "address",
     "amount",
+    "check_call",
     "comes_from",
     "instant",
+    "wallet",
     "was_ordered_from",
 ]
 
+_METHOD = re.compile(r"[a-z0-9_]{1,100}")
+_PAYOUTS = ("add_payout", "add_partner_payout")
+_PARAMETER = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[A-Za-z0-9_]*\])*")
+_ROUTING = ("api_action", "api_key", "method")
 Instant: TypeAlias = datetime | int | None
 """An aware datetime, unix seconds, or None for an open end."""
 
@@ -54,14 +63,58 @@ def instant(value: Instant, argument: str) -> datetime | None:
     )
 
 
+def check_call(method: str, params: Mapping[str, str | int]) -> None:
+    """Refuse what a raw call may not ask for.
+
+    A method is part of a path or of a query, and PHP drops blanks before a parameter's name: what
+    is spelled in another way may be a payout to the server.
+    """
+    if not isinstance(method, str):
+        raise TypeError("method: pass a str such as 'get_info'")
+    if not _METHOD.fullmatch(method):
+        raise ValueError("method: pass a name of small letters, digits and _, such as 'get_info'")
+    if method in _PAYOUTS:
+        raise ValueError("method: use Session.add_payout, which never pays twice")
+    for name, value in params.items():
+        parts = _PARAMETER.fullmatch(name)
+        if parts is None or parts[1] in _ROUTING:
+            raise ValueError("params: a name is not one of a parameter; pass one such as 'limit'")
+        if not isinstance(value, str | int):
+            raise TypeError(f"{name}: pass a str or an int")
+        if isinstance(value, str) and UNSENDABLE.search(value):
+            raise ValueError(f"{name}: holds control characters; pass other text")
+
+
+def wallet(value: str) -> str:
+    """Return what a payout is to be sent to, without blanks and line ends around it."""
+    if not isinstance(value, str):
+        raise TypeError("account: pass the wallet or card to pay to as a str")
+    stripped = value.strip(" \t\r\n")
+    if not stripped.strip():
+        raise ValueError("account: pass the wallet or card to pay to")
+    if UNSENDABLE.search(stripped):
+        raise ValueError("account: holds control characters; copy the wallet again")
+    if len(stripped) > LONGEST_WALLET:
+        raise ValueError(f"account: is longer than {LONGEST_WALLET} characters; no wallet is")
+    return stripped
+
+
 def address(value: str | None) -> str | None:
-    """Return an ip address in its usual spelling."""
+    """Return an ip address in its usual spelling; IPv4 in IPv6 is IPv4."""
     if value is None:
         return None
+    if not isinstance(value, str):
+        raise TypeError("ip: pass an address as a str")
     try:
-        return str(ipaddress.ip_address(value))
+        return _spelled(value)
     except ValueError:
         raise ValueError("ip: pass an address such as '203.0.113.7' or '2001:db8::1'") from None
+
+
+def _spelled(value: str) -> str:
+    one = ipaddress.ip_address(value)
+    mapped = one.ipv4_mapped if isinstance(one, ipaddress.IPv6Address) else None
+    return str(mapped or one)
 
 
 def comes_from(ip: str, link: Link) -> bool:
@@ -78,7 +131,7 @@ def _is_same_ip(wanted: str, shown: str | None) -> bool:
     if shown == wanted:
         return True
     try:
-        return str(ipaddress.ip_address(shown or "")) == wanted
+        return _spelled(shown or "") == wanted
     except ValueError:
         return False
 

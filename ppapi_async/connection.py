@@ -12,7 +12,7 @@ import aiohttp
 
 from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import account_of
-from ppapi_async.clean import CleanRequest
+from ppapi_async.clean import CleanRequest, LoneRequest
 from ppapi_async.clock import ClockCheck
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import TransportError
@@ -31,6 +31,8 @@ from ppapi_async.windows import Evidence
 __all__ = ["Connection", "check_limits", "open_http"]
 
 _CONNECT = 15.0
+_LONGEST_LINE = 64 * 1024
+"""Bytes of a header: security policies of 12 KB and more are seen, which aiohttp refuses."""
 _SMALLEST_LIMIT = 64 * 1024
 
 
@@ -47,7 +49,11 @@ def check_limits(page_size: int, largest_answer: int) -> None:
 
 
 def open_http(
-    connector: aiohttp.BaseConnector | None, *, owner: bool = True, connect: float | None = None
+    connector: aiohttp.BaseConnector | None,
+    *,
+    owner: bool = True,
+    connect: float | None = None,
+    kind: type[CleanRequest] = CleanRequest,
 ) -> aiohttp.ClientSession:
     """Open an aiohttp session that keeps nothing, adds nothing and tells nobody.
 
@@ -70,7 +76,9 @@ def open_http(
         trace_configs=[],
         auto_decompress=False,
         trust_env=False,
-        request_class=CleanRequest,
+        request_class=kind,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
     )
     # Sentry and OpenTelemetry wrap `ClientSession.__init__` to add a trace, which is told each url
     # with the key in it, and sends it away; it also adds headers for the site to read.
@@ -132,9 +140,11 @@ class Connection:
         """Open the session, as `async with` does; an event loop has to be running."""
         if self._transport is not None:
             raise RuntimeError("the session is open already")
+        http = self._open_http()
         self._transport = Transport(
             account=self.account,
-            http=self._open_http(),
+            http=http,
+            lone_http=self._open_http_on(http.connector, kind=LoneRequest),
             timeout=self._timeout,
             retry=self._retry,
             largest_answer=self._largest_answer,
@@ -174,11 +184,20 @@ class Connection:
         borrowed = self._borrowed
         if borrowed is not None and (borrowed.closed or borrowed.connector is None):
             raise ValueError("http: the aiohttp session is closed")
+        if borrowed is not None:
+            return self._open_http_on(borrowed.connector)
+        return self._open_http_on(aiohttp.TCPConnector(limit=0), owner=True)
+
+    def _open_http_on(
+        self,
+        connector: aiohttp.BaseConnector | None,
+        *,
+        owner: bool = False,
+        kind: type[CleanRequest] = CleanRequest,
+    ) -> aiohttp.ClientSession:
         # Well below the whole time-out, so that it is known when nothing was sent.
         connect = min(_CONNECT, self._timeout / 2)
-        if borrowed is None:
-            return open_http(aiohttp.TCPConnector(limit=0), connect=connect)
-        return open_http(borrowed.connector, owner=False, connect=connect)
+        return open_http(connector, owner=owner, connect=connect, kind=kind)
 
     @property
     def on_request(self) -> Callable[[RequestFacts], object] | None:
@@ -219,6 +238,6 @@ async def _close(transport: Transport) -> None:
         account = transport.account.name
         reading.stop(TransportError(text, account=account, sent=False))
     try:
-        await transport.http.close()
+        await transport.close()
     finally:
         await asyncio.gather(*(reading.wait_until_left() for reading in readings))

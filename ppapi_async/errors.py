@@ -81,6 +81,8 @@ class ResponseError(PPAPIError):
         status: the HTTP status.
         headers: the few headers that help to tell who answered; the key is redacted.
         excerpt: the beginning of the body, the key redacted.
+        retry_after: seconds that the server asks to wait, a day at the most; None where it does
+            not say.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class ResponseError(PPAPIError):
         status: int = 0,
         headers: Mapping[str, str] | None = None,
         excerpt: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, account=account, method=method)
         self.status = status
         self.headers = dict(headers or {})
         self.excerpt = excerpt
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -121,32 +125,7 @@ class BlockedError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """HTTP 429.
-
-    Attributes:
-        retry_after: seconds that the server asks to wait, or None where it does not say.
-    """
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        account: str = "",
-        method: str = "",
-        status: int = 0,
-        headers: Mapping[str, str] | None = None,
-        excerpt: str = "",
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            account=account,
-            method=method,
-            status=status,
-            headers=headers,
-            excerpt=excerpt,
-        )
-        self.retry_after = retry_after
+    """HTTP 429: too many requests."""
 
 
 class ServerError(ResponseError):
@@ -233,7 +212,29 @@ class PayoutRejected(ApiError):  # noqa: N818 - an outcome of a payout, named as
 
 
 class PayoutNotSent(PPAPIError):  # noqa: N818 - an outcome of a payout
-    """Certain: no payout request reached the server. It is safe to ask again."""
+    """Certain: this call sent no payout request. It is safe to ask again, but for `unsettled`.
+
+    Attributes:
+        reason: `guard`: the balance lies outside the limits, or could not be read; `connection`:
+            the site was not reached; `place`: the API was not found, so nothing was sent to it;
+            `closed`: the session, or what was lent to it, is closed; `unsettled`: another payout of
+            this account is under way, or it is not known what became of it.
+        attempt: with `unsettled`, the other payout if it was sent: pass it to
+            `Session.find_payout`.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        account: str = "",
+        method: str = "",
+        reason: str = "connection",
+        attempt: PayoutAttempt | None = None,
+    ) -> None:
+        super().__init__(message, account=account, method=method)
+        self.reason = reason
+        self.attempt = attempt
 
 
 class PayoutOutcomeUnknown(PPAPIError):  # noqa: N818 - an outcome of a payout

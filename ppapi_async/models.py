@@ -1,4 +1,4 @@
-"""What the API tells, as frozen, slotted records. No JSON, no I/O.
+"""What the API tells, as frozen, slotted records. No I/O.
 
 The names are the wire's (the vendor's `comission` becomes `commission`). Times are true instants
 in UTC, corrected by the account's zone; money is `Decimal`, exact to the last place that was sent;
@@ -7,8 +7,9 @@ text is un-escaped. `extra` holds the keys that a site adds of its own, as decod
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from ppapi_async.account import Dialect
 from ppapi_async.errors import DecodeError, PPAPIError
 
 __all__ = [
+    "LONGEST_WALLET",
     "AccountFailed",
     "AccountPhase",
     "AccountRecovered",
@@ -47,6 +49,10 @@ __all__ = [
 ]
 
 Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
+LONGEST_WALLET = 1_000
+"""Characters of what a payout is sent to."""
+_ATTEMPT_VERSION = 1
+_LONGEST_ATTEMPT = 16_384  # each character of a wallet may be twelve in JSON
 RowT = TypeVar("RowT", bound="Row")
 RecordT_co = TypeVar("RecordT_co", covariant=True)
 
@@ -207,12 +213,63 @@ class Info:
 
 @frozen
 class PayoutAttempt:
-    """What a payout request carried and when it was sent: what `find_payout` looks for."""
+    """What a payout request carried and when it was sent: what `find_payout` looks for.
+
+    `to_json` and `from_json` let a program store it before it sends, and settle it after a crash.
+    """
 
     method_id: int
     account: str
+    """The wallet."""
     sent_at: datetime
     """By this machine's clock."""
+    clock_ahead: float | None = None
+    """Seconds by which the site's clock was ahead of this machine's then; None: not compared."""
+
+    def to_json(self) -> str:
+        """Return the attempt as JSON, for `from_json` of this version and later ones."""
+        return json.dumps(
+            {
+                "version": _ATTEMPT_VERSION,
+                "method_id": self.method_id,
+                "account": self.account,
+                "sent_at": self.sent_at.astimezone(UTC).isoformat(),
+                "clock_ahead": self.clock_ahead,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> PayoutAttempt:
+        """Return the attempt that `to_json` has written.
+
+        Raises:
+            ValueError: it is something else, or of a later version.
+        """
+        if len(text) > _LONGEST_ATTEMPT:
+            raise ValueError("attempt: is not what PayoutAttempt.to_json writes")
+        try:
+            read = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("attempt: is no JSON; pass what to_json has written") from None
+        version = read.get("version") if isinstance(read, dict) else None
+        if version != _ATTEMPT_VERSION or isinstance(version, bool):
+            raise ValueError("attempt: is none, or of another version of ppapi_async")
+        method_id, account = read.get("method_id"), read.get("account")
+        ahead = read.get("clock_ahead")
+        try:
+            sent_at = datetime.fromisoformat(read.get("sent_at"))
+            in_utc = sent_at.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError("attempt: sent_at is no instant") from None
+        if sent_at.tzinfo is None:
+            raise ValueError("attempt: sent_at has no zone")
+        if type(method_id) is not int or not 0 < method_id < 2**63:
+            raise ValueError("attempt: method_id is no id")
+        if not isinstance(account, str) or not account or len(account) > LONGEST_WALLET:
+            raise ValueError("attempt: account is no wallet")
+        if ahead is not None and (type(ahead) not in (int, float) or not abs(ahead) < 1e12):
+            raise ValueError("attempt: clock_ahead is no number of seconds")
+        return cls(method_id, account, in_utc, None if ahead is None else float(ahead))
 
 
 @frozen
@@ -238,7 +295,7 @@ class PayoutSearch:
 
     `FOUND`: exactly one payout fits. `ABSENT`: none does (a slow server may still book it: ask
     again after a few minutes before paying again). `AMBIGUOUS`: several fit, or one fits but for
-    its time; look at `payouts`.
+    its time, or the clocks of this machine and the site could not be compared; look at `payouts`.
     """
 
     outcome: SearchOutcome

@@ -1,15 +1,30 @@
-"""Requesting a payout, once, and finding out what became of it."""
+"""Requesting a payout, once, and finding out what became of it.
+
+A site has no idempotency key, and knows no payout but that of the whole balance. So whether a
+second request would pay twice depends on what became of the first: as long as that is not known,
+the next request of the account is refused.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import hashlib
+import inspect
+import os
+import threading
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TypeAlias
 
+from attrs import define, field
+
+from ppapi_async.account import Account
 from ppapi_async.codec import info_steps, receipt_steps
 from ppapi_async.errors import (
     ApiError,
+    DecodeError,
+    MethodNotSupportedError,
     PayoutNotSent,
     PayoutOutcomeUnknown,
     PPAPIError,
@@ -25,11 +40,101 @@ from ppapi_async.models import (
 )
 from ppapi_async.transport import Transport
 
-__all__ = ["WRONG_ZONE", "check_balance", "judge", "read_info", "request_payout"]
+__all__ = [
+    "UNSETTLED",
+    "OnAttempt",
+    "Unsettled",
+    "judge",
+    "read_info",
+    "request_payout",
+    "search_begin",
+]
 
+OnAttempt: TypeAlias = Callable[[PayoutAttempt], object]
+"""Is told of an attempt before it is sent; may be `async def`."""
 _CLOCK_SKEW = timedelta(minutes=10)  # between this machine and a site
-WRONG_ZONE = timedelta(hours=26)
+_WRONG_ZONE = timedelta(hours=26)
 """How far a wrong time zone may shift a payout's time."""
+_LONGEST_SKEW = 1e9  # seconds; more is no clock
+
+
+@define(eq=False)
+class _Entry:
+    """A call of add_payout that has not come to an end that is known."""
+
+    key: bytes
+    attempt: PayoutAttempt | None = None
+    """None until the request may have been sent."""
+    under_way: bool = True
+
+
+@define(eq=False)
+class Unsettled:
+    """The payouts of a process that are under way, or of which it is not known what became.
+
+    Sessions, loops and threads of a process share one, `UNSETTLED`: the one thing in this library
+    that belongs to the process. An account is known in it by its host and its key, so that another
+    name, path or scheme makes no other account of it; only a hash is kept, of a salt that no other
+    process has. It does not outlive the process: a program that may be ended stores its attempts
+    (`on_attempt`).
+    """
+
+    _lock: threading.Lock = field(factory=threading.Lock, repr=False)
+    _salt: bytes = field(factory=lambda: os.urandom(16), repr=False)
+    _entries: list[_Entry] = field(factory=list, repr=False)
+
+    def begin(self, account: Account, *, even_if_unsettled: bool) -> _Entry | PayoutAttempt | None:
+        """Enter a payout; where another one stands in its way, return that one's attempt."""
+        key = self._key(account)
+        with self._lock:
+            others = [entry for entry in self._entries if entry.key == key]
+            if others and not even_if_unsettled:
+                return next((one.attempt for one in others if one.attempt is not None), None)
+            entry = _Entry(key)
+            self._entries.append(entry)
+            return entry
+
+    def end(self, entry: _Entry, *, known: bool) -> None:
+        """Note that a call has ended, and whether it is known what became of its payout."""
+        with self._lock:
+            entry.under_way = False
+            if (known or entry.attempt is None) and entry in self._entries:
+                self._entries.remove(entry)
+
+    def settle(self, account: Account, attempt: PayoutAttempt) -> bool:
+        """Forget an attempt, which is not under way; return whether it was unsettled."""
+        key = self._key(account)
+        with self._lock:
+            for entry in self._entries:
+                if entry.key == key and not entry.under_way and _is_same(entry.attempt, attempt):
+                    self._entries.remove(entry)
+                    return True
+        return False
+
+    def of(self, account: Account) -> tuple[PayoutAttempt, ...]:
+        """Return the attempts of an account that have ended and are unsettled, oldest first."""
+        key = self._key(account)
+        with self._lock:
+            mine = [one for one in self._entries if one.key == key and not one.under_way]
+        return tuple(one.attempt for one in mine if one.attempt is not None)
+
+    def clear(self) -> None:
+        """Forget everything; for tests, each of which is a process of its own, as it were."""
+        with self._lock:
+            self._entries.clear()
+
+    def _key(self, account: Account) -> bytes:
+        text = f"{account.host}\n{account.api_key.reveal().casefold()}"  # servers ignore case
+        return hashlib.blake2b(text.encode(), key=self._salt, digest_size=16).digest()
+
+
+UNSETTLED = Unsettled()
+
+
+def _is_same(one: PayoutAttempt | None, other: PayoutAttempt) -> bool:
+    if one is None or one.sent_at != other.sent_at:
+        return False
+    return (one.method_id, one.account) == (other.method_id, other.account)
 
 
 async def read_info(line: Transport) -> Info:
@@ -40,73 +145,192 @@ async def read_info(line: Transport) -> Info:
     return info
 
 
-async def check_balance(line: Transport, least: Decimal | None, most: Decimal | None) -> None:
-    """Look at the balance before anything is sent.
-
-    Raises:
-        PayoutNotSent: it lies outside the limits, or could not be read.
-        ApiError: the site refuses even to tell it.
-    """
-    why: str | None = None
-    try:
-        balance = (await read_info(line)).balance
-    except ApiError:
-        raise
-    except PPAPIError as error:
-        why = f"the balance could not be read: {error.message}"
-    else:
-        if least is not None and balance < least:
-            why = f"the balance {balance} is below at_least {least}"
-        if most is not None and balance > most:
-            why = f"the balance {balance} is above at_most {most}"
-    if why is not None:
-        raise _not_sent(line, why)
-
-
-def _not_sent(line: Transport, why: str) -> PayoutNotSent:
-    return PayoutNotSent(
-        f"no payout was requested: {why}", account=line.account.name, method="add_payout"
-    )
-
-
-async def request_payout(line: Transport, method_id: int, account: str) -> PayoutReceipt:
+async def request_payout(
+    line: Transport,
+    method_id: int,
+    account: str,
+    *,
+    least: Decimal | None = None,
+    most: Decimal | None = None,
+    on_attempt: OnAttempt | None = None,
+    even_if_unsettled: bool = False,
+) -> PayoutReceipt:
     """Send one request and say what it came to; see `Session.add_payout`."""
-    steps = functools.partial(receipt_steps, reader=line.reader("add_payout"))
-    sent_at = datetime.fromtimestamp(line.hooks.clock(), UTC)
-    attempt = PayoutAttempt(method_id, account, sent_at)
-    params: dict[str, str | int] = {"method_id": method_id, "account": account}
-    result = await line.once("add_payout", params, steps)
+    entry = UNSETTLED.begin(line.account, even_if_unsettled=even_if_unsettled)
+    if not isinstance(entry, _Entry):
+        raise _unsettled(line, entry)
+    known = False
+    try:
+        if line.closed:
+            raise _not_sent(line, "the session is closed", "closed")
+        await _look(line, least, most)
+        result = await _send(line, method_id, account, entry, on_attempt)
+        known = isinstance(result, PayoutReceipt | ApiError | PayoutNotSent)
+    finally:
+        UNSETTLED.end(entry, known=known)
     if isinstance(result, PayoutReceipt):
         return result
-    if isinstance(result, ApiError):
+    if known:
         raise result
-    if isinstance(result, TransportError) and not result.sent:
-        raise _not_sent(line, result.message)
     raise PayoutOutcomeUnknown(
         f"the payout may have been requested: {result.message}; do not repeat it, ask"
         " find_payout(error.attempt)",
         account=line.account.name,
         method="add_payout",
-        attempt=attempt,
+        attempt=entry.attempt,
     ) from result
 
 
-def judge(attempt: PayoutAttempt, payouts: Iterable[Payout]) -> PayoutSearch:
-    """Tell which of the payouts an attempt became; see `Session.find_payout`."""
+async def _send(
+    line: Transport, method_id: int, account: str, entry: _Entry, on_attempt: OnAttempt | None
+) -> PayoutReceipt | PPAPIError:
+    """Send the request; the entry has an attempt from when it may have been sent."""
+    reader = line.reader("add_payout")
+
+    async def before() -> None:
+        sent_at = datetime.fromtimestamp(line.hooks.clock(), UTC)
+        attempt = PayoutAttempt(method_id, account, sent_at, line.clock_ahead)
+        stored = None if on_attempt is None else on_attempt(attempt)
+        if inspect.isawaitable(stored):
+            await stored
+        entry.attempt = attempt
+
+    params: dict[str, str | int] = {"method_id": method_id, "account": account}
+    steps = functools.partial(receipt_steps, reader=reader)
+    result = await line.pay("add_payout", params, steps, before)
+    if isinstance(result, TransportError) and not result.sent:
+        return _not_sent(line, result.message, "closed" if line.closed else "connection")
+    if isinstance(result, PayoutReceipt) and result.payout_id < 1:
+        shown = reader.clip(str(result.payout_id))
+        return DecodeError(
+            f"the answer is not what the API promises: payout_id = {shown}",
+            account=line.account.name,
+            method="add_payout",
+            problems=[("payout_id", shown)],
+        )
+    return result
+
+
+async def _look(line: Transport, least: Decimal | None, most: Decimal | None) -> None:
+    """Find the place of the API by a read, if it is not known, and look at the balance.
+
+    Raises:
+        PayoutNotSent: the place is not found, or the balance lies outside the limits.
+        ApiError: the site refuses even to tell it.
+    """
+    is_guarded = least is not None or most is not None
+    if line.knows_place and not is_guarded:
+        return
+    try:
+        balance = (await read_info(line)).balance
+    except MethodNotSupportedError:
+        if is_guarded or not line.knows_place:
+            raise
+        return  # the API is there; that it does not tell the balance does not matter
+    except ApiError:
+        raise
+    except PPAPIError as error:
+        if isinstance(error, DecodeError) and not is_guarded:
+            return
+        problem: PayoutNotSent | None = _why_not(line, error)
+    else:
+        problem = _guard(line, balance, least, most)
+    if problem is not None:
+        raise problem
+
+
+def _why_not(line: Transport, error: PPAPIError) -> PayoutNotSent:
+    if isinstance(error, TransportError):
+        return _not_sent(line, error.message, "closed" if line.closed else "connection")
+    if line.knows_place:
+        return _not_sent(line, f"the balance could not be read: {error.message}", "guard")
+    return _not_sent(line, f"the API was not found: {error.message}", "place")
+
+
+def _guard(
+    line: Transport, balance: Decimal, least: Decimal | None, most: Decimal | None
+) -> PayoutNotSent | None:
+    shown = line.reader("add_payout").clip(str(balance))
+    if least is not None and balance < least:
+        return _not_sent(line, f"the balance {shown} is below at_least {least}", "guard")
+    if most is not None and balance > most:
+        return _not_sent(line, f"the balance {shown} is above at_most {most}", "guard")
+    return None
+
+
+def _not_sent(
+    line: Transport, why: str, reason: str, attempt: PayoutAttempt | None = None
+) -> PayoutNotSent:
+    return PayoutNotSent(
+        f"no payout was requested: {why}",
+        account=line.account.name,
+        method="add_payout",
+        reason=reason,
+        attempt=attempt,
+    )
+
+
+def _unsettled(line: Transport, attempt: PayoutAttempt | None) -> PayoutNotSent:
+    if attempt is None:
+        why = "another one of this account is under way; wait for what becomes of it"
+    else:
+        why = (
+            f"it is not known what became of the one of {attempt.sent_at:%Y-%m-%d %H:%M} UTC; ask"
+            " find_payout(error.attempt), or settle_payout if you know"
+        )
+    return _not_sent(line, why, "unsettled", attempt)
+
+
+def search_begin(attempt: PayoutAttempt) -> datetime | None:
+    """Return from when on payouts may be an attempt's, by the clocks of both sides.
+
+    Where they were not compared there is no telling how wrong this machine's was.
+    """
+    sent = _by_the_sites_clock(attempt)
+    if sent is None:
+        return None
+    try:
+        return min(sent, attempt.sent_at) - _WRONG_ZONE - _CLOCK_SKEW
+    except OverflowError:
+        return None
+
+
+def judge(
+    attempt: PayoutAttempt, payouts: Iterable[Payout], *, compared: bool = False
+) -> PayoutSearch:
+    """Tell which of the payouts since `search_begin` an attempt became; see `find_payout`.
+
+    `compared` tells whether the clocks were compared at the search, for attempts that do not say.
+    """
     near = tuple(
         payout
         for payout in payouts
-        if payout.method_id == attempt.method_id and _same(payout.account, attempt.account)
+        if payout.method_id == attempt.method_id and _names_same(payout.account, attempt.account)
     )
-    first, last = attempt.sent_at - _CLOCK_SKEW, attempt.sent_at + _CLOCK_SKEW
-    fitting = tuple(payout for payout in near if first <= payout.time <= last)
+    sent = _by_the_sites_clock(attempt)
+    expected = sent or attempt.sent_at
+    fitting = tuple(one for one in near if abs(one.time - expected) <= _CLOCK_SKEW)
     if len(fitting) == 1:
         return PayoutSearch(SearchOutcome.FOUND, fitting)
-    if near:
+    if sent is not None:  # else this machine's clock may have said anything
+        allowed = _WRONG_ZONE + _CLOCK_SKEW
+        first, last = min(sent, attempt.sent_at) - allowed, max(sent, attempt.sent_at) + allowed
+        near = tuple(one for one in near if first <= one.time <= last)
+    if near or not (compared or sent is not None):
         return PayoutSearch(SearchOutcome.AMBIGUOUS, fitting or near)
     return PayoutSearch(SearchOutcome.ABSENT)
 
 
-def _same(one: str, other: str) -> bool:
+def _by_the_sites_clock(attempt: PayoutAttempt) -> datetime | None:
+    """Return when an attempt was sent, None where the clocks were not compared."""
+    if attempt.clock_ahead is None or abs(attempt.clock_ahead) > _LONGEST_SKEW:
+        return None
+    try:
+        return attempt.sent_at + timedelta(seconds=attempt.clock_ahead)
+    except OverflowError:
+        return None
+
+
+def _names_same(one: str, other: str) -> bool:
     """Tell whether two spellings name one wallet; sites drop or add white space."""
     return "".join(one.split()) == "".join(other.split())

@@ -12,8 +12,10 @@ from ppapi_async.arguments import (
     Instant,
     address,
     amount,
+    check_call,
     comes_from,
     instant,
+    wallet,
     was_ordered_from,
 )
 from ppapi_async.codec import data_steps
@@ -30,8 +32,16 @@ from ppapi_async.models import (
     PayoutSearch,
     Progress,
     Row,
+    SearchOutcome,
 )
-from ppapi_async.payouts import WRONG_ZONE, check_balance, judge, read_info, request_payout
+from ppapi_async.payouts import (
+    UNSETTLED,
+    OnAttempt,
+    judge,
+    read_info,
+    request_payout,
+    search_begin,
+)
 from ppapi_async.sources import LISTS, info_poller, row_poller
 from ppapi_async.state.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
 from ppapi_async.streams import Options, Request, Stream
@@ -85,10 +95,10 @@ class Session(Connection):
 
         Raises:
             PPAPIError: what the answer came to.
-            ValueError: the method is add_payout, which has a call of its own.
+            ValueError: the method is a payout's, which has a call of its own, or is no method; or a
+                parameter cannot be sent.
         """
-        if method == "add_payout":
-            raise ValueError("method: use Session.add_payout, which never pays twice")
+        check_call(method, params)
         line = self.line
         reader = line.reader(method)
         data = await line.once(method, params, functools.partial(data_steps, reader=reader))
@@ -360,42 +370,57 @@ class Session(Connection):
         *,
         at_least: Decimal | int | None = None,
         at_most: Decimal | int | None = None,
+        on_attempt: OnAttempt | None = None,
+        even_if_unsettled: bool = False,
     ) -> PayoutReceipt:
         """Request a payout of the whole balance; the API knows no other.
 
-        At most one request reaches the site, whatever fails. Do not repeat the call after
-        `PayoutOutcomeUnknown` (or a cancellation): ask `find_payout` first.
+        At most one request reaches the site, whatever fails, over a connection of its own, and only
+        after a read has found the place of the API. As long as one is under way in this process, or
+        ended in `PayoutOutcomeUnknown` or a cancellation, the next one of the account (the host and
+        the key) is refused: ask `find_payout` first. A lent connector opens the connection, beyond
+        its limit for each host.
 
         Args:
             method_id: a `PayoutMethod.id` of `get_info`.
             account: the wallet to pay to.
             at_least: send nothing if the balance is lower (in the site's base currency).
             at_most: send nothing if the balance is higher.
+            on_attempt: called with the `PayoutAttempt` just before it is sent, and awaited, to
+                store it (`PayoutAttempt.to_json`) so that it can be settled after a crash. If it
+                raises, nothing is sent.
+            even_if_unsettled: send although it is not known what became of an earlier one.
 
         Raises:
             PayoutRejected: the site refused; nothing was ordered.
             ApiError: the site refused for a reason of its own: key, module, method.
-            PayoutNotSent: certainly nothing was sent; calling again is safe.
+            PayoutNotSent: certainly nothing was sent; its `reason` says why.
             PayoutOutcomeUnknown: it may have been carried out.
             ValueError: an argument is not usable.
         """
         if type(method_id) is not int or method_id <= 0:
             raise ValueError("method_id: pass the id of a payout method of get_info")
-        if not account.strip():
-            raise ValueError("account: pass the wallet or card to pay to")
+        account = wallet(account)
         least, most = amount(at_least, "at_least"), amount(at_most, "at_most")
         if least is not None and most is not None and least > most:
             raise ValueError("at_most: is less than at_least")
-        if least is not None or most is not None:
-            await check_balance(self.line, least, most)
-        return await request_payout(self.line, method_id, account.strip())
+        return await request_payout(
+            self.line,
+            method_id,
+            account,
+            least=least,
+            most=most,
+            on_attempt=on_attempt,
+            even_if_unsettled=even_if_unsettled,
+        )
 
     async def find_payout(self, attempt: PayoutAttempt | PayoutOutcomeUnknown) -> PayoutSearch:
         """Look in get_payouts for what became of an attempt.
 
-        Payouts fit that have its method and wallet and were requested within ten minutes of it.
-        Where one fits but for a time that a wrong time zone would explain, the outcome is
-        ambiguous, not absent.
+        Payouts fit that have its method and wallet and were requested within ten minutes of it, by
+        the site's clock. Where one fits but for a time that a wrong time zone or clock would
+        explain, or the clocks of this machine and the site were not compared (no answer had a
+        `Date`), the outcome is ambiguous, not absent. Found or absent, the attempt is settled.
 
         Raises:
             PPAPIError: the payouts could not be read.
@@ -405,4 +430,23 @@ class Session(Connection):
             if attempt.attempt is None:
                 raise ValueError("attempt: the error holds none")
             attempt = attempt.attempt
-        return judge(attempt, await self.get_payouts(attempt.sent_at - WRONG_ZONE))
+        payouts = await self.get_payouts(search_begin(attempt))
+        search = judge(attempt, payouts, compared=self.line.clock_ahead is not None)
+        if search.outcome is not SearchOutcome.AMBIGUOUS:
+            self.settle_payout(attempt)
+        return search
+
+    @property
+    def unsettled_payouts(self) -> tuple[PayoutAttempt, ...]:
+        """The payouts of this account of which this process does not know what became.
+
+        Those that ended in `PayoutOutcomeUnknown`, or were cancelled while they were under way.
+        """
+        return UNSETTLED.of(self.account)
+
+    def settle_payout(self, attempt: PayoutAttempt) -> bool:
+        """Say that you know what became of an attempt, so that another payout may be requested.
+
+        Returns whether it was unsettled; one that is still under way stays so.
+        """
+        return UNSETTLED.settle(self.account, attempt)

@@ -8,10 +8,11 @@ the context or the traceback of what a user sees.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TypeAlias, TypeVar
@@ -25,9 +26,9 @@ from ppapi_async.clean import StaleConnectionError
 from ppapi_async.codec import LARGEST_INFO, Answer, Reader, clock_ahead
 from ppapi_async.codec.steps import Outcome
 from ppapi_async.decoding import Decoding
+from ppapi_async.discovery import Discovery
 from ppapi_async.errors import (
     PPAPIError,
-    RateLimitedError,
     RequestTimeoutError,
     ResponseError,
     ResponseTooLargeError,
@@ -58,6 +59,33 @@ _TRANSIENT = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
 )
 _LONGEST_ASKED = 86_400.0
+_FATAL = (
+    asyncio.CancelledError,
+    KeyboardInterrupt,
+    SystemExit,
+    MemoryError,
+    RecursionError,
+)
+"""What is no failure of the site's. It goes on, without the frames that hold a url."""
+_CONTAINED = (
+    aiohttp.ClientError,
+    CutShortError,
+    ArithmeticError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    ExceptionGroup,
+    LookupError,
+    NameError,
+    OSError,
+    ReferenceError,
+    RuntimeError,
+    StopAsyncIteration,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+"""What aiohttp, and what it goes through, may raise: its own, and whatever it leaves bare."""
 _PARTS = 10
 """Successes that give a repeat back to the budget."""
 _MOST_STALE = 100
@@ -110,12 +138,11 @@ class Retry:
 
     def wait(self, repeat: int, error: PPAPIError, chance: float) -> float | None:
         """Return the seconds to wait before repeat 1, 2, …; None where it is not worth it."""
-        if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            asked = error.retry_after
-            return asked if asked <= self.longest.total_seconds() else None
-        most: float = min(
-            self.delay.total_seconds() * 2 ** (repeat - 1), self.longest.total_seconds()
-        )
+        longest: float = self.longest.total_seconds()
+        asked = error.retry_after if isinstance(error, ResponseError) else None
+        if asked is not None:
+            return asked if asked <= longest else None
+        most: float = min(self.delay.total_seconds() * 2 ** (repeat - 1), longest)
         return most * chance
 
 
@@ -130,7 +157,7 @@ def is_transient(error: PPAPIError) -> bool:
 
 def wait_asked_by(error: PPAPIError) -> float:
     """Return the seconds that the server asked to be left alone; a day, if it asks for more."""
-    asked = error.retry_after if isinstance(error, RateLimitedError) else None
+    asked = error.retry_after if isinstance(error, ResponseError) else None
     return min(asked or 0.0, _LONGEST_ASKED)
 
 
@@ -165,6 +192,8 @@ class Transport:
 
     account: Account
     http: aiohttp.ClientSession = field(repr=False)
+    lone_http: aiohttp.ClientSession = field(repr=False)
+    """What payouts go through: each over a connection of its own."""
     timeout: float
     retry: Retry
     largest_answer: int
@@ -179,16 +208,15 @@ class Transport:
     no answer had one. A cache's `Age` counts in."""
     under_way: set[ReadingTask[object]] = field(factory=set, repr=False)
     """The streams and watches that are being read: closing the session ends them."""
-    _endpoint: int = 0
-    _urls: Sequence[str] = ()
-    _settled: bool = False
+    _clock_of: float = float("-inf")
+    """When the request began whose answer told `clock_ahead`."""
+    _discovery: Discovery = field(factory=Discovery)
     _budget: int = field(init=False)
     """Repeats in hand, in tenths, since ten times 0.1 is less than 1."""
 
     def __attrs_post_init__(self) -> None:
         self.dialect = self.account.dialect
         self._budget = self.retry.budget * _PARTS
-        self._urls = endpoints(self.account, self.dialect)
 
     @property
     def closed(self) -> bool:
@@ -204,11 +232,14 @@ class Transport:
         return self.hooks.clock() + (self.clock_ahead or 0.0)
 
     def learn(self, dialect: Dialect | None) -> None:
-        """Remember what dialect an answer showed; the endpoint that answered stays."""
-        if self.dialect is None and dialect is not None:
-            endpoint, self._urls = self._urls[self._endpoint], endpoints(self.account, dialect)
-            self._endpoint = self._urls.index(endpoint) if endpoint in self._urls else 0
+        """Remember what dialect an answer showed; the place that answered stays."""
+        if self.dialect is None:
             self.dialect = dialect
+
+    @property
+    def knows_place(self) -> bool:
+        """Whether an answer has shown where the API is."""
+        return self._discovery.url is not None
 
     async def read(
         self,
@@ -232,8 +263,6 @@ class Transport:
             if not isinstance(result, PPAPIError):
                 self._budget = min(self._budget + 1, self.retry.budget * _PARTS)
                 return result
-            if self._try_next_endpoint(result):
-                continue
             most = None if attempts_of is None else attempts_of(result)
             wait = self._wait(result, attempt, most)
             if wait is None:
@@ -251,17 +280,6 @@ class Transport:
             self._budget -= _PARTS
         return wait
 
-    def _try_next_endpoint(self, error: PPAPIError) -> bool:
-        """Move on to the next place where the API may be, as long as it has not been found."""
-        missing = isinstance(error, ResponseError) and error.status in (404, 410)
-        if self._settled or not missing:
-            return False
-        self._endpoint += 1
-        if self._endpoint < len(self._urls):
-            return True
-        self._endpoint = 0
-        return False
-
     async def once(
         self,
         method: str,
@@ -271,35 +289,70 @@ class Transport:
         attempt: int = 1,
         largest: int | None = None,
     ) -> T | PPAPIError:
-        """Send one request, and return what its answer came to; nothing is raised."""
-        endpoint = self._urls[self._endpoint]
-        request = request_for(self.account, self.dialect, endpoint, method, params)
+        """Send one request, and return what its answer came to; nothing is raised.
+
+        As long as the place of the API is not known, a place that answers 404 is not it, and the
+        request goes to the next.
+        """
         most = largest or self.largest_answer
         if method == "get_info":
             most = min(most, LARGEST_INFO)
-        if self.limiter is None:
+
+        async def ask(place: str) -> T | PPAPIError:
+            return await self._ask_at(place, method, params, steps, attempt, most)
+
+        places = endpoints(self.account, self.dialect)
+        return await self._discovery.at_place(ask, places, self.account.name, method)
+
+    async def pay(
+        self,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        before: Callable[[], Awaitable[None]],
+    ) -> T | PPAPIError:
+        """Send one request over a connection of its own to the place that a read has found.
+
+        `before` is awaited when its turn has come; if it raises, nothing is sent.
+        """
+        place = self._discovery.url or endpoints(self.account, self.dialect)[0]
+        most = self.largest_answer
+        return await self._ask_at(place, method, params, steps, 1, most, before)
+
+    async def _ask_at(
+        self,
+        place: str,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        attempt: int,
+        largest: int,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> T | PPAPIError:
+        request = request_for(self.account, self.dialect, place, method, params)
+        async with self.limiter or contextlib.nullcontext():
             await self.decoding.begin()
+            if before is not None:
+                await before()
             began = self.hooks.clock()
-            answer = await self._send(request, method, most)
-        else:
-            async with self.limiter:
-                await self.decoding.begin()
-                began = self.hooks.clock()
-                answer = await self._send(request, method, most)
+            answer = await self._send(request, method, largest, alone=before is not None)
         result: T | PPAPIError
         if isinstance(answer, PPAPIError):
             result = answer
         else:
-            ahead = clock_ahead(answer.headers, self.hooks.clock())
-            if ahead is not None:
-                self.clock_ahead = ahead
-            result = await self.decoding.run(
-                without_key(self.account.api_key, answer.body, steps(answer)), len(answer.body)
-            )
-        if not isinstance(result, PPAPIError):
-            self._settled = True
+            result = await self._decode(answer, steps)
         self._tell(method, attempt, began, answer, result)
         return result
+
+    async def _decode(self, answer: Answer, steps: Steps[T]) -> T | PPAPIError:
+        """Return what an answer came to; what ends the program is raised as a fresh exception."""
+        try:
+            outcome = without_key(self.account.api_key, answer.body, steps(answer))
+            return await self.decoding.run(outcome, len(answer.body))
+        except _FATAL as error:
+            fatal = self._fresh(error)
+        del answer
+        raise fatal
 
     def _tell(
         self, method: str, attempt: int, began: float, answer: Answer | PPAPIError, result: object
@@ -318,43 +371,53 @@ class Transport:
         # In a callback of its own: a hook that fails must not turn a paid payout into an error.
         asyncio.get_running_loop().call_soon(self.on_request, facts)
 
-    async def _send(self, request: HttpRequest, method: str, largest: int) -> Answer | PPAPIError:
-        """Return the answer or what went wrong. Only cancellation is raised, as a fresh exception.
+    async def _send(
+        self, request: HttpRequest, method: str, largest: int, *, alone: bool = False
+    ) -> Answer | PPAPIError:
+        """Return the answer or what went wrong. Only what ends task or program is raised, fresh.
 
-        aiohttp's own frames hold the url: neither its exceptions nor the traceback of its
-        cancellation may go further than this.
+        aiohttp's own frames hold the url: neither its exceptions nor the traceback of what goes
+        through it may go further than this.
         """
-        cancelled: tuple[object, ...]
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._exchange(request, method, largest)
-        except asyncio.CancelledError as error:
-            cancelled = error.args
-        except (aiohttp.ClientError, OSError, UnicodeError, CutShortError) as error:
-            return self._failure(error, method)
+                return await self._exchange(request, method, largest, alone=alone)
+        except _FATAL as error:
+            fatal = self._fresh(error)
         except AssertionError:
             # So aiohttp ends a GET that it sends once more, if its session was closed meanwhile.
             return self._error(TransportError, method, "the session was closed", sent=True)
-        raise asyncio.CancelledError(*cancelled)
+        except _CONTAINED as error:
+            return self._failure(error, method)
+        raise fatal
+
+    def _fresh(self, error: BaseException) -> BaseException:
+        """Return an exception like this one, without the frames that it came through."""
+        kind = next(kind for kind in _FATAL if isinstance(error, kind))
+        redact = self.account.redact
+        return kind(*[redact(arg) if isinstance(arg, str) else arg for arg in error.args])
 
     async def _exchange(
-        self, request: HttpRequest, method: str, largest: int
+        self, request: HttpRequest, method: str, largest: int, *, alone: bool
     ) -> Answer | PPAPIError:
         for _ in range(_MOST_STALE):
             if self.closed:
                 return self._error(TransportError, method, "the session is closed", sent=False)
             try:
-                return await self._ask(request, method, largest)
+                return await self._ask(request, method, largest, alone=alone)
             except StaleConnectionError:
                 pass  # nothing was sent; the next connection of the pool, or a new one
         text = "the site sends what nobody has asked for"
         return self._error(TransportError, method, text, sent=False)
 
-    async def _ask(self, request: HttpRequest, method: str, largest: int) -> Answer | PPAPIError:
+    async def _ask(
+        self, request: HttpRequest, method: str, largest: int, *, alone: bool
+    ) -> Answer | PPAPIError:
         headers = {"Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
         if request.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        async with self.http.request(
+        began = self.hooks.clock()
+        async with (self.lone_http if alone else self.http).request(
             request.verb,
             URL(request.url(), encoded=True),
             data=None if request.form is None else request.body(),
@@ -363,6 +426,7 @@ class Transport:
             raise_for_status=False,
             middlewares=(),  # in place of those of a lent session
         ) as response:
+            self._compare_clocks(response.headers, began)
             reader = BodyReader(response.headers.get("Content-Encoding", ""), largest)
             try:
                 async for chunk in response.content.iter_any():
@@ -372,6 +436,19 @@ class Transport:
                 response.close()
                 text = f"{error}; ask for a shorter time, or raise largest_answer"
                 return self._too_large(text, method, response.status)
+
+    def _compare_clocks(self, headers: Mapping[str, str], began: float) -> None:
+        """Learn the server's clock from an answer; one that was asked for earlier is older news."""
+        ahead = clock_ahead(headers, self.hooks.clock())
+        if ahead is not None and began >= self._clock_of:
+            self.clock_ahead, self._clock_of = ahead, began
+
+    async def close(self) -> None:
+        """Close the connections that are not lent."""
+        try:
+            await self.lone_http.close()
+        finally:
+            await self.http.close()
 
     def _too_large(self, text: str, method: str, status: int) -> ResponseTooLargeError:
         return ResponseTooLargeError(text, account=self.account.name, method=method, status=status)

@@ -9,7 +9,7 @@ vendor's page shows: aiohttp may resend a GET once by itself, which cannot hurt 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
@@ -112,7 +112,7 @@ def traits_of(dialect: Dialect | None) -> Traits:
     return _UNKNOWN if dialect is None else TRAITS[dialect]
 
 
-def endpoints(account: Account, dialect: Dialect | None) -> Sequence[str]:
+def endpoints(account: Account, dialect: Dialect | None) -> tuple[str, ...]:
     """Return the urls at which the API may be, the likeliest first."""
     if account.endpoint is not None and dialect is not Dialect.USER_API:
         return (account.endpoint,)
@@ -178,4 +178,5 @@ def _user_api_request(
     if account.api_login is not None:
         secrets.insert(0, ("header:API-Login", account.api_login))
     path = _USER_API_METHODS.get(method, method)
-    return HttpRequest("POST", f"{endpoint}/{path}", (), form, tuple(secrets))
+    url = f"{endpoint}/{quote(path, safe='')}"
+    return HttpRequest("POST", url, (), form, tuple(secrets))

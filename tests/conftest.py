@@ -9,6 +9,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ppapi_async.payouts import UNSETTLED
+
 __all__ = ["DEPTH"]
 
 settings.register_profile("fast", max_examples=60, deadline=None)
@@ -22,6 +24,12 @@ _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
 settings.load_profile(_PROFILE)
 DEPTH = 10 if _PROFILE == "thorough" else 1
 """How much larger than in CI the things are that strategies make."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_unsettled() -> None:
+    """Begin without payouts of earlier tests: the ports of their sites come again."""
+    UNSETTLED.clear()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -59,8 +59,8 @@ def test_every_call_under_every_fault(name: str, dialect: Dialect) -> None:
         if caller == "get_info" and trouble.info is not None:
             # aiohttp sends a GET once more where its connection ends without an answer.
             assert trouble.asked <= finding.asked <= 2 * trouble.asked, finding.shown
-        if caller == "call":
-            assert finding.asked <= 1
+        if caller == "call":  # once, at each place that may be the API's
+            assert finding.asked <= (1 if trouble.passes else trouble.asked)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -140,6 +140,8 @@ def test_closing_a_session_ends_every_call(caller: str, is_lent: bool) -> None:
         async with Lab() as lab, lab.lend() as lent:
             session = lab.session(http=lent) if is_lent else lab.session()
             async with session:
+                if CALLERS[caller].kind == "payout":
+                    await session.get_info()  # else it is the read before it that hangs
                 lab.spoil = FAULTS["hangs"].spoil
                 call = asyncio.ensure_future(CALLERS[caller].run(session))
                 await asyncio.sleep(5)

@@ -32,12 +32,13 @@ from ppapi_async import (
     PayoutSearch,
     PayoutStatus,
     RequestFacts,
+    Retry,
     SearchOutcome,
     Session,
     errors,
 )
 from ppapi_async.clean import StaleConnectionError
-from ppapi_async.payouts import judge
+from ppapi_async.payouts import UNSETTLED, judge
 from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
 from ppapi_async.transport import Transport
 from tests import virtual_time
@@ -55,6 +56,8 @@ from tests.raw_server import (
     End,
     RawServer,
     Reply,
+    Script,
+    Seen,
     Send,
     http,
     served,
@@ -63,6 +66,7 @@ from tests.raw_server import (
 WALLET = "TXabcdefgh"
 BALANCE = Decimal("122.01")
 ATTEMPT = PayoutAttempt(11, WALLET, datetime.fromtimestamp(NOW, UTC))
+COMPARED = evolve(ATTEMPT, clock_ahead=0.0)
 
 
 async def outcome_of(call: Awaitable[object]) -> object:
@@ -116,7 +120,8 @@ async def test_a_payout_is_sent_once_and_its_outcome_is_unknown(
             await session.get_info()
         error = await outcome_of(session.add_payout(11, WALLET))
     assert server.count("add_payout") == 1
-    assert (len(server.seen), server.connections) == (1 + reused, 1)
+    assert (len(server.seen), server.connections) == (2, 2)  # a read before, and not its connection
+    assert server.seen[1].connection == 2
     assert used == []
     assert isinstance(error, PayoutOutcomeUnknown)
     assert (error.account, error.method) == (session.account.name, "add_payout")
@@ -145,7 +150,7 @@ async def test_a_cancelled_payout_is_sent_once(fault: str, lender: str, reused: 
         server.on_hang = lambda: task.cancel("enough")
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
-    assert (server.count("add_payout"), len(server.seen), used) == (1, 1 + reused, [])
+    assert (server.count("add_payout"), len(server.seen), used) == (1, 2, [])
     assert caught.value.args == ("enough",)
     assert_absent(KEY, caught.value)
 
@@ -159,7 +164,7 @@ async def test_a_payout_comes_to_a_receipt(lender: str, reused: bool) -> None:
             await session.get_info()
         receipt = await session.add_payout(11, f" {WALLET}\n")
     assert receipt == PayoutReceipt(7, "Payout is successfully requested")
-    assert (server.count("add_payout"), server.connections, used) == (1, 1, [])
+    assert (server.count("add_payout"), server.connections, used) == (1, 2, [])
     assert server.seen[-1].verb == "POST"
     assert server.seen[-1].body == f"method_id=11&account={WALLET}".encode()
 
@@ -179,20 +184,31 @@ async def test_a_payout_is_asked_for_in_words_that_servers_know() -> None:
 
 
 async def test_a_payout_is_told_to_the_hook() -> None:
-    """Once, with its status, size, time and error; a read before it does not count."""
+    """Once, with its status, size, time and error; and so is the read before it."""
     facts: list[RequestFacts] = []
-    seconds = iter((5.0, 7.0, 9.5, 20.0, 20.25, 30.0, 31.0, 29.0, 28.0))
+    now = float(NOW)
+
+    def takes(seconds: float, script: Script) -> Script:
+        def later(seen: Seen) -> Reply:
+            nonlocal now
+            now += seconds
+            return script(seen)
+
+        return later
+
     body = '{"error":1,"error_text":"no"}'
     async with served(on_request=facts.append) as (server, session, _):
-        assert session._transport is not None
-        session._transport.hooks = Hooks(clock=lambda: next(seconds))
+        session.line.hooks = Hooks(clock=lambda: now)
+        server.script["get_info"] = takes(0.5, server.script["get_info"])
+        server.script["add_payout"] = takes(2.5, server.script["add_payout"])
         await session.add_payout(11, WALLET)
-        for script in (FAULTS["closed"], lambda _: http(200, body)):
+        for script in (takes(9.75, FAULTS["closed"]), takes(-2, lambda _: http(200, body))):
             server.script["add_payout"] = script
-            await outcome_of(session.add_payout(11, WALLET))
+            await outcome_of(session.add_payout(11, WALLET, even_if_unsettled=True))
         await asyncio.sleep(0)
     name = session.account.name
     assert facts == [
+        RequestFacts(name, "get_info", 1, 200, 0.5, len(INFO), None),
         RequestFacts(name, "add_payout", 1, 200, 2.5, len(RECEIPT), None),
         RequestFacts(name, "add_payout", 1, None, 9.75, 0, "TransportError"),
         RequestFacts(name, "add_payout", 1, 200, 0.0, len(body), "PayoutRejected"),
@@ -204,6 +220,7 @@ async def test_a_payout_whose_session_aiohttp_loses_is_unknown(
 ) -> None:
     """Whatever aiohttp asserts, the request may have been sent before."""
     async with served() as (_, session, _):
+        await session.get_info()
         monkeypatch.setattr(Transport, "_ask", AsyncMock(side_effect=AssertionError))
         error = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(error, PayoutOutcomeUnknown)
@@ -217,11 +234,12 @@ async def test_a_payout_for_which_no_connection_is_clean_is_not_sent(
 ) -> None:
     """Where something unasked waits on each connection, it is said that nothing went out."""
     async with served() as (server, session, _):
+        await session.get_info()
         monkeypatch.setattr(Transport, "_ask", AsyncMock(side_effect=StaleConnectionError))
         error = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(error, PayoutNotSent)
     assert error.message == ("no payout was requested: the site sends what nobody has asked for")
-    assert server.seen == []
+    assert (error.reason, server.count("add_payout")) == ("connection", 0)
 
 
 async def test_a_payout_waits_for_the_limiter() -> None:
@@ -237,6 +255,9 @@ async def test_a_payout_waits_for_the_limiter() -> None:
 
     async with served(on_request=facts.append) as (server, session, _):
         assert session._transport is not None
+        await session.get_info()
+        await asyncio.sleep(0)
+        facts.clear()
         for script in (None, FAULTS["closed"]):
             session._transport.limiter = limiter()
             server.script |= {} if script is None else {"add_payout": script}
@@ -258,13 +279,15 @@ async def test_a_key_arrives_as_it_is() -> None:
     key = "K+/=&1%41ü"
     async with served(key=key) as (server, session, _):
         await session.add_payout(11, WALLET)
-    assert parse_qs(urlsplit(server.seen[0].target).query)["api_key"] == [key]
-    assert "%2B%2F%3D%261%2541%C3%BC" in server.seen[0].target
+    for seen in server.seen:
+        assert parse_qs(urlsplit(seen.target).query)["api_key"] == [key]
+        assert "%2B%2F%3D%261%2541%C3%BC" in seen.target
 
 
 async def test_an_answer_that_is_too_large_leaves_the_outcome_unknown() -> None:
     """It is cut off at the limit to the byte, and told with what to do."""
     async with served() as (server, session, _):
+        await session.get_info()
         assert session._transport is not None
         session._transport.largest_answer = len(RECEIPT)
         assert isinstance(await session.add_payout(11, WALLET), PayoutReceipt)
@@ -309,6 +332,7 @@ async def test_a_payout_under_way_when_the_session_closes_is_unknown() -> None:
 async def test_no_bytes_make_a_second_payout(data: bytes, ending: End) -> None:
     """Whatever bytes answer a payout, its outcome is unknown and it was sent once."""
     reply = Reply(data, ending)
+    UNSETTLED.clear()  # each example is a process of its own; ports come again
     async with served(add_payout=lambda _: reply) as (server, session, _):
         error = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(error, PayoutOutcomeUnknown)
@@ -356,7 +380,9 @@ async def _unsent(look: Callable[[], Awaitable[object]], seconds: float = 60) ->
     connector = aiohttp.TCPConnector(resolver=Names(find))
     async with aiohttp.ClientSession(connector=connector) as lent:
         account = Account("https://site.example", KEY)
-        async with Session(account, http=lent, timeout=seconds, hooks=HOOKS) as session:
+        async with Session(
+            account, http=lent, timeout=seconds, hooks=HOOKS, retry=Retry(attempts=1)
+        ) as session:
             return await outcome_of(session.add_payout(11, WALLET))
 
 
@@ -378,6 +404,7 @@ async def test_a_connection_time_out_sends_nothing() -> None:
     error = await _unsent(_forever)
     assert isinstance(error, PayoutNotSent)
     assert error.message == "no payout was requested: could not connect in time"
+    assert error.reason == "connection"
     assert_absent(KEY, error)
 
 
@@ -423,7 +450,9 @@ async def test_a_closed_lender_sends_nothing() -> None:
     lent = aiohttp.ClientSession()
     async with RawServer() as server, Session(server.url, KEY, http=lent) as session:
         await lent.close()
-        assert isinstance(await outcome_of(session.add_payout(11, WALLET)), PayoutNotSent)
+        error = await outcome_of(session.add_payout(11, WALLET))
+    assert isinstance(error, PayoutNotSent)
+    assert error.reason == "closed"
     assert server.seen == []
 
 
@@ -460,7 +489,6 @@ async def test_a_refusal_is_a_rejection_with_a_reason(text: str) -> None:
 
 
 REFUSALS: tuple[tuple[int, str, type[errors.ApiError]], ...] = (
-    (501, "", errors.MethodNotSupportedError),
     (200, '{"error":"3","error_text":"Method not supported"}', errors.MethodNotSupportedError),
     (200, '{"error":1,"error_text":"REST API key error"}', errors.AuthError),
     (200, '{"error":2,"error_text":"IP blocked"}', errors.AuthError),
@@ -472,7 +500,7 @@ REFUSALS: tuple[tuple[int, str, type[errors.ApiError]], ...] = (
 async def test_a_refusal_of_the_caller_is_an_api_error(
     status: int, body: str, kind: type[errors.ApiError]
 ) -> None:
-    """Classic's empty 501 and what concerns key, module or method are certain: not carried out."""
+    """What the API says of key, module or method is certain: not carried out."""
     error, server = await _refused(status, body)
     assert type(error) is kind
     assert server.count("add_payout") == 1
@@ -481,6 +509,7 @@ async def test_a_refusal_of_the_caller_is_an_api_error(
 @pytest.mark.parametrize(
     ("status", "body"),
     [
+        (501, ""),
         (504, '{"error":504}'),
         (502, '{"error":1,"error_text":"Bad gateway"}'),
         (301, '{"error":1}'),
@@ -500,15 +529,13 @@ async def test_a_receipt_with_an_odd_status_is_no_refusal() -> None:
     assert isinstance(error, PayoutReceipt | PayoutOutcomeUnknown)
 
 
-@pytest.mark.parametrize(
-    "guard",
-    [{"at_least": Decimal("122.02")}, {"at_most": 122}, {"at_least": 123, "at_most": 124}],
-)
-async def test_a_guard_sends_nothing(guard: dict[str, Decimal | int]) -> None:
+@pytest.mark.parametrize(("least", "most"), [(Decimal("122.02"), None), (None, 122), (123, 124)])
+async def test_a_guard_sends_nothing(least: Decimal | int | None, most: int | None) -> None:
     """A balance outside of the guards keeps the payout from being sent, one inside does not."""
     async with served() as (server, session, _):
         with pytest.raises(PayoutNotSent, match=r"balance 122\.01 is") as caught:
-            await session.add_payout(11, WALLET, **guard)
+            await session.add_payout(11, WALLET, at_least=least, at_most=most)
+        assert caught.value.reason == "guard"
         assert (caught.value.account, caught.value.method) == (session.account.name, "add_payout")
         await session.add_payout(11, WALLET, at_least=BALANCE, at_most=BALANCE)
     assert [seen.method for seen in server.seen] == ["get_info", "get_info", "add_payout"]
@@ -520,6 +547,7 @@ async def test_a_balance_that_cannot_be_read_sends_nothing(fault: str) -> None:
     async with served(get_info=FAULTS[fault]) as (server, session, _):
         error = await outcome_of(session.add_payout(11, WALLET, at_least=1))
     assert isinstance(error, PayoutNotSent)
+    assert error.reason in ("guard", "connection", "place")
     assert server.count("add_payout") == 0
     assert (error.__cause__, error.__context__) == (None, None)
     assert_absent(KEY, error)
@@ -608,8 +636,8 @@ def test_what_an_attempt_became(
     payouts: list[Payout], outcome: SearchOutcome, told: list[Payout]
 ) -> None:
     """Same method and wallet, and ten minutes either way for clocks that differ."""
-    assert judge(ATTEMPT, payouts) == PayoutSearch(outcome, tuple(told))
-    spaced = evolve(ATTEMPT, account=f" {WALLET[:4]} {WALLET[4:]}")
+    assert judge(COMPARED, payouts) == PayoutSearch(outcome, tuple(told))
+    spaced = evolve(COMPARED, account=f" {WALLET[:4]} {WALLET[4:]}")
     assert judge(spaced, payouts) == PayoutSearch(outcome, tuple(told))
 
 
@@ -617,7 +645,7 @@ async def test_two_payouts_that_fit_are_ambiguous() -> None:
     """Of two payouts to one wallet within minutes, either may be the attempt's."""
     async with paying(Dialect.CLASSIC, Fault.HTML_502) as (session, sandbox, error):
         sandbox.books.partner.balance = "50"
-        await session.add_payout(11, WALLET)
+        await session.add_payout(11, WALLET, even_if_unsettled=True)
         search = await session.find_payout(error)
     assert search.outcome is SearchOutcome.AMBIGUOUS
     assert len(search.payouts) == 2

@@ -537,11 +537,10 @@ def test_a_host_that_no_resolver_takes_is_refused() -> None:
 
 async def test_mocked_time_out_while_connecting() -> None:
     """What only a mock can say: the connection itself took too long."""
-    with aioresponses() as mocked:
-        mocked.post(
-            "https://a.example/api.html?api_action=pp&api_key=k3yk3yk3y&method=add_payout",
-            exception=aiohttp.ConnectionTimeoutError(),
-        )
-        async with Session("https://a.example", "k3yk3yk3y", hooks=HOOKS) as session:
-            with pytest.raises(PayoutNotSent, match="could not connect in time"):
-                await session.add_payout(1, "wallet")
+    async with Sandbox(rows=1) as sandbox:
+        routing = f"{sandbox.url}/api.html?api_action=pp&api_key={sandbox.api_key}&method="
+        with aioresponses(passthrough=[f"{routing}get_info"]) as mocked:
+            mocked.post(f"{routing}add_payout", exception=aiohttp.ConnectionTimeoutError())
+            async with Session(sandbox.url, sandbox.api_key, hooks=HOOKS) as session:
+                with pytest.raises(PayoutNotSent, match="could not connect in time"):
+                    await session.add_payout(1, "wallet")

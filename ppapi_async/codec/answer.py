@@ -44,6 +44,8 @@ _MOST_NOISE = 1024 * 1024
 """Bytes that PHP may print before the JSON."""
 _LONGEST_TEXT = 8192
 """Bytes of an `error_text` that are decoded; no more than 500 characters are shown."""
+_SECONDS = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}")
+_LONGEST_ASKED = 86_400.0
 _LOOKED_AT = 4096  # of a page that is not the API's
 _TELLING_HEADERS = ("Server", "Content-Type", "Retry-After", "CF-RAY", "CF-Mitigated", "Location")
 _NOISE = re.compile(  # there is one way only to match a text, so that none takes long
@@ -286,8 +288,7 @@ def _not_the_api(answer: Answer, reader: Reader) -> PPAPIError:
         headers=telling_headers(answer.headers, reader),
         excerpt=reader.clip(body.decode("utf-8", "replace")),
     )
-    if isinstance(error, RateLimitedError):
-        error.retry_after = retry_after(answer.headers)
+    error.retry_after = retry_after(answer.headers)
     return error
 
 
@@ -326,18 +327,19 @@ def telling_headers(headers: Mapping[str, str], reader: Reader) -> dict[str, str
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header, in either of its forms; None without one.
+    """Return the seconds of a Retry-After header, a day at the most; None without one.
 
-    A date is compared with the server's own clock where it tells, else with ours.
+    They stand there as a number, some servers write a fraction, or as a date. A date is compared
+    with the server's own clock where it tells, else with ours.
     """
     text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
+    if _SECONDS.fullmatch(text):
+        return min(float(text), _LONGEST_ASKED)
     until = _http_date(text)
     if until is None:
         return None
     now = now or _http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
+    return min(max(0.0, (until - now).total_seconds()), _LONGEST_ASKED)
 
 
 def clock_ahead(headers: Mapping[str, str], now: float) -> float | None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from ppapi_async import (
     BlockedError,
     MethodNotSupportedError,
+    PayoutOutcomeUnknown,
     RateLimitedError,
     RedirectError,
     ResponseError,
@@ -56,7 +57,7 @@ STATUSES: Mapping[str, Fault] = {
     "205": _status(205, ResponseError, text=""),
     "304": _status(304, RedirectError, text=""),
     "501 with a page": _status(501, ServerError, passes=False),
-    "501, empty": _status(501, MethodNotSupportedError, text=""),
+    "501, empty": fault(_page(501, ""), MethodNotSupportedError, payout=PayoutOutcomeUnknown),
     "429": _status(429, RateLimitedError),
     "429 for 5 s": _status(429, RateLimitedError, Retry_After="5"),
     "429 for an hour": fault(

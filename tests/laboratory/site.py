@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from enum import Enum, auto
 from typing import TypedDict, Unpack
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ppapi_async import Account, Dialect, Hooks, Retry, Session
 from ppapi_async.sandbox import Books
@@ -111,6 +113,8 @@ class Lab(RawServer):
         query, form = dict(parse_qsl(parts.query)), dict(parse_qsl(seen.body.decode()))
         call = Call(seen.verb, parts.path, query, form, seen.headers, seen.target)
         answer = self._site.answer(call, int(virtual_time.now()))
+        date = format_datetime(datetime.fromtimestamp(virtual_time.now(), UTC), usegmt=True)
+        answer = evolve(answer, headers={"Date": date, **answer.headers})
         if self.spoil is None:
             return Reply(http_bytes(answer))
         self.struck += 1
