@@ -16,6 +16,11 @@ from ppapi_async.models import Json
 __all__ = ["Identity", "Position", "Told"]
 
 _VERSION = 1
+_LONGEST = 21  # bytes of an id's text and a blank
+_SLACK = 1_000
+_MOST = 3_000_000
+"""Ids of the longest kind in a position; of usual ones that is ten times as many."""
+_FARTHEST = 2**40  # seconds; the year 36812
 _SEARCHED = 20_000  # ids in a step
 
 
@@ -43,15 +48,18 @@ class Told:
             self._packed_count = len(self.ids)
         return self._packed
 
-    def unpack(self, packed: list[str]) -> None:
-        """Take over what `pack` returned.
+    def unpack(self, packed: list[str], most: int = _MOST) -> None:
+        """Take over what `pack` returned of so many ids at the most.
 
         Raises:
             ValueError: it is something else.
         """
+        left = min(most + _SLACK, _MOST) * _LONGEST
         try:
             for text in packed:
-                self.ids.extend(_unpack(text))
+                steps = _decompressed(text, left)
+                left -= len(steps)
+                self.ids.extend(accumulate(map(int, steps.split())))
         except (ValueError, OverflowError, zlib.error):
             raise ValueError("checkpoint: is damaged; delete it to start anew") from None
         self._packed, self._packed_count = list(packed), len(self.ids)
@@ -63,8 +71,13 @@ def _pack(ids: array[int]) -> str:
     return base64.b64encode(zlib.compress(" ".join(map(str, steps)).encode())).decode()
 
 
-def _unpack(text: str) -> Iterable[int]:
-    return accumulate(map(int, zlib.decompress(base64.b64decode(text)).split()))
+def _decompressed(text: str, most: int) -> bytes:
+    """Return what was compressed. A few bytes may stand for as many as memory holds, and more."""
+    inflater = zlib.decompressobj()
+    steps = inflater.decompress(base64.b64decode(text), most + 1)
+    if len(steps) > most or not inflater.eof:
+        raise ValueError("more than there can be")
+    return steps
 
 
 @frozen
@@ -77,6 +90,8 @@ class Identity:
     filters: str
     start: int | None
     end: int | None
+    former: tuple[str, ...] = ()
+    """Fingerprints under which earlier positions of the same account may stand."""
 
 
 @frozen
@@ -117,7 +132,8 @@ class Position:
         if data.get("version") != _VERSION:
             raise ValueError("checkpoint: of another version; delete it to start anew")
         for name in ("account", "method", "filters", "start", "end"):
-            if data.get(name) != getattr(identity, name):
+            is_former = name == "account" and data.get(name) in identity.former
+            if data.get(name) != getattr(identity, name) and not is_former:
                 raise ValueError(
                     f"checkpoint: belongs to a stream with another {name}; use a checkpoint of its"
                     " own for each account, method and range"
@@ -128,6 +144,9 @@ class Position:
             and isinstance(now, int)
             and isinstance(rows, int)
             and isinstance(told, list)
+            and abs(cursor or 0) <= _FARTHEST
+            and abs(now) <= _FARTHEST
+            and rows >= 0
         ):
             raise ValueError("checkpoint: is damaged; delete it to start anew")
         return cls(cursor, now, rows, [str(text) for text in told], bool(data.get("finished")))

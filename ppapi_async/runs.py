@@ -48,7 +48,7 @@ class Run(Generic[RowT]):
         position = Position.parse(saved, self.identity)
         self.cursor, self.rows = position.cursor, position.rows
         self.now = min(self.now, position.now)
-        self.told.unpack(position.told)
+        self.told.unpack(position.told, position.rows)
         self._resumed = True
 
     def may_repeat(self, segment: Segment[RowT]) -> bool:

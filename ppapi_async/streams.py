@@ -243,9 +243,11 @@ class Stream(Iteration, Generic[RowT]):
         moves = traits.rows_move and request.method == "get_exchanges"
         now = datetime.fromtimestamp(self._transport.hooks.clock(), UTC)
         clock, window = self._clock, self._options.window
+        account = self._transport.account
         run: Run[RowT] = Run(
             identity=Identity(
-                account=self._transport.account.fingerprint,
+                account=account.fingerprint,
+                former=() if self._options.checkpoint is None else account.former_fingerprints,
                 method=request.method,
                 filters=request.filters,
                 start=None if request.start is None else clock.first_second(request.start),
