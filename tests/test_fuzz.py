@@ -426,6 +426,13 @@ def test_what_was_decoded_is_stored_exactly(mutant: Mutant) -> None:
         text.encode()
 
 
+def test_bytes_that_are_half_a_character_do_not_get_into_a_record() -> None:
+    """They are no UTF-8; a watch ended over such a text, which no state could keep."""
+    body = b'{"error":0,"data":{"items":[{"id":"1","time":1,"date":"","ip":"\xed\xa0\x80"}]}}'
+    page = codec_of("get_links").decode(Answer(200, {}, body))
+    assert not isinstance(page, Page) or [dump_stored(record) for record in page.records] == []
+
+
 IDENTITY = Identity("a", "get_links", "", None, None)
 POSITION = Position(5, 9, 3, Told(array("q", [3, 1, 2])).pack(), finished=False).dump(IDENTITY)
 

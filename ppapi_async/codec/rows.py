@@ -121,7 +121,8 @@ def parse_json(raw: bytes) -> Json:
     Raises:
         ValueError: it is not strict JSON.
     """
-    value: Json = json.loads(raw, parse_float=_fraction, parse_constant=_refuse)
+    text = raw.decode()  # strictly: given bytes, json.loads lets halves of characters through
+    value: Json = json.loads(text, parse_float=_fraction, parse_constant=_refuse)
     return value
 
 
