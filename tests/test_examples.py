@@ -79,8 +79,8 @@ def order_of(row_id: int, created: int, *, reward: str = "1.5", visitor: str = "
 
 
 def books_of(*visitors: str, balance: str = "5") -> Books:
-    """Return books with one order of each visitor, an hour old."""
-    begun = int(virtual_time.BEGINNING) - 3600
+    """Return books with one order of each visitor, five minutes old: each poll looks at them."""
+    begun = int(virtual_time.BEGINNING) - 300
     orders = [order_of(i, begun + i, visitor=visitor) for i, visitor in enumerate(visitors, 1)]
     return Books(partner=Partner(api_key=KEY, balance=balance), orders=orders)
 
@@ -445,7 +445,9 @@ def test_trouble_is_told_without_the_key(tmp_path: Path) -> None:
     async def main() -> None:
         telegram, refused = Telegram(), Telegram()
         async with site_of(books_of()) as site, telegram, refused:
-            site.faults.add(Fault.KEY_ECHO, times=4, skip=6, status=500)
+            loop, faults = asyncio.get_running_loop(), site.faults
+            loop.call_later(100, lambda: faults.add(Fault.KEY_ECHO, times=None, status=500))
+            loop.call_later(200, faults.clear)
             async with bot_on(site, tmp_path / "state", telegram):
                 await asyncio.sleep(600)
             async with bot_on(site, tmp_path / "refused", refused, key=KEY[::-1]):
@@ -564,7 +566,7 @@ def test_rewards_are_booked_once_by_sub_id(dialect: Dialect, tmp_path: Path) -> 
 
     async def main() -> None:
         books = books_of("ann", "ann", "bob", "cid")
-        begun = int(virtual_time.BEGINNING) - 3600
+        begun = int(virtual_time.BEGINNING) - 300
         for at, (visitor, sub) in enumerate((("ann", "early"), ("ann", "select"), ("bob", "tg"))):
             row_id, query = books.clicks.next_id, f"?rid=1&sub={sub}"
             click = Click(id=row_id, created=begun + at, user_hash=visitor, query_string=query)
