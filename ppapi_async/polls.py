@@ -15,7 +15,7 @@ from typing import Generic, TypeAlias, TypeVar, cast
 import attrs
 from attrs import define, evolve, field
 
-from ppapi_async.account import Account, Dialect
+from ppapi_async.account import Dialect
 from ppapi_async.clock import ClockCheck, SiteClock
 from ppapi_async.codec import dump_stored, info_steps, parse_stored
 from ppapi_async.errors import PPAPIError, StateError
@@ -32,7 +32,6 @@ from ppapi_async.models import (
 )
 from ppapi_async.notes import Notes, Telling
 from ppapi_async.places import Place
-from ppapi_async.shown import shows_key, without_key
 from ppapi_async.streams import Options, Request, Stream, recognise
 from ppapi_async.transport import Transport
 from ppapi_async.unreadable import PREFIX, UnreadableRows, unreadable_error
@@ -246,7 +245,7 @@ class RowPoller(Generic[RowT]):
         async with contextlib.aclosing(self._read(start, WRONG_ZONE)) as windows:
             async for window in windows:
                 for row in window.records:
-                    self._remember(ledger, *_shown(row, self.line.account))
+                    self._remember(ledger, row, dump_stored(row))
                 newest = _newest_of(window) or newest
                 ledger.look_on(start if window.end is None else int(window.end.timestamp()))
                 await self._flush(ledger)
@@ -298,7 +297,7 @@ class RowPoller(Generic[RowT]):
     # Judging
 
     async def _judge(self, ledger: Ledger, row: RowT) -> Telling[RowT] | None:
-        row, text = _shown(row, self.line.account)
+        text = dump_stored(row)
         verdict = ledger.judge(row, text)
         if verdict is Verdict.SAME:
             return None
@@ -388,15 +387,6 @@ def _newest_of(window: Window[RowT]) -> int | None:
     return int(window.records[-1].time.timestamp()) if window.records else None
 
 
-def _shown(record: RecordT, account: Account) -> tuple[RecordT, str]:
-    """Return a record as it is told and saved: without the key, wherever the site has put it."""
-    text = dump_stored(record)
-    if not shows_key(text, account):
-        return record, text
-    record = without_key(record, account)
-    return record, dump_stored(record)
-
-
 def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
     names = (field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(one))))
     return tuple(name for name in names if getattr(one, name) != getattr(other, name))
@@ -468,7 +458,7 @@ class InfoPoller:
             return None
         (info, dialect), self._asked = answer
         line.learn(dialect)
-        return _shown(info, line.account)[0]
+        return info
 
     async def _open(self) -> None:
         entries = await self.notes.load()

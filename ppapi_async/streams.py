@@ -324,9 +324,6 @@ class Stream(Iteration, Generic[RowT]):
             if page is None:
                 return
             read.feed(page)
-            if self._options.on_unreadable is not None:
-                for row in page.unreadable:
-                    self._options.on_unreadable(row)
         if read.unproven:
             raise self._incomplete(read)
         run.plan.finish(segment, read)
@@ -361,7 +358,11 @@ class Stream(Iteration, Generic[RowT]):
             attempts_of=_attempts_of_window if gentle else None,
             largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
-        self._unreadable |= {row.id or row.digest: row for row in page.unreadable}
+        if self._options.on_unreadable is None:
+            self._unreadable |= {row.id or row.digest: row for row in page.unreadable}
+        else:
+            for row in page.unreadable:
+                self._options.on_unreadable(row)
         return page
 
     def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import re
 from datetime import UTC, datetime
 
 import pytest
+from attrs import evolve
 
 from ppapi_async import (
     DecodeError,
     Dialect,
-    Exchange,
     Fleet,
     MemoryState,
     PPAPIError,
     RowsUnreadable,
     UnreadableRow,
 )
-from ppapi_async.codec import Answer, PageCodec
-from ppapi_async.page import Page
 from ppapi_async.sandbox import Books, Order
+from ppapi_async.sandbox.answers import Site
+from ppapi_async.sandbox.manners import Answer, Call
 from ppapi_async.unreadable import UnreadableRows, unreadable_error
 from tests import virtual_time
 from tests.test_watch import (
@@ -36,40 +36,19 @@ from tests.test_watch import (
     take,
 )
 
-ODD = 666
+ODD = re.compile(rb'"partner_reward":"?(666[.0-9]*)"?')
 
 
 @pytest.fixture(autouse=True)
 def _odd_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the codec find rows unreadable whose reward is 666 and something."""
-    steps = PageCodec.steps
+    """Have sandboxes write `x666` where a reward is 666 and something."""
+    answer = Site.answer
 
-    def with_odd_ones(
-        codec: PageCodec[Exchange], answer: Answer
-    ) -> Generator[None, None, Page[Exchange] | PPAPIError]:
-        page = yield from steps(codec, answer)
-        if isinstance(page, PPAPIError):
-            return page
-        kept = [(r, w) for r, w in zip(page.records, page.walls, strict=True) if not is_odd(r)]
-        page.unreadable += [
-            UnreadableRow(
-                id=row.id,
-                time=row.time,
-                problems=(("partner_reward", f"'{row.partner_reward}'"),),
-                digest=str(row.partner_reward),
-            )
-            for row in page.records
-            if is_odd(row)
-        ]
-        page.records, page.walls = [r for r, _ in kept], [w for _, w in kept]
-        return page
+    def with_odd_ones(site: Site, call: Call, now: int) -> Answer:
+        found = answer(site, call, now)
+        return evolve(found, body=ODD.sub(rb'"partner_reward":"x\1"', found.body))
 
-    monkeypatch.setattr(PageCodec, "steps", with_odd_ones)
-
-
-def is_odd(row: object) -> bool:
-    """Tell whether a row is one that the codec does not read."""
-    return isinstance(row, Exchange) and int(row.partner_reward) == ODD
+    monkeypatch.setattr(Site, "answer", with_odd_ones)
 
 
 def odd_order(books: Books, row_id: int, reward: str = "666", age: int = 0) -> None:
@@ -97,11 +76,14 @@ def test_a_watch_reports_an_unreadable_row_once_and_again_when_it_changes(
         assert [kind for kind, _ in told] == ["new", "new"]
         assert 600 not in {row_id for _, row_id in told}
         assert len(errors) == 2
-        for error, value in zip(errors, ("'666'", "'666.5'"), strict=True):
+        for error, value in zip(errors, ("x666", "x666.5"), strict=True):
             assert isinstance(error, DecodeError)
             assert error.method == "get_exchanges"
             assert error.account == "site"
-            assert error.problems == (("items(id=600).partner_reward", value),)
+            [(path, shown)] = error.problems
+            assert "id=600" in path
+            assert path.endswith(".partner_reward")
+            assert value in shown
             assert "all others are delivered" in str(error)
 
     run(main)
