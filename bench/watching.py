@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
-from attrs import define, field
+from attrs import define, field, fields
 from multidict import CIMultiDict
 
 from bench.measure import Line
@@ -61,8 +61,10 @@ class PureLine(Transport):
     rows: int = 0
     received: int = 0
 
-    async def _send(self, request: HttpRequest, method: str, largest: int) -> Answer | PPAPIError:
-        del method, largest
+    async def _send(
+        self, request: HttpRequest, method: str, largest: int, **options: object
+    ) -> Answer | PPAPIError:
+        del method, largest, options
         url = urlsplit(request.url())
         form = dict(parse_qsl(request.body().decode()))
         query = dict(parse_qsl(url.query))
@@ -84,16 +86,10 @@ async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Sessi
     account = Account(url, partner.api_key, api_login=login, dialect=dialect, name="site")
     hooks = Hooks(clock=lambda: clock.now, sleep=clock.sleep, chance=lambda: 0.5)
     async with Session(account, hooks=hooks) as session:
-        line = session.line
-        pure = session._transport = PureLine(  # noqa: SLF001
-            account=account,
-            http=line.http,
-            timeout=line.timeout,
-            retry=line.retry,
-            largest_answer=line.largest_answer,
-            hooks=hooks,
-            site=site,
-        )
+        parts = {
+            one.alias: getattr(session.line, one.name) for one in fields(Transport) if one.init
+        }
+        pure = session._transport = PureLine(**parts, site=site)  # noqa: SLF001
         yield session, pure
 
 
