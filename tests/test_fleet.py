@@ -33,7 +33,7 @@ from ppapi_async import (
     TransportError,
 )
 from ppapi_async.places import Gate
-from ppapi_async.sandbox import Books, Fault, Sandbox
+from ppapi_async.sandbox import NINES, ZERO_DATE, Books, Fault, Sandbox
 from tests import virtual_time
 from tests.leaks import assert_absent
 from tests.test_watch import HOUR, KEY, books_of, later, new_order, run
@@ -519,6 +519,35 @@ def change_order(books: Books) -> None:
     """Change the reward of the latest order but one."""
     order = list(books.orders)[-2]
     books.orders.put(evolve(order, reward="7.5"))
+
+
+@pytest.mark.parametrize("dated", [ZERO_DATE, NINES], ids=["zero date", "nines"])
+@pytest.mark.parametrize("zone", ["Europe/Moscow", "America/New_York"])
+def test_promise_7_a_date_that_no_datetime_holds_is_no_trouble_of_the_others(
+    dated: int, zone: str
+) -> None:
+    """Nor of its own account: all events of all accounts go on."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC, Dialect.DELEGATING) as (sandboxes, accounts):
+            odd = Account(accounts[0].url, KEY, name="odd", timezone=zone)
+            order = next(iter(sandboxes[0].books.orders))
+            async with fleet_of([odd, accounts[1]]) as fleet:
+                later(
+                    100,
+                    lambda: sandboxes[0].books.orders.put(
+                        evolve(order, id=99, created=dated, history=((dated, "new"),))
+                    ),
+                )
+                for sandbox in sandboxes:
+                    later(200, functools.partial(new_order, sandbox.books))
+                events = await collect(fleet, "exchanges", seconds=900)
+            heard = {(name, row) for name, _, row in changes(events)}
+            assert ("site 1", 21) in heard
+            assert {name for name, _ in heard} == {"odd", "site 1"}
+            assert not [e for e in events if isinstance(e, AccountSuspended)]
+
+    run(main)
 
 
 def test_a_clock_set_back_does_not_stop_the_polls() -> None:
