@@ -406,3 +406,27 @@ def test_an_iterator_that_is_dropped_outside_its_loop_saves_its_position() -> No
     kept.clear()
     gc.collect()
     assert checkpoint.text is not None
+
+
+def test_an_iterator_may_be_dropped_in_another_thread() -> None:
+    """As the garbage collector does where it is part of a circle: the loop is told to leave it."""
+
+    async def main() -> None:
+        checkpoint, kept = MemoryCheckpoint(), list[object]()
+        async with sandbox_of() as sandbox:
+            async with Session(account_of(sandbox), hooks=virtual_time.hooks()) as session:
+                items = aiter(session.iter_exchanges(START, checkpoint=checkpoint))
+                first = await anext(items)
+                kept.append(items)
+                del items
+                under_way = session.line.under_way
+                assert under_way
+                await asyncio.to_thread(kept.clear)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert not under_way
+                rest = [r.id async for r in session.iter_exchanges(START, checkpoint=checkpoint)]
+                assert first.id not in rest
+                assert len(rest) == 49
+
+    run(main)
