@@ -25,7 +25,7 @@ from ppapi_async import (
     SQLiteState,
     errors,
 )
-from tests.raw_server import FAULTS, Reply, Script, Seen, http, served
+from tests.raw_server import FAULTS, NOW, Reply, Script, Seen, http, served
 from tests.virtual_time import hooks
 
 __all__ = ["END", "KEY_VARIABLE", "START", "TROUBLES", "WALLET", "error_classes", "meet"]
@@ -74,7 +74,7 @@ async def _stream(session: Session) -> None:
 
 
 async def _watch(session: Session) -> None:
-    async for _ in session.watch_payouts(interval=60, since=START):
+    async for _ in session.watch_payouts(interval=60, since=NOW - 3_600):
         break
 
 
