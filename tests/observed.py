@@ -230,9 +230,10 @@ async def _leave_requests_behind(fault: str) -> None:
     server = await RawServer().__aenter__()
     hanging = asyncio.Semaphore(0)
     server.on_hang = hanging.release
-    server.script |= {"get_info": FAULTS[fault], "add_payout": FAULTS[fault]}
     session = Session(server.url, os.environ[KEY_VARIABLE])
     session.open()
+    await session.get_info()  # finds the place of the API, for which a payout would else wait
+    server.script |= {"get_info": FAULTS[fault], "add_payout": FAULTS[fault]}
     left = [
         asyncio.ensure_future(call) for call in (session.get_info(), session.add_payout(11, WALLET))
     ]
