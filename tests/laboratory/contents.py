@@ -89,7 +89,7 @@ TEXTS: Mapping[str, Fault] = {
     "JSON twice": fault(_bytes(lambda body: body + body), ResponseError, passes=True),
     "JSON cut": fault(_bytes(lambda body: body[:-2]), ResponseError, passes=True),
     "JSONP": fault(_bytes(lambda body: b"callback(" + body + b")"), ResponseError, passes=True),
-    "cp1251": fault(_in_cp1251, DecodeError, payout=None),
+    "cp1251": fault(_in_cp1251, DecodeError, payout=None, in_rows=True),
     "error_text in cp1251": fault(
         _bytes(lambda body: body.replace(b'_text":"', b'_text":"\xce\xf8')), None
     ),
@@ -200,20 +200,23 @@ def _first(**members: Json) -> Spoil:
     return _items(change)
 
 
-def _row_fault(spoil: Spoil, outcome: Outcome = DecodeError) -> Fault:
-    """Only lists have rows."""
-    return fault(spoil, outcome, info=None, call=None, payout=None)
+def _row_fault(
+    spoil: Spoil, outcome: Outcome = DecodeError, *, in_rows: bool | None = None
+) -> Fault:
+    """Only lists have rows. `in_rows` tells whether it is about single ones, not about the list."""
+    if in_rows is None:
+        in_rows = outcome is DecodeError
+    return fault(spoil, outcome, info=None, call=None, payout=None, in_rows=in_rows)
 
 
 ROWS: Mapping[str, Fault] = {
     **{
+        f"items {text}": _row_fault(_items_are(text), in_rows=False)
+        for text in ("null", "false", "5", '""', '"x"')
+    },
+    **{
         f"items {text}": _row_fault(_items_are(text))
         for text in (
-            "null",
-            "false",
-            "5",
-            '""',
-            '"x"',
             "[null]",
             "[5]",
             '["x"]',

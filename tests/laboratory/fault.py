@@ -48,6 +48,8 @@ class Fault:
     """Requests of a call that is not narrowed."""
     wait: float = 0.0
     """Seconds that the site asks to be left alone."""
+    in_rows: bool = False
+    """Whether it is about single rows: a watch goes on with the others, and reports these."""
 
 
 def _as_payout(outcome: Outcome) -> Outcome:
@@ -73,6 +75,7 @@ def fault(
     line: Line = Line.OPEN,
     on_bytes: Reply | None = None,
     wait: float = 0.0,
+    in_rows: bool = False,
 ) -> Fault:
     """Describe a fault; what is not told follows from `rows`."""
     if passes is None:
@@ -84,5 +87,5 @@ def fault(
         info=rows if info is _SAME else info,
         call=rows if call is _SAME else call,
         payout=_as_payout(rows) if payout is _SAME else payout,
-        passes=passes, asked=asked, wait=wait,
+        passes=passes, asked=asked, wait=wait, in_rows=in_rows,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from ppapi_async import (
     PPAPIError,
     RequestFacts,
     RequestTimeoutError,
+    RowsUnreadable,
     Session,
 )
 from ppapi_async.sandbox.records import Payout
@@ -64,13 +65,23 @@ class Event:
         assert isinstance(payout, Payout)
         return cls({"exchanges": order.id, "links": click.id, "payouts": payout.id})
 
-    def check(self, told: Mapping[str, Sequence[Change[Record]]]) -> None:
-        """Check that each part of it was told, once, and nothing else."""
+    def check(
+        self, told: Mapping[str, Sequence[Change[Record]]], *, with_older: bool = False
+    ) -> None:
+        """Check that each part of it was told, once, and nothing else.
+
+        Unless `with_older`: rows that could not be read at the beginning are told once they can.
+        """
         for source, changes in told.items():
             if source == "info":
                 assert [change.fields for change in changes] == [("balance", "items")], changes
+                continue
+            ids = [_id_of(change.record) for change in changes]
+            if with_older:
+                assert len(set(ids)) == len(ids), source
+                assert max(filter(None, ids)) == self.ids[source]
             else:
-                assert [_id_of(change.record) for change in changes] == [self.ids[source]], source
+                assert ids == [self.ids[source]], source
 
 
 def _id_of(record: Record) -> int | None:
@@ -83,6 +94,8 @@ class Listener:
 
     outcome: Outcome
     """What its requests come to under the fault."""
+    in_rows: bool = False
+    """Whether the fault is about single rows."""
     told: list[Change[Record]] = field(factory=list)
     errors: list[PPAPIError | None] = field(factory=list)
     task: asyncio.Task[None] = field(init=False)
@@ -107,6 +120,9 @@ class Listener:
         if self.task.done():
             self.task.result()
         assert not self.task.done()
+        if self.in_rows and self.outcome is not None:
+            self._check_reported()
+            return
         told = [None if error is None else type(error) for error in self.errors]
         expected: list[Outcome] = [] if self.outcome is None else [self.outcome]
         expected += [None] * (recovered and self.outcome is not None)
@@ -114,10 +130,20 @@ class Listener:
         for error in filter(None, self.errors):
             check_error(error)
 
+    def _check_reported(self) -> None:
+        """Check that rows that cannot be read were reported, each of them once."""
+        errors = list(filter(None, self.errors))
+        assert len(errors) == len(self.errors)
+        assert {type(error) for error in errors} == {self.outcome}
+        assert len({str(error) for error in errors}) == len(errors)
+        for error in errors:
+            check_error(error)
+
 
 def _watch(session: Session, trouble: Fault) -> dict[str, Listener]:
     info, links, exchanges, payouts = (
-        Listener(outcome) for outcome in (trouble.info, *[trouble.rows] * 3)
+        Listener(outcome, in_rows)
+        for outcome, in_rows in ((trouble.info, False), *[(trouble.rows, trouble.in_rows)] * 3)
     )
     info.listen(session.watch_info(interval=_INTERVAL, on_error=info.errors.append))
     links.listen(session.watch_links(interval=_INTERVAL, on_error=links.errors.append))
@@ -176,7 +202,7 @@ async def _live_through(
     event = Event.at(lab) if later else None
     await striking
     for name, listener in list(listeners.items()):
-        if later or trouble.passes or listener.outcome is None:
+        if later or trouble.passes or listener.in_rows or listener.outcome is None:
             listener.check_going(recovered=False)
         else:
             listener.check_ended()
@@ -189,7 +215,8 @@ async def _live_through(
         await asyncio.sleep(2 * _INTERVAL)
     for listener in listeners.values():
         listener.check_going(recovered=True)
-    event.check({name: listener.told for name, listener in listeners.items()})
+    told = {name: listener.told for name, listener in listeners.items()}
+    event.check(told, with_older=trouble.in_rows and not later)
 
 
 def examine_fleet(trouble: Fault, dialect: Dialect) -> None:
@@ -258,7 +285,7 @@ async def _ask_all(fleet: Fleet, trouble: Fault) -> None:
     rows = [(name, _kind(row)) async for name, row in fleet.iter_exchanges(START, START + 9**9)]
     assert {kind for name, kind in rows if name == "other"} == {None}
     kinds = {kind for name, kind in rows if name == "site"}
-    assert kinds <= {trouble.rows}, kinds
+    assert kinds <= ({None, trouble.rows} if trouble.in_rows else {trouble.rows}), kinds
 
 
 def _kind(thing: object) -> Outcome:
@@ -272,10 +299,11 @@ def _check_notices(trouble: Fault, heard: Sequence[FleetEvent]) -> None:
     """Check that each kind of trouble was told of once, then that it has passed."""
     notices = [event for event in heard if not isinstance(event, Change)]
     kinds = {kind for kind in (trouble.info, trouble.rows) if kind is not None}
-    failed = [notice for notice in notices if isinstance(notice, AccountFailed)]
+    failed = [one for one in notices if isinstance(one, AccountFailed | RowsUnreadable)]
     assert {type(notice.error) for notice in failed} == kinds
     for notice in failed:
         check_error(notice.error)
-    if kinds:
+    passed = {type(notice.error) for notice in failed if isinstance(notice, AccountFailed)}
+    if passed:
         assert [type(notice) for notice in notices[len(failed) :]] == [AccountRecovered]
     assert {notice.account for notice in notices} <= {"site"}
