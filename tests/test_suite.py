@@ -76,6 +76,7 @@ def test_ids_do_not_depend_on_clock_hash_seed_or_ports(tmp_path: Path) -> None:
     assert len(here) > 1_000
     assert sorted(set(here) ^ set(there)) == []
     assert here == there, "the same tests in another order"
+    assert not [line for line in here if str(TESTS.parent) in line or str(tmp_path.parent) in line]
 
 
 def _names(node: ast.AST) -> set[str]:

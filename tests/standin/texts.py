@@ -67,7 +67,7 @@ def through_float(stored: str) -> str:
 
 def intval(text: str) -> int:
     """Read the leading digits, 64 bits of them."""
-    found = re.match(r"\s*([+-]?)(\d+)", text)
+    found = re.match(r"\s*([+-]?)([0-9]+)", text)
     if found is None:
         return 0
     number = int(found[2][:20])
