@@ -14,7 +14,7 @@ from ppapi_async import (
     PayoutStatus,
     Session,
 )
-from tests.standin import StandIn
+from tests.standin import NINES, ZERO_DATE, StandIn
 from tests.standin.server import Method, User
 
 NOW = 1_780_000_000
@@ -71,6 +71,22 @@ async def test_texts_amounts_and_times_come_as_they_were_stored() -> None:
     assert row.partner_reward == 0
     assert (row.status, row.exchange_success) == ("my-12", False)
     assert [step.status for step in row.statuses or ()] == ["auto", "new", ""]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Moscow", "America/New_York"])
+async def test_odd_dates_hide_no_rows(zone: str) -> None:
+    """What no datetime holds is the earliest or the latest one; `date` keeps the text."""
+    async with StandIn(timezone=zone) as site, session_on(site) as session:
+        walls = (ZERO_DATE, NINES, site.tables.wall(NOW - 60))
+        site.tables.insert("payouts", [{"time": wall} for wall in walls])
+        site.tables.insert("exchanges", [{"created": wall, "edited": wall} for wall in walls])
+        payouts = await session.get_payouts()
+        exchanges = await session.get_exchanges()
+        some = await session.get_payouts(NOW - 3_600)
+    assert {row.id for row in payouts} == {row.id for row in exchanges} == {1, 2, 3}
+    assert 3 in {row.id for row in some}
+    assert {row.id: row.time.year for row in payouts} | {3: 0} == {1: 1, 2: 9999, 3: 0}
+    assert {row.date[:5] for row in payouts if row.id != 3} == {"-0001", "9999-"}
 
 
 METHODS = (
