@@ -17,6 +17,7 @@ from ppapi_async.clock import ClockCheck
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import TransportError
 from ppapi_async.iteration import wait_until_done
+from ppapi_async.proxies import refuse_lent_proxy, route_of
 from ppapi_async.transport import (
     Duration,
     Hooks,
@@ -140,7 +141,14 @@ class Connection:
         """Open the session, as `async with` does; an event loop has to be running."""
         if self._transport is not None:
             raise RuntimeError("the session is open already")
-        http = self._open_http()
+        borrowed = self._borrowed
+        if borrowed is not None and self.account.proxy is None:
+            refuse_lent_proxy(borrowed)
+        route = route_of(self.account)
+        if route.connector is None:
+            http = self._open_http()
+        else:
+            http = self._open_http_on(route.connector, owner=True)
         self._transport = Transport(
             account=self.account,
             http=http,
@@ -152,6 +160,7 @@ class Connection:
             decoding=self.decoding,
             limiter=self._limiter,
             on_request=self._on_request,
+            route=route,
         )
 
     async def __aexit__(

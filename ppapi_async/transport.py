@@ -37,6 +37,7 @@ from ppapi_async.errors import (
 from ppapi_async.hidden import without_key
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
 from ppapi_async.iteration import ReadingTask
+from ppapi_async.proxies import NO_PROXY, Route
 from ppapi_async.wire import HttpRequest, endpoints, request_for
 
 __all__ = [
@@ -86,6 +87,15 @@ _CONTAINED = (
     ValueError,
 )
 """What aiohttp, and what it goes through, may raise: its own, and whatever it leaves bare."""
+_UNSENT: tuple[type[Exception], ...] = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+    UnicodeError,
+)
+"""What comes before a request is sent."""
 _PARTS = 10
 """Successes that give a repeat back to the budget."""
 _MOST_STALE = 100
@@ -202,6 +212,7 @@ class Transport:
     """Held while a request is under way."""
     dialect: Dialect | None = None
     on_request: Callable[[RequestFacts], object] | None = None
+    route: Route = field(default=NO_PROXY, repr=False)
     decoding: Decoding = field(factory=Decoding, repr=False)
     clock_ahead: float | None = None
     """Seconds by which the `Date` of the latest answer is ahead of this machine's clock; None where
@@ -379,6 +390,7 @@ class Transport:
         aiohttp's own frames hold the url: neither its exceptions nor the traceback of what goes
         through it may go further than this.
         """
+        contained: tuple[type[Exception], ...] = (*_CONTAINED, *self.route.errors)
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._exchange(request, method, largest, alone=alone)
@@ -387,7 +399,7 @@ class Transport:
         except AssertionError:
             # So aiohttp ends a GET that it sends once more, if its session was closed meanwhile.
             return self._error(TransportError, method, "the session was closed", sent=True)
-        except _CONTAINED as error:
+        except contained as error:
             return self._failure(error, method)
         raise fatal
 
@@ -416,6 +428,9 @@ class Transport:
         headers = {"Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
         if request.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
+        login = {} if self.route.login is None else {"Proxy-Authorization": self.route.login}
+        if request.url().startswith("http:"):
+            headers |= login
         began = self.hooks.clock()
         async with (self.lone_http if alone else self.http).request(
             request.verb,
@@ -424,6 +439,8 @@ class Transport:
             headers={**headers, **request.headers()},
             allow_redirects=False,
             raise_for_status=False,
+            proxy=self.route.proxy,
+            proxy_headers=login,
             middlewares=(),  # in place of those of a lent session
         ) as response:
             self._compare_clocks(response.headers, began)
@@ -455,18 +472,13 @@ class Transport:
 
     def _failure(self, error: Exception, method: str) -> PPAPIError:
         """Translate what aiohttp raised. Its text may hold the url, so it is redacted."""
-        unsent = isinstance(
-            error,
-            aiohttp.ClientConnectorError
-            | aiohttp.InvalidURL
-            | aiohttp.ConnectionTimeoutError
-            | aiohttp.ServerFingerprintMismatch
-            | UnicodeError,
-        )
+        unsent = isinstance(error, (*_UNSENT, *self.route.errors))
         if isinstance(error, TimeoutError):
             text = "could not connect in time" if unsent else f"no answer in {self.timeout:g} s"
             return self._error(RequestTimeoutError, method, text, sent=not unsent)
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"the proxy refuses ({error.status} {text}); check proxy= of the account"
         told = self.reader(method).clip(f"{type(error).__name__}: {text}")
         return self._error(TransportError, method, told, sent=not unsent)
 

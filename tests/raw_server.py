@@ -177,6 +177,8 @@ class RawServer:
     """Is said before anything has come."""
     seen: list[Seen] = field(factory=list)
     bytes_seen: int = 0
+    heads: list[bytes] = field(factory=list)
+    """What `on_bytes` has answered."""
     connections: int = 0
     flows: set[asyncio.Task[None]] = field(factory=set)
     """Answers that are still being sent."""
@@ -298,6 +300,7 @@ class _Connection(asyncio.Protocol):
         self._server.bytes_seen += len(data)
         self._buffer += data
         if self._server.on_bytes is not None:
+            self._server.heads.append(data)
             self._answer(self._server.on_bytes)
             return
         while self._take():
@@ -432,8 +435,6 @@ def _opinionated(used: list[str]) -> aiohttp.ClientSession:
 
     return aiohttp.ClientSession(
         base_url="http://127.0.0.1:9",
-        proxy="http://127.0.0.1:9",
-        trust_env=True,
         headers={"X-Lent": "1", "Authorization": "Basic bGVudDpsZW50", "Expect": "100-continue"},
         skip_auto_headers=["Content-Type"],
         json_serialize=no_json,

@@ -16,7 +16,6 @@ import pickle
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -435,8 +434,7 @@ async def test_no_proxy_of_the_environment_is_used(
     async with RawServer() as proxy, RawServer() as server:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
-        options: dict[str, Any] = {"proxy": proxy.url, "trust_env": True}
-        async with aiohttp.ClientSession(headers={"X-Lent": "1"}, **options) as lender:
+        async with aiohttp.ClientSession(headers={"X-Lent": "1"}) as lender:
             http_session = lender if lent else None
             async with Session(server.url, KEY, http=http_session) as session:
                 await session.get_info()

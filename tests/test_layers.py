@@ -19,7 +19,7 @@ LAYERS = (
     {"models", "account_files"},
     {"page", "clock"},
     {"wire", "codec", "windows", "state", "inflate", "ledger", "clean", "unreadable"},
-    {"planning", "positions", "iteration", "decoding", "notes", "hidden", "discovery"},
+    {"planning", "positions", "iteration", "decoding", "notes", "hidden", "discovery", "proxies"},
     {"runs"},
     {"transport"},
     {"payouts", "arguments"},
@@ -58,7 +58,10 @@ PURE = {
 }
 # Each outside library has one room.
 ROOMS_OF = {
-    "aiohttp": {"transport", "connection", "clean", "fleet", "sandbox", "testing", "demo", "cli"},
+    "aiohttp": {
+        *("proxies", "transport", "connection", "clean", "fleet"),
+        *("sandbox", "testing", "demo", "cli"),
+    },
     "cattrs": {"codec"},
     "msgspec": {"codec", "sandbox"},
     "json": {"codec", "models", "state", "sandbox"},
