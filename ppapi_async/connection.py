@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -31,6 +34,7 @@ from ppapi_async.windows import Evidence
 
 __all__ = ["Connection", "check_limits", "open_http"]
 
+_log = logging.getLogger("ppapi_async")
 _CONNECT = 15.0
 _LONGEST_LINE = 64 * 1024
 """Bytes of a header: security policies of 12 KB and more are seen, which aiohttp refuses."""
@@ -145,6 +149,7 @@ class Connection:
         if borrowed is not None and self.account.proxy is None:
             refuse_lent_proxy(borrowed)
         route = route_of(self.account)
+        self._warn_of_key_log()
         if route.connector is None:
             http = self._open_http()
         else:
@@ -162,6 +167,16 @@ class Connection:
             on_request=self._on_request,
             route=route,
         )
+
+    def _warn_of_key_log(self) -> None:
+        """Say that Python writes the secrets of TLS to a file, if it was told to."""
+        is_set = os.environ.get("SSLKEYLOGFILE") and not sys.flags.ignore_environment
+        if is_set and self.account.url.startswith("https:"):
+            _log.warning(
+                "%s: SSLKEYLOGFILE is set; whoever reads that file and the traffic reads the key;"
+                " unset it unless you are debugging",
+                self.account.name,
+            )
 
     async def __aexit__(
         self,

@@ -96,6 +96,15 @@ _UNSENT: tuple[type[Exception], ...] = (
     UnicodeError,
 )
 """What comes before a request is sent."""
+_NO_COMMON_VERSION = frozenset(
+    {
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "UNSUPPORTED_PROTOCOL",
+        "UNSUPPORTED_SSL_VERSION",
+        "NO_PROTOCOLS_AVAILABLE",
+    }
+)
+"""What OpenSSL calls it: by the server's alert, or by its answer."""
 _PARTS = 10
 """Successes that give a repeat back to the budget."""
 _MOST_STALE = 100
@@ -194,6 +203,19 @@ class Hooks:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
+
+
+def _of_version(error: Exception) -> str | None:
+    """Return what is to be said where no version of TLS is common to both sides."""
+    cause = getattr(error, "os_error", error)
+    reason = getattr(cause, "reason", None)
+    if reason not in _NO_COMMON_VERSION:
+        return None
+    return (
+        f"no version of TLS in common ({reason}): the server speaks only TLS 1.0, 1.1 or SSL, or"
+        " refuses what is offered; this client offers TLS 1.2 and newer, unless a connector that"
+        " was lent says otherwise"
+    )
 
 
 @define(eq=False)
@@ -479,6 +501,8 @@ class Transport:
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             text = f"the proxy refuses ({error.status} {text}); check proxy= of the account"
+        if (said := _of_version(error)) is not None:
+            text = said
         told = self.reader(method).clip(f"{type(error).__name__}: {text}")
         return self._error(TransportError, method, told, sent=not unsent)
 
