@@ -194,6 +194,7 @@ class Connection:
         """
         transport, self._transport = self._transport, None
         if transport is not None:
+            self.decoding = Decoding()  # its locks belong to this loop; the next may be another
             self._closing = asyncio.create_task(_close(transport))
         closing = self._closing
         if closing is not None and closing.get_loop() is asyncio.get_running_loop():

@@ -218,6 +218,7 @@ class Fleet:
             self._members.clear()
             self._hosts.clear()
             self._http = None
+            self._decoding = Decoding()  # its locks belong to this loop; the next may be another
             try:
                 await asyncio.gather(*self._retiring, *(member.aclose() for member in members))
             finally:

@@ -163,3 +163,22 @@ def test_one_session_object_works_in_one_loop_after_another() -> None:
     session = Session("http://127.0.0.1:1", KEY)
     for _ in range(3):
         asyncio.run(use(session))
+
+
+@pytest.mark.parametrize("kind", ["session", "fleet"])
+def test_locks_that_were_waited_for_work_in_the_next_loop(kind: str) -> None:
+    """A lock belongs to the loop in which it was first waited for; the next opening has its own."""
+
+    async def hold(lock: asyncio.Lock) -> None:
+        async with lock:
+            await asyncio.sleep(0)
+
+    async def use(one: Session | Fleet) -> None:
+        async with one:
+            session = one.session("site.invalid") if isinstance(one, Fleet) else one
+            await asyncio.gather(*(hold(session.line.decoding.lock) for _ in range(3)))
+
+    account = Account("https://site.invalid", KEY)
+    one = Session(account) if kind == "session" else Fleet([account])
+    for _ in range(3):
+        asyncio.run(use(one))
