@@ -16,12 +16,13 @@ from attrs import define, field, frozen
 
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import Answer, PageCodec
+from ppapi_async.counting import Query
 from ppapi_async.errors import PPAPIError, ResponseTooLargeError
 from ppapi_async.models import Row, UnreadableRow
 from ppapi_async.page import Page
 from ppapi_async.streams import ANSWER_OF_WINDOW, Request, params_of, trust
 from ppapi_async.transport import Steps, Transport, is_transient
-from ppapi_async.windows import Evidence, Query, WindowRead
+from ppapi_async.windows import Evidence, WindowRead
 
 __all__ = ["Glance", "Glimpse", "Unchanged", "unless_known"]
 
@@ -144,16 +145,16 @@ class Glance(Generic[RowT]):
         evidence = self.evidence.fresh()
         trust(evidence, self.line.dialect, self.page_size)
         first, last = self._clock.first_second(start), self._clock.last_second(end)
-        read: WindowRead[RowT] = WindowRead(evidence, first, last)
+        read: WindowRead[RowT] = WindowRead(
+            evidence, first, last, believes_order=True
+        )
         known = {digest for digest, since in self._known.items() if since <= start}
-        unreadable: list[UnreadableRow] = []
         in_first = 0
         while (query := read.query) is not None and read.requests < _MOST_REQUESTS:
             answer = await self._ask(query, evidence, known)
             if isinstance(answer, Unchanged):
                 return answer
             page, digest = answer
-            unreadable += page.unreadable
             if read.requests == 0:
                 self._asked, known, in_first = (digest, start), set(), len(page.records)
             read.feed(page)
@@ -163,7 +164,7 @@ class Glance(Generic[RowT]):
         if len(rows) != in_first:
             self._asked = None  # to know the first answer again would not be to know these rows
         rows.sort(key=_BY_TIME)
-        return Glimpse(rows, unreadable)
+        return Glimpse(rows, list(read.unreadable.values()))
 
     async def _ask(
         self,

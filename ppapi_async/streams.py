@@ -15,6 +15,7 @@ from attrs import define, field, frozen
 from ppapi_async.account import Dialect
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import PageCodec
+from ppapi_async.counting import Query
 from ppapi_async.errors import (
     IncompleteError,
     MethodNotSupportedError,
@@ -34,7 +35,7 @@ from ppapi_async.runs import Run
 from ppapi_async.state import Checkpoint
 from ppapi_async.transport import Transport
 from ppapi_async.unreadable import unreadable_error
-from ppapi_async.windows import Evidence, Query, WindowRead
+from ppapi_async.windows import Evidence, WindowRead
 from ppapi_async.wire import traits_of
 
 __all__ = [
@@ -109,10 +110,10 @@ async def recognise(line: Transport) -> None:
 
 
 def trust(evidence: Evidence, dialect: Dialect | None, page_size: int) -> None:
-    """Note what may be relied upon with this dialect."""
+    """Note what the dialect promises: where to begin. Its answers have to show the rest."""
     traits = traits_of(dialect)
     evidence.capped = traits.capped
-    evidence.surely_whole = min(traits.surely_whole, page_size)
+    evidence.page = page_size
     evidence.newest_first = traits.newest_first
 
 
@@ -134,8 +135,8 @@ def params_of(
     params |= request.params
     if request.ip is not None and traits_of(dialect).filters_ip:
         params["ip"] = request.ip
-    if evidence.capped is not False:
-        params["limit"] = page_size
+    if evidence.capped is not False or query.offset:
+        params["limit"] = page_size if query.limit is None else min(query.limit, page_size)
         if query.offset:
             params["offset"] = query.offset
     return params
@@ -316,17 +317,13 @@ class Stream(Iteration, Generic[RowT]):
     async def _read(self, run: Run[RowT], segment: Segment[RowT]) -> None:
         """Read a window to its end, or as far as the plan wants it."""
         read = run.plan.read(segment)
-        while (query := read.query) is not None:
-            if run.plan.is_enough(segment, read):
-                run.plan.part(segment, read)
-                return
+        while (query := run.plan.ask(segment, read)) is not None:
             page = await self._page_or_shrink(run, segment, query, first=read.requests == 0)
             if page is None:
                 return
             read.feed(page)
         if read.unproven:
             raise self._incomplete(read)
-        run.plan.finish(segment, read)
 
     async def _page_or_shrink(
         self, run: Run[RowT], segment: Segment[RowT], query: Query, *, first: bool

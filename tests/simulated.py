@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from itertools import cycle
+from itertools import cycle, groupby
+from operator import itemgetter
 
 from attrs import Factory, define, field, frozen
 
-from ppapi_async.models import NO_EXTRA
+from ppapi_async.counting import Key, Query
+from ppapi_async.models import NO_EXTRA, UnreadableRow
 from ppapi_async.page import Page
 from ppapi_async.planning import Plan, Segment
-from ppapi_async.windows import Evidence, Query, WindowRead
+from ppapi_async.windows import Evidence, WindowRead
 
 
 @frozen
@@ -43,42 +46,64 @@ class Site:
     """A server with rows `{id: wire second}`.
 
     `order` is how it sorts before it cuts: by time from new to old as both recorded versions do,
-    from old to new, by id alone, or in turns from new to old and from old to new.
+    from old to new, by id alone (upwards or downwards), or in turns from new to old and from old
+    to new. `ties` is how rows of one second stand: by id; `fixed`, in an order that each query has
+    of its own, as a database's plan for it gives; `rotated` by the offset; or at `random`.
     """
 
     rows: dict[int, int]
     cap: int | None = None
     limit: int | None = None
+    caps: Mapping[int, int] = Factory(dict)
+    """Caps from a request on, `{request number: rows}`."""
     honours_offset: bool = True
     honours_filter: bool = True
     honours_start: bool = True
     honours_end: bool = True
+    excludes_start: bool = False
+    excludes_end: bool = False
     order: str = "newest first"
+    ties: str = "by id"
     moves: list[tuple[int, int]] = Factory(list)
     """`(request number, id)`: before that request the row moves to the present."""
     events: Sequence[Event] = ()
+    unreadable: AbstractSet[int] = frozenset()
+    """Ids of rows that cannot be read; every third of them not even its id and time."""
     repeats: int = 0
     """How often some rows stand in the site's list, as a JOIN would have it."""
-    grows: int | None = None
-    """The request from which on answers may be three times as long."""
     now: int = 10_000
     asked: list[Query] = Factory(list)
     _in_order: list[tuple[int, int]] | None = None
+    _chance: random.Random = Factory(lambda: random.Random(7))
 
     def answer(self, query: Query) -> Page[Mark]:
         """Answer like a server, after what is due to happen."""
         self.asked.append(query)
         self._happen(len(self.asked))
+        self.cap = self.caps.get(len(self.asked), self.cap)
         if self.order == "alternating":
             self._in_order = None
         found = self._found(query) if self.honours_filter else self._sorted()
+        found = self._tied(found, query)
         if self.honours_offset:
             found = found[query.offset :]
-        caps = [cap for cap in (self.cap, self.limit) if cap is not None]
-        most = min(caps, default=len(found))
-        found = found[: most * 3 if self.grows and self.grows <= len(self.asked) else most]
-        walls = [datetime.fromtimestamp(second, UTC) for _, second in found]
-        return Page([Mark(i, w) for (i, _), w in zip(found, walls, strict=True)], walls)
+        caps = [cap for cap in (self.cap, self.limit, query.limit) if cap is not None]
+        return self._page(found[: min(caps, default=len(found))])
+
+    def _page(self, found: list[tuple[int, int]]) -> Page[Mark]:
+        page: Page[Mark] = Page([], [])
+        for row_id, second in found:
+            wall = datetime.fromtimestamp(second, UTC)
+            if row_id in self.unreadable:
+                known = row_id % 3 != 0
+                odd = UnreadableRow(
+                    row_id if known else None, wall if known else None, (), f"digest {row_id}"
+                )
+                page.unreadable.append(odd)
+            else:
+                page.records.append(Mark(row_id, wall))
+                page.walls.append(wall)
+        return page
 
     def _happen(self, number: int) -> None:
         for due, row_id in self.moves:
@@ -108,23 +133,45 @@ class Site:
     def _found(self, query: Query) -> list[tuple[int, int]]:
         start, end = -(2**62), 2**62
         if query.start is not None and query.start > 0 and self.honours_start:
-            start = query.start
+            start = query.start + self.excludes_start
         if query.end is not None and query.end > 0 and self.honours_end:
-            end = query.end
+            end = query.end - self.excludes_end
         rows = self._sorted()
         if self.order != "newest first":
             return [row for row in rows if start <= row[1] <= end]
         newest = bisect_left(rows, -end, key=lambda row: -row[1])
         return rows[newest : bisect_right(rows, -start, key=lambda row: -row[1])]
 
+    def _tied(self, found: list[tuple[int, int]], query: Query) -> list[tuple[int, int]]:
+        """Put the rows of each second into the order that they have for this query."""
+        if self.ties == "by id" or self.order.startswith("by id"):
+            return found
+        chance = self._chance
+        if self.ties == "fixed":
+            asked = (query.start, query.end, query.offset, query.limit)
+            chance = random.Random(repr(asked))
+        ranks: list[tuple[int, int]] = []
+        for _, group in groupby(found, key=itemgetter(1)):
+            rows = [*group]
+            if self.ties == "rotated":
+                turn = query.offset % len(rows)
+                ranks += rows[turn:] + rows[:turn]
+            else:
+                chance.shuffle(rows)
+                ranks += rows
+        return ranks
+
     def _rank(self, item: tuple[int, int]) -> tuple[int, int]:
         row_id, second = item
         order = self.order
         if order == "alternating":
             order = "oldest first" if len(self.asked) % 2 else "newest first"
-        return {"newest first": (-second, row_id), "oldest first": (second, row_id)}.get(
-            order, (-row_id, 0)
-        )
+        return {
+            "newest first": (-second, row_id),
+            "oldest first": (second, row_id),
+            "by id": (-row_id, 0),
+            "by id upwards": (row_id, 0),
+        }[order]
 
 
 class UnprovenError(Exception):
@@ -143,6 +190,7 @@ class Reader:
     window: int | None = None
     newest_first: bool = False
     rows_move: bool = True
+    ahead: bool = True
     most_rows: int | None = None
     """An answer of more rows fails as too large, where the window can be narrowed."""
     concurrency: int = 1
@@ -160,10 +208,13 @@ class Reader:
             window=self.window,
             newest_first=self.newest_first,
             rows_move=self.rows_move,
+            ahead=self.ahead,
+            second_of=lambda time: int(time.timestamp()),
         ),
         takes_self=True,
     )
     told: set[int] = Factory(set)
+    unreadable: set[Key] = Factory(set)
     most_held: int = 0
     _turns: Iterator[int] | None = field(default=None, init=False)
     _sent: int = 0
@@ -208,14 +259,10 @@ class Reader:
 
     def step(self, segment: Segment[Mark], read: WindowRead[Mark]) -> bool:
         """Ask once; False when the window is done with."""
-        query = read.query
+        query = self.plan.ask(segment, read)
         if query is None:
             if read.unproven:
                 raise UnprovenError(read.unproven)
-            self.plan.finish(segment, read)
-            return False
-        if self.plan.is_enough(segment, read):
-            self.plan.part(segment, read)
             return False
         may_shrink = read.requests == 0 and not self.evidence.unfiltered
         self._sent += 1
@@ -223,7 +270,7 @@ class Reader:
             return False
         assert len(self.site.asked) < self.most_requests, "asks without end"
         page = self.site.answer(_as_sent(query))
-        too_large = self.most_rows is not None and len(page.records) > self.most_rows
+        too_large = self.most_rows is not None and page.size > self.most_rows
         if too_large and may_shrink and self.plan.shrink(segment):
             return False
         read.feed(page)
@@ -232,6 +279,7 @@ class Reader:
     def hand_out(self, segment: Segment[Mark]) -> list[Mark]:
         """Sort, cut to the range and drop what was handed out, where a row may come again."""
         records = sorted(segment.records, key=lambda row: (row.time, row.id))
+        self.unreadable.update(key for key, _ in segment.unreadable)
         again = segment.again or self.newest_first
         if self.rows_move and (again or self.plan.is_live(segment)):
             records = [row for row in records if row.id not in self.told]
@@ -242,7 +290,8 @@ class Reader:
 def _as_sent(query: Query) -> Query:
     """Return what goes over the wire, where 0 and below would mean no bound."""
     start = query.start if query.start is not None and query.start > 0 else None
-    return Query(start, None if query.end is None else max(query.end, 1), query.offset)
+    end = None if query.end is None else max(query.end, 1)
+    return Query(start, end, query.offset, query.limit)
 
 
 def scattered(bursts: Sequence[tuple[int, int, int]], seed: int) -> dict[int, int]:
