@@ -145,9 +145,7 @@ class Glance(Generic[RowT]):
         evidence = self.evidence.fresh()
         trust(evidence, self.line.dialect, self.page_size)
         first, last = self._clock.first_second(start), self._clock.last_second(end)
-        read: WindowRead[RowT] = WindowRead(
-            evidence, first, last, believes_order=True
-        )
+        read: WindowRead[RowT] = WindowRead(evidence, first, last, believes_order=True)
         known = {digest for digest, since in self._known.items() if since <= start}
         in_first = 0
         while (query := read.query) is not None and read.requests < _MOST_REQUESTS:
