@@ -30,6 +30,7 @@ T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
 _MOST_ROWS = 250  # sorted and judged in one go
 _MOST_REQUESTS = 2  # the rows, and the proof that they are all
+_FEW_REQUESTS = 4  # of a stream that proved more, after which a glance is worth a try
 _MOST_KNOWN = 16  # answers
 _BY_TIME = attrgetter("time", "id")
 
@@ -122,7 +123,7 @@ class Glance(Generic[RowT]):
             self._known[digest] = min(start, self._known.pop(digest, start))
             while len(self._known) > _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
-        elif 1 <= requests <= _MOST_REQUESTS:
+        elif 1 <= requests <= _FEW_REQUESTS:
             self.fits = max(self.fits, depth)
         elif requests:
             self.fits = min(self.fits, depth - 1)

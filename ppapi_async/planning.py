@@ -37,7 +37,7 @@ _TOO_MANY_PAGES = 32  # of a window that cannot be cut where it stands
 _PAGES_AHEAD = 16  # of what is dated ahead
 _ROWS_OF_OVERLAP = 3  # aimed for, with the window before; and the most
 _MOST_KEPT = 2  # parts read ahead that wait for older ones
-_FIRST_WINDOWS = 8  # how far back the search goes at first, once the density is known
+_FIRST_WINDOWS = 1  # how far back the search goes at first, once the density is known
 _GROWTH = 4
 _PIECES = 8  # that a window too large for one answer is cut into
 

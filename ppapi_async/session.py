@@ -44,7 +44,7 @@ from ppapi_async.payouts import (
 )
 from ppapi_async.sources import LISTS, info_poller, row_poller
 from ppapi_async.state.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
-from ppapi_async.streams import Options, Request, Stream
+from ppapi_async.streams import OnUnreadable, Options, Request, Stream
 from ppapi_async.transport import Duration, seconds_of
 from ppapi_async.watch import OnError, Watch
 
@@ -115,10 +115,15 @@ class Session(Connection):
         return await read_info(self.line)
 
     async def get_links(
-        self, start: Instant = None, end: Instant = None, *, ip: str | None = None
+        self,
+        start: Instant = None,
+        end: Instant = None,
+        *,
+        ip: str | None = None,
+        on_unreadable: OnUnreadable | None = None,
     ) -> list[Link]:
         """Return all clicks of a range, oldest first; see `iter_links`."""
-        return await self.iter_links(start, end, ip=ip).collect()
+        return await self.iter_links(start, end, ip=ip, on_unreadable=on_unreadable).collect()
 
     async def get_exchanges(
         self,
@@ -127,14 +132,23 @@ class Session(Connection):
         *,
         ip: str | None = None,
         status_history: bool = False,
+        on_unreadable: OnUnreadable | None = None,
     ) -> list[Exchange]:
         """Return all exchanges of a range, oldest first; see `iter_exchanges`."""
-        stream = self.iter_exchanges(start, end, ip=ip, status_history=status_history)
+        stream = self.iter_exchanges(
+            start, end, ip=ip, status_history=status_history, on_unreadable=on_unreadable
+        )
         return await stream.collect()
 
-    async def get_payouts(self, start: Instant = None, end: Instant = None) -> list[Payout]:
+    async def get_payouts(
+        self,
+        start: Instant = None,
+        end: Instant = None,
+        *,
+        on_unreadable: OnUnreadable | None = None,
+    ) -> list[Payout]:
         """Return all payouts of a range, oldest first; see `iter_payouts`."""
-        return await self.iter_payouts(start, end).collect()
+        return await self.iter_payouts(start, end, on_unreadable=on_unreadable).collect()
 
     def iter_links(
         self,
@@ -147,6 +161,7 @@ class Session(Connection):
         newest_first: bool = False,
         checkpoint: CheckpointOrPath | None = None,
         progress: Callable[[Progress], object] | None = None,
+        on_unreadable: OnUnreadable | None = None,
     ) -> Stream[Link]:
         """Iterate over the clicks of `start <= time < end`; arguments as in `iter_exchanges`.
 
@@ -158,6 +173,7 @@ class Session(Connection):
             newest_first=newest_first,
             checkpoint=checkpoint_of(checkpoint),
             progress=progress,
+            on_unreadable=on_unreadable,
         )
         wanted = address(ip)
         matches = None if wanted is None else functools.partial(comes_from, wanted)
@@ -175,6 +191,7 @@ class Session(Connection):
         newest_first: bool = False,
         checkpoint: CheckpointOrPath | None = None,
         progress: Callable[[Progress], object] | None = None,
+        on_unreadable: OnUnreadable | None = None,
     ) -> Stream[Exchange]:
         """Iterate over the exchanges of `start <= time < end`, each once, proven complete.
 
@@ -189,11 +206,14 @@ class Session(Connection):
             checkpoint: where to keep the position, so that a later stream goes on where this
                 one was left; the path of a file is enough.
             progress: called after every window.
+            on_unreadable: called with each row that cannot be read, once; may be `async def`.
+                Without it they are listed by a `DecodeError`, after all others have come.
 
         Raises:
             ValueError: an argument is not usable.
             PPAPIError: while iterating, what the site answered in the end.
             IncompleteError: while iterating, where rows could not be proven complete.
+            DecodeError: at the end, where rows cannot be read and nothing takes them.
         """
         options = Options(
             window=window,
@@ -201,6 +221,7 @@ class Session(Connection):
             newest_first=newest_first,
             checkpoint=checkpoint_of(checkpoint),
             progress=progress,
+            on_unreadable=on_unreadable,
         )
         wanted = address(ip)
         matches = None if wanted is None else functools.partial(was_ordered_from, wanted)
@@ -217,6 +238,7 @@ class Session(Connection):
         newest_first: bool = False,
         checkpoint: CheckpointOrPath | None = None,
         progress: Callable[[Progress], object] | None = None,
+        on_unreadable: OnUnreadable | None = None,
     ) -> Stream[Payout]:
         """Iterate over the payouts requested in `start <= time < end`; see `iter_exchanges`."""
         options = Options(
@@ -225,6 +247,7 @@ class Session(Connection):
             newest_first=newest_first,
             checkpoint=checkpoint_of(checkpoint),
             progress=progress,
+            on_unreadable=on_unreadable,
         )
         return self._stream("get_payouts", Payout, start, end, {}, options, None, None)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
 from ppapi_async.account import Dialect
 from ppapi_async.clock import SiteClock
 from ppapi_async.codec import PageCodec
-from ppapi_async.counting import Query
+from ppapi_async.counting import Key, Query
 from ppapi_async.errors import (
     IncompleteError,
     MethodNotSupportedError,
@@ -40,6 +41,7 @@ from ppapi_async.wire import traits_of
 
 __all__ = [
     "ANSWER_OF_WINDOW",
+    "OnUnreadable",
     "Options",
     "Request",
     "Stream",
@@ -57,6 +59,10 @@ _ROWS_OF_TURN = 250  # handed out before others may run
 _BY_TIME = attrgetter("time", "id")
 
 
+OnUnreadable: TypeAlias = Callable[[UnreadableRow], object]
+"""Takes a row that cannot be read; may be `async def`."""
+
+
 @frozen(kw_only=True)
 class Options:
     """How to go through a range; see `Session.iter_exchanges`."""
@@ -66,7 +72,7 @@ class Options:
     newest_first: bool = False
     checkpoint: Checkpoint | None = None
     progress: Callable[[Progress], object] | None = None
-    on_unreadable: Callable[[UnreadableRow], object] | None = None
+    on_unreadable: OnUnreadable | None = None
     """Takes each row that cannot be read; the rows beside it come all the same."""
 
     def __attrs_post_init__(self) -> None:
@@ -161,7 +167,8 @@ class Stream(Iteration, Generic[RowT]):
     _rows: int = 0
     _failed_windows: int = 0
     _run: Run[RowT] | None = field(default=None, init=False)
-    _unreadable: dict[int | str, UnreadableRow] = field(factory=dict)
+    _unreadable: dict[Key, UnreadableRow] = field(factory=dict)
+    """Those that have been met."""
 
     def __attrs_post_init__(self) -> None:
         self._evidence = self._evidence.fresh()
@@ -242,7 +249,8 @@ class Stream(Iteration, Generic[RowT]):
         await recognise(self._transport)
         request, traits = self._request, traits_of(self._transport.dialect)
         moves = traits.rows_move and request.method == "get_exchanges"
-        now = datetime.fromtimestamp(self._transport.hooks.clock(), UTC)
+        present = max(self._transport.hooks.clock(), self._transport.server_time())
+        now = datetime.fromtimestamp(present, UTC)
         clock, window = self._clock, self._options.window
         account = self._transport.account
         run: Run[RowT] = Run(
@@ -268,6 +276,7 @@ class Stream(Iteration, Generic[RowT]):
             newest_first=self._options.newest_first,
             rows_move=moves,
             jump=int(clock.jump(now).total_seconds()),
+            second_of=clock.first_second,
         )
         return run
 
@@ -282,7 +291,7 @@ class Stream(Iteration, Generic[RowT]):
                     window = await self._window(run, segment)
                     if window.records or segment.start is not None:
                         yield window
-            if self._unreadable:
+            if self._unreadable and self._options.on_unreadable is None:
                 account, method = self._transport.account.name, self._request.method
                 rows = list(self._unreadable.values())
                 raise unreadable_error(rows, account=account, method=method)
@@ -348,19 +357,29 @@ class Stream(Iteration, Generic[RowT]):
         request, dialect = self._request, self._transport.dialect
         params = params_of(request, query, dialect, self._evidence, self._page_size)
         self._requests += 1
-        page = await self._transport.read(
+        return await self._transport.read(
             self._request.method,
             params,
             self._codec.steps,
             attempts_of=_attempts_of_window if gentle else None,
             largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
-        if self._options.on_unreadable is None:
-            self._unreadable |= {row.id or row.digest: row for row in page.unreadable}
-        else:
-            for row in page.unreadable:
-                self._options.on_unreadable(row)
-        return page
+
+    async def _report_unreadable(self, segment: Segment[RowT]) -> None:
+        """Report what could not be read of a window, each row once; what is not taken is kept."""
+        start, end = self._request.start, self._request.end
+        unreadable, segment.unreadable = segment.unreadable, []
+        for key, row in unreadable:
+            is_outside = row.time is not None and (
+                (start is not None and row.time < start) or (end is not None and row.time >= end)
+            )
+            if is_outside or key in self._unreadable:
+                continue
+            self._unreadable[key] = row
+            if self._options.on_unreadable is not None:
+                taken = self._options.on_unreadable(row)
+                if inspect.isawaitable(taken):
+                    await taken
 
     def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
         spans = [
@@ -385,6 +404,7 @@ class Stream(Iteration, Generic[RowT]):
                 records = sorted(segment.records, key=_BY_TIME)
                 await asyncio.sleep(0)
         segment.records = []
+        await self._report_unreadable(segment)
         records = self._in_range(records)
         if self._request.matches is not None:
             records = [row for row in records if self._request.matches(row)]

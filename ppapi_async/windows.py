@@ -8,8 +8,9 @@ What proves a window holds for any such server:
 1. *Nothing came.* An empty answer was not cut. It is asked for with a second more on either side of
    the window, so that a bound that is left out leaves out nothing of it.
 2. *As many positions as different rows.* With K rows in hand that a query selects, the same query
-   with offset K - 1 brings one row, a known one; so an only row needs no second question. This holds in any order, whatever was cut on the
-   way: it is how a window ends on a server that honours `offset`. See `counting`.
+   with offset K - 1 brings one row, a known one; so an only row needs no second question. It holds
+   in any order, whatever was cut on the way: it is how a window ends on a server that honours
+   `offset`. See `counting`.
 3. *Something older came.* A page that falls from new to old, on a server that sorts by time, holds
    all that is newer than its oldest second. If that lies before the window, the window is whole:
    so windows begin to ask at a row that is known from the one before. That a server sorts by time
@@ -402,8 +403,22 @@ class WindowRead(Generic[RowT]):
             rest = _Part(part.start, seconds[-1], seam_at_end=True)
             if order is Order.ONE_SECOND:
                 self._feed_second(part, rest, keys, new)
-            elif not self._has_older(page):
+            elif not (self._has_older(page) or self._counts_the_last(part, seconds, new)):
                 self._follow(part, rest, keys, new)
+
+    def _counts_the_last(self, part: _Part, seconds: Sequence[int], new: int) -> bool:
+        """Count the oldest second at once, where half of a page is of it: it may fill a page."""
+        second = seconds[-1]
+        tied = seconds.count(second)
+        if not new or 2 * tied < len(seconds) or not self.evidence.looks_cut(len(seconds)):
+            return False
+        if self.evidence.honours_offset is False or second in self._counted or second <= _EARLIEST:
+            return False
+        if part.start is None or part.start < second:
+            older = _Part(part.start, second - 1, before=len(seconds), beside=True)
+            self._parts.append(older)
+        self._begin_count((second, second), second=second)
+        return True
 
     def _has_older(self, page: Page[RowT]) -> bool:
         """Tell whether something older than the window came: then a falling page has the rest."""

@@ -17,7 +17,7 @@ LAYERS = (
     {"redaction"},
     {"account", "pacing", "health", "breaker", "places"},
     {"models", "account_files"},
-    {"page", "clock"},
+    {"page", "clock", "counting"},
     {"wire", "codec", "windows", "state", "inflate", "ledger", "clean", "unreadable"},
     {"planning", "positions", "iteration", "decoding", "notes", "hidden", "discovery", "proxies"},
     {"runs"},
@@ -53,6 +53,7 @@ PURE = {
     "secret",
     "site_url",
     "unreadable",
+    "counting",
     "windows",
     "wire",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ppapi_async.counting import Query
 from ppapi_async.page import Page
-from ppapi_async.planning import Plan
-from ppapi_async.windows import Evidence, Query, WindowRead
+from ppapi_async.planning import LIVE, Plan
+from ppapi_async.windows import Evidence, WindowRead
 
 from .conftest import DEPTH
 from .simulated import Event, Mark, Reader, Site, UnprovenError, scattered
@@ -37,12 +38,12 @@ def row_sets(draw: st.DrawFn) -> dict[int, int]:
 
 def known_capped(page: int) -> Evidence:
     """What is known of a 2.7 server, on the scale of the test."""
-    return Evidence(capped=True, surely_whole=min(2, page), newest_first=True)
+    return Evidence(capped=True, page=page, newest_first=True)
 
 
 def unknown(_: int) -> Evidence:
     """What is known of a server that nobody has recognised, but for the smallest page."""
-    return Evidence(capped=None, surely_whole=2)
+    return Evidence(capped=None)
 
 
 BURSTS = st.lists(
@@ -77,34 +78,44 @@ def events(draw: st.DrawFn, rows: int) -> list[Event]:
 def readers(draw: st.DrawFn, *, still: bool = False) -> Reader:
     """Any server, any range, any way of reading.
 
-    Not among them, for nothing that they answer gives them away: a server whose page becomes
-    smaller while one reads (a short answer proves itself by a longer one that came before), one
-    that takes repeated rows out of a page after it was cut, one that drops rows from the middle of
-    an answer, and one that is known to sort from new to old but does not. And a site whose clock
-    was set back, by no more than wrong time zones come to and not for daylight saving: what moves
-    to its present lands behind rows that seem to be newer, and the API does not tell the clock.
+    All that real servers and their copies were seen to do, at once: ties in another order for each
+    question, caps that change, bounds that are left out, other orders, filters and offsets that
+    are ignored, rows that move, come, go and return, rows that cannot be read, dates before there
+    was time and far ahead. Not among them, for nothing that they answer gives them away: one that
+    drops rows from the middle of an answer, one that is known to sort from new to old, ignores
+    `offset` and does not sort so, and one that ignores it and cuts by another number each time.
+    And a site whose clock was set back, by no more than wrong time zones come to and not for
+    daylight saving: what moves to its present lands behind rows that seem to be newer.
     """
     cap = draw(st.integers(2, 12))
     evidence_of: Callable[[int], Evidence] = draw(st.sampled_from([known_capped, unknown]))
-    is_known = evidence_of is known_capped
     rows = draw(row_sets() | many_rows())
     kind = "still" if still else draw(st.sampled_from(["still", "moves", "moves", "events"]))
     moves = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 60)), max_size=6 * DEPTH)
     often = st.sampled_from([True, True, True, False])
-    orders = ["newest first", "newest first", "oldest first", "by id", "alternating"]
+    seldom = st.sampled_from([False, False, False, True])
+    honours_offset = draw(often)
+    orders = ["newest first"]
+    if honours_offset:
+        orders = ["newest first"] * 3 + ["oldest first", "by id", "by id upwards", "alternating"]
+    caps = st.dictionaries(st.integers(1, 40), st.integers(2, 12), max_size=4)
     site = Site(
         rows,
         cap=cap,
         limit=draw(st.none() | st.integers(2, 12)),
-        honours_offset=draw(st.booleans()),
+        caps=draw(caps) if honours_offset and draw(seldom) else {},
+        honours_offset=honours_offset,
         honours_filter=draw(often),
         honours_start=draw(often),
         honours_end=draw(often),
-        order="newest first" if is_known else draw(st.sampled_from(orders)),
+        excludes_start=draw(seldom),
+        excludes_end=draw(seldom),
+        order=draw(st.sampled_from(orders)),
+        ties=draw(st.sampled_from(["by id", "fixed", "rotated", "random"])),
         moves=draw(moves) if kind == "moves" else [],
         events=draw(events(len(rows))) if kind == "events" else [],
+        unreadable=draw(st.frozensets(st.integers(1, 60), max_size=3 * draw(seldom))),
         repeats=draw(st.sampled_from([0, 0, 0, 1, 3])),
-        grows=draw(st.none() | st.integers(1, 20)),
         now=NOW,
     )
     start = draw(st.none() | st.integers(1, NOW) | st.sampled_from([-5, 0]))
@@ -138,7 +149,10 @@ def seconds_in_range(reader: Reader, rows: dict[int, int]) -> set[int]:
 def is_odd(site: Site) -> bool:
     """Tell whether something of what is asked may have no answer that proves anything."""
     honest = site.honours_offset and site.honours_filter
-    honest = honest and site.honours_start and site.honours_end
+    honest = honest and site.honours_start and site.honours_end and not site.caps
+    honest = honest and not (site.excludes_start or site.excludes_end or site.unreadable)
+    honest = honest and site.ties in ("by id", "fixed")
+    honest = honest and not any(second > NOW + LIVE for second in site.rows.values())
     return not honest or bool(site.moves or site.events) or bool(site.repeats)
 
 
@@ -160,10 +174,13 @@ def test_promise_1_every_row_once_or_unproven(reader: Reader) -> None:
     ids = [row.id for row in got]
     told_twice = {row_id for row_id, times in Counter(ids).items() if times > 1}
     assert told_twice <= touched
-    inside = seconds_in_range(reader, before)
+    inside = seconds_in_range(reader, before) - reader.site.unreadable
     moved = {row_id for _, row_id in reader.site.moves}
     assert inside - touched <= set(ids)
     assert set(ids) - inside <= moved | touched
+    hidden = seconds_in_range(reader, before) & reader.site.unreadable - touched - moved
+    keys = {i if i % 3 else (f"digest {i}", 1) for i in hidden}
+    assert keys <= reader.unreadable, "a row that cannot be read has vanished"
 
 
 @given(reader=readers(still=True))
@@ -184,6 +201,7 @@ def test_memory_is_bounded_by_the_page(rows: dict[int, int], reader: Reader, cap
     A window that is being read has 17 pages at most, and so has each that waits to be handed out.
     A second that holds more than a page has to be held whole.
     """
+    rows = {i: second for i, second in rows.items() if second <= NOW + LIVE}
     most = max(Counter(rows.values()).values(), default=0)
     site = Site(rows, cap=cap, now=NOW)
     reader = Reader(
@@ -204,19 +222,6 @@ def test_memory_is_bounded_by_the_page(rows: dict[int, int], reader: Reader, cap
     assert reader.most_held <= windows * (17 * cap + most)
 
 
-@given(rows=row_sets(), start=st.none() | st.integers(1, NOW), most=st.integers(1, 40))
-def test_uncapped_answers_prove_themselves(
-    rows: dict[int, int], start: int | None, most: int
-) -> None:
-    """On a classic server nothing is asked twice, and answers too large narrow the window."""
-    site = Site(rows, now=NOW)
-    evidence = Evidence(capped=False)
-    reader = Reader(site, evidence, start, None, now=NOW, most_rows=most, rows_move=False)
-    got = {row.id for row in reader.run()}
-    assert got == {i for i, second in rows.items() if start is None or second >= start}
-    assert not any(query.offset for query in site.asked)
-
-
 def spread(count: int, span: int = NOW, *, burst: int = 0) -> dict[int, int]:
     """Rows spread evenly, with a burst in one second."""
     rows = {i: 1 + i * span // count for i in range(count - burst)}
@@ -228,7 +233,7 @@ def spread(count: int, span: int = NOW, *, burst: int = 0) -> dict[int, int]:
 def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> None:
     """1.15 times the pages that are there, and five, on a capped server that is known."""
     site = Site(spread(rows, 90 * 86_400, burst=burst), cap=500, now=90 * 86_400)
-    evidence = Evidence(capped=True, surely_whole=100, newest_first=True)
+    evidence = Evidence(capped=True, newest_first=True)
     got = Reader(site, evidence, start, None, now=90 * 86_400).run()
     assert len(got) == rows
     assert len(site.asked) + 1 <= 1.15 * -(-rows // 500) + 5  # get_info is one of them
@@ -237,7 +242,7 @@ def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> Non
 def test_memory_is_bounded_by_the_window() -> None:
     """A long range through small pages is never held whole."""
     site = Site(spread(100_000, 90 * 86_400), cap=500, now=90 * 86_400)
-    evidence = Evidence(capped=True, surely_whole=100, newest_first=True)
+    evidence = Evidence(capped=True, newest_first=True)
     reader = Reader(site, evidence, 1, None, now=90 * 86_400)
     assert len(reader.run()) == 100_000
     assert reader.most_held <= 16_000
@@ -254,7 +259,7 @@ def test_lumpy_ranges_keep_memory_and_requests_bounded(
         rows |= {len(rows) + i: day * 86_400 + i * 8 for i in range(10_000)}
     now = 1_000 * 86_400
     site = Site(rows, cap=100, now=now)
-    evidence = Evidence(capped=True, surely_whole=50, newest_first=True)
+    evidence = Evidence(capped=True, newest_first=True)
     reader = Reader(site, evidence, start, None, now=now, newest_first=newest_first)
     got = [row.id for row in reader.run()]
     assert sorted(got) == sorted(rows)
@@ -268,24 +273,12 @@ YEARS = 3_000 * 86_400
 def test_density_does_not_size_fixed_windows() -> None:
     """However dense the part is that the search for the first row comes upon."""
     site = Site(spread(600, YEARS), cap=100, now=YEARS)
-    evidence = Evidence(capped=True, surely_whole=50, newest_first=True)
+    evidence = Evidence(capped=True, newest_first=True)
     month = 30 * 86_400
     reader = Reader(site, evidence, None, None, now=YEARS, window=month, rows_move=False)
     assert [row.id for row in reader.run()] == sorted(site.rows)
     assert reader.plan._width == month
     assert evidence.pace.rate is None
-
-
-def test_what_is_too_large_before_the_first_row_is_looked_for_further_back() -> None:
-    """An uncapped answer from the beginning that is too large makes the search reach further."""
-    site = Site(spread(600, YEARS), now=YEARS)
-    reader = Reader(
-        site, Evidence(capped=False), None, None, now=YEARS, most_rows=50, rows_move=False
-    )
-    assert [row.id for row in reader.run()] == sorted(site.rows)
-    firsts = [query.end for query in site.asked if query.start is None]
-    assert firsts == sorted(firsts, key=lambda end: -(end or YEARS))
-    assert len(firsts) == 2
 
 
 def test_part_needs_a_rest() -> None:
@@ -308,55 +301,11 @@ def read_all(
     return read
 
 
-def test_full_page_is_not_taken_for_a_window() -> None:
-    """A page as large as the cap is followed by the question for the rest."""
-    site = Site(spread(120, 1_000), cap=100)
-    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 2_000)
-    assert len(read.rows) == 120
-    assert site.asked[1].end == min(s for s in sorted(site.rows.values())[-100:])
-
-
-def test_overfull_second_is_walked_by_offset() -> None:
-    """1,300 rows of one second come by offset, each page overlapping the last by a row."""
-    site = Site(dict.fromkeys(range(1300), 77), cap=500)
-    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
-    assert len(read.rows) == 1_300
-    assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 998]
-
-
 def test_overfull_second_without_offset_is_unproven() -> None:
     """Where offset is ignored, the second is named instead of its rows being lost."""
     site = Site(dict.fromkeys(range(1300), 77), cap=500, honours_offset=False)
-    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
+    read = read_all(site, Evidence(capped=True, newest_first=True), 0, 100)
     assert read.unproven == [(77, 77)]
-
-
-def test_unproven_second_is_not_forgotten_when_a_window_is_cut() -> None:
-    """A window that is left where it stands still raises for what it could not prove."""
-    rows = {9: 9_999_456, 1: 5_000_003, 2: 5_000_003, 3: 3, 4: 9_999_883, 5: 2, 6: 38, 7: 38, 8: 38}
-    site = Site(rows, cap=2, honours_offset=False)
-    reader = Reader(site, known_capped(2), now=NOW)
-    with pytest.raises(UnprovenError):
-        reader.run()
-
-
-def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
-    """A row that moves away shifts the others under the offset; the walk begins again."""
-    site = Site(dict.fromkeys(range(1300), 77), cap=500, moves=[(2, 3)], now=10_000)
-    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
-    assert set(read.rows) == set(range(1_300))
-    assert [q.offset for q in site.asked if q.start == 77 == q.end] == [499, 0, 499, 998]
-
-
-@pytest.mark.parametrize(
-    ("cap", "offsets"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 1, 2, 3, 4]), (3, [0, 2, 4])]
-)
-def test_small_pages_of_an_overfull_second_overlap(cap: int, offsets: list[int]) -> None:
-    """Each page begins with the last row of the one before; a page of one row cannot."""
-    site = Site(dict.fromkeys(range(5), 77), cap=cap)
-    read = read_all(site, Evidence(capped=True, surely_whole=1, newest_first=True), 77, 77)
-    assert (set(read.rows), read.unproven) == (set(range(5)), [])
-    assert [query.offset for query in site.asked] == offsets
 
 
 def page_of(rows: Mapping[int, int]) -> Page[Mark]:
@@ -370,132 +319,6 @@ def page_at(second: int, *ids: int) -> Page[Mark]:
     return page_of(dict.fromkeys(ids, second))
 
 
-def test_walk_that_is_always_disturbed_is_given_up() -> None:
-    """A second whose rows never stand still is begun again five times, then named."""
-    read = WindowRead[Mark](Evidence(surely_whole=2), 77, 77)
-    for number in range(12):
-        assert read.query == Query(77, 77, number % 2)
-        read.feed(page_at(77, 2 * number, 2 * number + 1))
-    assert (read.query, read.unproven, read.requests) == (None, [(77, 77)], 12)
-
-
-@pytest.mark.parametrize(
-    ("newest_first", "start", "end", "sides"),
-    [
-        (False, None, None, [(None, 76), (78, None)]),
-        (False, 76, 78, [(76, 76), (78, 78)]),
-        (False, 77, 77, []),
-        (True, 76, 78, [(76, 76)]),
-        (True, None, None, [(None, 76)]),
-        (True, 77, 78, []),
-    ],
-)
-def test_both_sides_of_an_overfull_second_are_asked_for(
-    newest_first: bool, start: int | None, end: int | None, sides: list[tuple[int, int]]
-) -> None:
-    """After the second what may be older, then what may be newer; and nothing beyond the window."""
-    site = Site(dict.fromkeys(range(4), 77), cap=3)
-    evidence = Evidence(capped=True, surely_whole=2, newest_first=newest_first)
-    read = read_all(site, evidence, start, end)
-    assert (len(read.rows), read.unproven) == (4, [])
-    walk = [Query(start, end), Query(77, 77, 2)]
-    assert site.asked == [*walk, *(Query(*side) for side in sides)]
-
-
-@pytest.mark.parametrize(
-    ("moves", "offsets"),
-    [
-        ([], [0, 2, 4, 6, 0]),
-        ([(3, 1)], [0, 2, 4, 6, 0, 0, 2, 4, 6, 0]),  # the oldest row comes to the head, unread
-        ([(3, 7)], [0, 2, 4, 6, 0]),  # one that was read moves
-    ],
-)
-def test_walk_of_an_unfiltered_server_ends_with_a_look_at_its_head(
-    moves: list[tuple[int, int]], offsets: list[int]
-) -> None:
-    """Where the filter is ignored all is walked; what came in at the head is not overlooked."""
-    site = Site({i: 100 * i for i in range(1, 8)}, cap=3, honours_filter=False, moves=moves)
-    read = read_all(site, Evidence(capped=True, surely_whole=2), 650, None)
-    expected = {7} | {row for _, row in moves}
-    assert (set(read.rows), read.unproven) == (expected, [])
-    assert [query.offset for query in site.asked] == offsets
-
-
-def test_head_that_is_always_new_is_given_up() -> None:
-    """A walk whose head has other rows at each look is begun again five times, then named."""
-    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2), 80, 90)
-    for number in range(0, 18, 3):
-        assert read.query == Query(80, 90)
-        read.feed(page_at(77, number, number + 1))
-        read.feed(page_at(77, number + 1))
-        read.feed(page_at(77, number + 2))
-    assert (read.query, read.unproven) == (None, [(80, 90)])
-
-
-def test_stop_forgets_the_second_that_may_be_incomplete() -> None:
-    """What is left unread is told, and rows of its newest second are not kept."""
-    site = Site({1: 10, 2: 20, 3: 20, 4: 30, 5: 40}, cap=4)
-    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
-    assert read.rest is None
-    read.feed(site.answer(Query(0, 100)))
-    assert read.rest == (0, 20)
-    read.stop()
-    assert set(read.rows) == {4, 5}
-    assert (read.query, read.rest) == (None, None)
-
-
-def test_window_with_an_unproven_second_is_read_to_its_end() -> None:
-    """Left where it stands it would not tell of the second."""
-    rows = dict.fromkeys(range(5), 77) | {5 + n: 70 - n for n in range(9)}
-    site = Site(rows, cap=3, honours_offset=False)
-    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
-    for _ in range(3):
-        assert read.query is not None
-        read.feed(site.answer(read.query))
-    assert read.unproven == [(77, 77)]
-    assert (read.query, read.rest) == (Query(0, 68), None)
-
-
-def test_window_in_pieces_is_read_to_its_end() -> None:
-    """Where an answer out of order has split the window, what is left is no rest of all of it."""
-    read = WindowRead[Mark](Evidence(capped=True, surely_whole=2, newest_first=True), 0, 100)
-    read.feed(page_of({1: 50, 2: 91, 3: 10}))
-    for start, end, rows in (
-        *((0, 50, {3: 10, 1: 50, 4: 31}), (0, 30, {3: 10})),
-        *((31, 50, {1: 50, 4: 31}), (51, 100, {})),
-    ):
-        assert read.query == Query(start, end)
-        if rows:
-            read.feed(page_of(rows))
-    read.feed(page_of({2: 90, 4: 80, 5: 70}))
-    assert (read.query, read.rest) == (Query(51, 70), None)
-
-
-@pytest.mark.parametrize(
-    ("evidence", "wholes"),
-    [
-        (Evidence(), range(10)),
-        (Evidence(capped=True), range(10)),
-        (Evidence(capped=False), range(40)),
-        (Evidence(surely_whole=0), [0]),
-        (Evidence(surely_whole=3, largest=20), range(20)),
-        (Evidence(surely_whole=20, largest=3), range(20)),
-    ],
-)
-def test_answers_that_prove_themselves(evidence: Evidence, wholes: Iterable[int]) -> None:
-    """Nothing, all of a server that cuts nothing, and less than a page is whole."""
-    assert [rows for rows in range(40) if evidence.is_whole(rows)] == list(wholes)
-
-
-def test_a_second_that_never_rests_is_unproven() -> None:
-    """Where rows leave an overfull second in every walk over it, the walks come to an end."""
-    moves = [(request, request) for request in range(2, 40)]
-    site = Site(dict.fromkeys(range(1300), 77), cap=500, moves=moves, now=10_000)
-    read = read_all(site, Evidence(capped=True, surely_whole=100, newest_first=True), 0, 100)
-    assert read.unproven == [(77, 77)]
-    assert len(site.asked) <= 15
-
-
 def test_ignored_filter_is_recognised() -> None:
     """Rows outside the window mean that the filter is ignored; they are not handed out."""
     site = Site(spread(40, 1_000), honours_filter=False)
@@ -507,20 +330,6 @@ def test_ignored_filter_is_recognised() -> None:
     assert set(read_all(edges, Evidence(capped=False), 500, 600).rows) == {2, 3}
 
 
-def test_rows_that_come_during_a_walk_are_read() -> None:
-    """A walk over more than a second ends only when nothing has come in at its head meanwhile."""
-    site = Site(spread(250, 1_000), cap=100, honours_filter=False)
-    read = WindowRead[Mark](Evidence(capped=True, surely_whole=50, newest_first=True), 100, None)
-    came = False
-    while (query := read.query) is not None:
-        if not came and query.offset == 0 and len(site.asked) > 2:  # where the walk checks
-            site.rows[999], site._in_order, came = 2_000, None, True
-        read.feed(site.answer(query))
-    assert came
-    assert not read.unproven
-    assert set(read.rows) == {i for i, second in site.rows.items() if second >= 100}
-
-
 @example(cap=10)
 @given(cap=st.integers(10, 30))
 def test_unknown_server_is_probed(cap: int) -> None:
@@ -529,13 +338,6 @@ def test_unknown_server_is_probed(cap: int) -> None:
     read = read_all(site, Evidence(), 0, 2_000)
     assert len(read.rows) == cap + 5
     assert len(site.asked) > 1
-
-
-def test_small_answer_of_an_unknown_server_is_believed() -> None:
-    """Fewer rows than any server's page need no second question."""
-    site = Site(spread(9, 1_000))
-    assert len(read_all(site, Evidence(), 0, 2_000).rows) == 9
-    assert site.asked == [Query(0, 2_000)]
 
 
 def test_empty_range_plans_nothing() -> None:
@@ -551,11 +353,182 @@ def test_single_second_cannot_be_narrowed() -> None:
     assert not plan.shrink(segment)
 
 
+# Ties in any order
+
+
+PAGES = (500, 400, 300, 250, 200, 100, 50, 20)
+TIED: Mapping[str, Mapping[int, int]] = {
+    "700 in a second": dict.fromkeys(range(1, 701), 77),
+    "571 in a second": dict.fromkeys(range(1, 572), 77),
+    "500 in a second": dict.fromkeys(range(1, 501), 77),
+    "100 in each of two seconds": {i: 77 + i // 101 for i in range(1, 201)},
+}
+
+
+@pytest.mark.parametrize("ties", ["fixed", "rotated", "random"])
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("rows", TIED)
+def test_promise_1_ties_in_any_order(rows: str, page: int, ties: str) -> None:
+    """A second with more rows than a page: every one of them, or it is said.
+
+    143 of 700 clicks were lost in silence on a real server, whose order differs with the limit and
+    the offset of a query.
+    """
+    site = Site(dict(TIED[rows]), cap=500, limit=page, ties=ties, now=10_000)
+    evidence = Evidence(capped=True, page=page, newest_first=True)
+    try:
+        got = Reader(site, evidence, 1, None).run()
+    except UnprovenError:
+        assert ties != "fixed" or page not in (500, 250)
+        return
+    assert sorted(row.id for row in got) == sorted(site.rows)
+
+
+def test_an_overlapping_row_proves_no_page() -> None:
+    """Offset 0 gives 1 2 3 4, offset 3 gives 3 4 6 7, offset 6 gives 7: 5 was lost."""
+    pages = {0: [1, 2, 3, 4], 3: [3, 4, 6, 7], 6: [7]}
+    read = WindowRead[Mark](Evidence(capped=True, page=4, newest_first=True), 77, 77)
+    for _ in range(3_000):
+        query = read.query
+        if query is None:
+            break
+        ids = pages.get(query.offset, [7] if query.offset < 7 else [])
+        read.feed(page_at(77, *ids[: query.limit or 4]))
+    assert read.query is None
+    assert read.unproven
+    assert 5 not in read.rows
+
+
 def test_promise_1_what_is_believed_does_not_outlive_the_stream() -> None:
     """The next stream takes over how fast rows come, and nothing that proves anything."""
-    evidence = Evidence(capped=False, surely_whole=400, largest=500, newest_first=True)
-    evidence.unfiltered = True
+    evidence = Evidence(capped=False, page=400, newest_first=True, honours_offset=True)
+    evidence.unfiltered = evidence.end_excluded = evidence.holds_more = True
     evidence.pace.rate = 0.5
     fresh = evidence.fresh()
     assert fresh == Evidence(pace=evidence.pace)
     assert fresh.pace is evidence.pace
+
+
+COPIES: Mapping[str, Callable[[dict[int, int]], Site]] = {
+    "pages of 50": lambda rows: Site(rows, cap=50, now=NOW),
+    "pages of 20": lambda rows: Site(rows, cap=20, now=NOW),
+    "pages of 5": lambda rows: Site(rows, cap=5, now=NOW),
+    "oldest first": lambda rows: Site(rows, cap=500, order="oldest first", now=NOW),
+    "by id": lambda rows: Site(rows, cap=500, order="by id", now=NOW),
+    "start left out": lambda rows: Site(rows, cap=500, excludes_start=True, now=NOW),
+    "end left out": lambda rows: Site(rows, cap=500, excludes_end=True, now=NOW),
+    "both left out": lambda rows: Site(
+        rows, cap=500, excludes_start=True, excludes_end=True, now=NOW
+    ),
+    "a cap that is lowered": lambda rows: Site(rows, cap=500, caps={4: 200, 7: 100}, now=NOW),
+    "a cap lowered at first": lambda rows: Site(rows, cap=200, now=NOW),
+    "a page, then less": lambda rows: Site(rows, cap=500, caps={2: 100}, now=NOW),
+}
+
+
+@pytest.mark.parametrize("capped", [True, None, False])
+@pytest.mark.parametrize("copy", COPIES)
+@pytest.mark.parametrize("start", [None, 1])
+def test_promise_1_the_dialect_is_a_hint(copy: str, start: int | None, capped: bool | None) -> None:
+    """Copies answer in the envelope of another: what their pages show counts.
+
+    50 of 3,000, 600 of 1,000 and 3,998 of 4,000 rows came, without an error.
+    """
+    site = COPIES[copy]({i: 1 + i * 3_000 for i in range(3_000)})
+    evidence = Evidence(capped=capped, newest_first=capped is not None)
+    got = Reader(site, evidence, start, None, now=NOW, most_requests=8_000).run()
+    assert [row.id for row in got] == list(range(3_000))
+
+
+@pytest.mark.parametrize("cap", [500, 100, 20, 3])
+@pytest.mark.parametrize("capped", [True, False])
+def test_promise_1_dates_that_were_left_empty(cap: int, capped: bool) -> None:
+    """Rows of the year 1 and of 9999 among 3,000 others hide none, and come."""
+    zero, nines = -62_135_596_800, 253_402_300_799
+    rows = {i: 1 + i * 3_000 for i in range(3_000)}
+    rows |= {3_000 + i: zero for i in range(7)} | {3_010 + i: nines for i in range(2)}
+    site = Site(rows, cap=cap, ties="fixed", now=NOW)
+    evidence = Evidence(capped=capped, newest_first=True)
+    got = Reader(site, evidence, None, None, now=NOW, most_requests=8_000).run()
+    assert sorted(row.id for row in got) == sorted(rows)
+
+
+class Endless(Site):
+    """A site with as many rows in a second, or seconds with a row, as one asks for."""
+
+    def answer(self, query: Query) -> Page[Mark]:
+        """Answer with a full page, whatever the offset."""
+        self.asked.append(query)
+        first, last = query.start or 1, query.end or 4_000_000_000
+        if self.order == "one second":
+            if not first <= 77 <= last:
+                return Page([], [])
+            return page_at(77, *range(query.offset + 1, query.offset + 501))
+        newest = last - query.offset
+        return page_of({s: s for s in range(newest, max(first, newest - 499) - 1, -1)})
+
+
+def test_promise_6_an_endless_second_is_given_up() -> None:
+    """An offset walk handed out nothing and took 1.4 GB in 12 seconds."""
+    site = Endless({}, order="one second", now=10_000)
+    evidence = Evidence(capped=True, newest_first=True)
+    with pytest.raises(UnprovenError) as caught:
+        Reader(site, evidence, 1, None, most_requests=3_000).run()
+    [spans] = caught.value.args
+    assert spans == [(77, 77)]
+    assert len(site.asked) <= 1_100
+
+
+def test_promise_6_rows_dated_ahead_have_an_end() -> None:
+    """A row a second until 2096: what is dated ahead is read last, and given up by name."""
+    site = Endless({}, order="newest first", now=10_000)
+    reader = Reader(
+        site, Evidence(capped=True, newest_first=True), 9_000, None, most_requests=1_000
+    )
+    with pytest.raises(UnprovenError) as caught:
+        reader.run()
+    [[(first, last)]] = caught.value.args
+    assert (first, last) == (reader.plan.horizon + 1, None)
+    assert set(range(9_000, 10_001)) <= reader.told
+    assert len(site.asked) <= 400
+    calm = Reader(
+        Endless({}, order="newest first", now=10_000),
+        Evidence(capped=True, newest_first=True),
+        9_000,
+        None,
+        rows_move=False,
+        ahead=False,
+        most_requests=1_000,
+    )
+    ids = [row.id for row in calm.run()]
+    assert ids == list(range(9_000, calm.plan.horizon + 1))
+
+
+def test_stop_forgets_the_second_that_may_be_incomplete() -> None:
+    """What is left unread is told, and rows of its newest second are not kept."""
+    site = Site({1: 10, 2: 20, 3: 20, 4: 30, 5: 40, 6: 50, 7: 60}, cap=6)
+    read = WindowRead[Mark](Evidence(capped=True, page=6, newest_first=True), 1, 100)
+    assert read.rest is None
+    assert read.query is not None
+    read.feed(site.answer(read.query))
+    assert read.rest == (1, 20)
+    read.stop()
+    assert set(read.rows) == {4, 5, 6, 7}
+    assert read.rest is None
+
+
+def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
+    """A row that moves away shifts the others under the offset; it is counted anew."""
+    for request in range(2, 6):
+        rows = dict.fromkeys(range(1300), 77)
+        site = Site(rows, cap=500, moves=[(request, 3)], now=10_000)
+        read = read_all(site, Evidence(capped=True, newest_first=True), 1, 100)
+        assert set(rows) - {3} <= set(read.rows)
+        assert read.unproven == []
+
+
+def test_unfed_reading_refuses_a_page() -> None:
+    """An answer that nobody has asked for is no evidence."""
+    read = read_all(Site({}), Evidence(), 1, 9)
+    with pytest.raises(ValueError, match="nothing was asked"):
+        read.feed(page_at(5, 1))
