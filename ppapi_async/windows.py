@@ -544,9 +544,21 @@ class WindowRead(Generic[RowT]):
         if self.evidence.honours_offset is not False:
             self._begin_count(self._bounds(part), keys)
         elif self.evidence.unfiltered:
-            self._give_up(self._asked)
+            self._settle_unfiltered(len(keys))
         elif len(keys) >= (_SMALLEST_PAGE if part.before is None else part.before):
             self._halve(part.span, len(keys))
+
+    def _settle_unfiltered(self, rows: int) -> None:
+        """Judge the one answer of a server that ignores range and offset.
+
+        It is all that there is, or all that is ever told. Servers that cut nothing, such as
+        classic ones asked in the wrong place, are believed; a cut is known by its round number.
+        """
+        is_round = _SMALLEST_PAGE <= rows <= _LARGEST_PAGE and rows % _ROUND == 0
+        if len(self._seconds) == rows and self.evidence.capped is False and not is_round:
+            self._over = True
+        else:
+            self._give_up(self._asked)
 
     def _halve(self, span: Span, before: int | None) -> None:
         """Ask for both halves of what the known rows span; the halves overlap at their bounds."""
