@@ -536,8 +536,8 @@ def test_retry_after_in_both_forms() -> None:
 def test_retry_after_at_its_edges() -> None:
     """White space, too many digits, clocks that name no zone, and no clock at all."""
     assert retry_after({"Retry-After": " 7 "}) == 7
-    assert retry_after({"Retry-After": "9" * 9}) == 999_999_999
-    assert retry_after({"Retry-After": "9" * 10}) is None
+    assert retry_after({"Retry-After": "86399"}) == 86_399
+    assert retry_after({"Retry-After": "9" * 9}) == 86_400  # a day at the most
     naive, aware = "Tue, 24 Nov 2026 00:00:10 -0000", "Tue, 24 Nov 2026 00:00:00 GMT"
     assert retry_after({"Retry-After": naive, "Date": aware}) == 10
     assert retry_after({"Retry-After": aware, "Date": naive.replace(":10", ":00")}) == 0
@@ -1151,11 +1151,21 @@ def test_bad_rows_are_named_by_their_place_and_key() -> None:
     places = [(i, "amount_get", shown) for i in (0, 250, 599)]
     assert problems_of(rows) == places
     assert problems_of({f"k{i}": row for i, row in enumerate(rows)}) == places
-    assert problems_of([exchange_row(id=...)]) == [(None, "id", "missing")]
+    assert problems_of([exchange_row(), exchange_row(id=...)]) == [(None, "id", "missing")]
     assert problems_of({"7": exchange_row(id=..., accrued=9)}) == [
         (7, "accrued", "not a flag (0 or 1): 9")
     ]
-    assert problems_of({"k": 5}) == [(None, "", "not an object: 5")]
+    assert problems_of({"1": exchange_row(), "k": 5}) == [(None, "", "not an object: 5")]
+
+
+def test_rows_of_which_none_has_an_id_are_no_rows() -> None:
+    """What cannot be placed at all is not the API's list."""
+    answers: tuple[object, ...] = ([None], [5, {}], {"k": []})
+    for rows in answers:
+        body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
+        error = decode(Answer(200, {}, body), "get_exchanges")
+        assert isinstance(error, DecodeError)
+        assert error.problems[0][0] in ("items", "items.id")
 
 
 @pytest.mark.parametrize(("bad", "told"), [(19, 19), (20, 20), (250, 20)])

@@ -292,6 +292,12 @@ class PageCodec(Generic[RowT]):
                 problems = [("items", f"more than {_MOST_UNREADABLE:,} rows cannot be read")]
                 problems += page.unreadable[0].problems
                 return decode_error(problems, self.reader)
+        if page.unreadable and not page.records and all(r.id is None for r in page.unreadable):
+            # Nothing of it can be placed: these are no rows that are odd, but no rows.
+            shown = [
+                (f"items.{path}".rstrip("."), text) for path, text in page.unreadable[0].problems
+            ]
+            return decode_error(shown, self.reader)
         return page
 
     def _decode_slice(
