@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 from attrs import define
 
 from ppapi_async.errors import (
-    ApiError,
     DecodeError,
     MethodNotSupportedError,
     PPAPIError,
@@ -91,13 +90,14 @@ class Discovery:
 
 
 def _is_the_api(result: object) -> bool:
-    """Tell whether this is what the API said: a value, its refusal, or an answer that is odd.
+    """Tell whether this is what the API said: a value, an answer that is odd, or a missing method.
 
-    Classic's 501 without a body may be any web server's.
+    A refusal may come from another module of the site, which has an envelope like it; and classic's
+    501 without a body from any web server.
     """
     if isinstance(result, MethodNotSupportedError):
         return result.code != 501
-    return not isinstance(result, PPAPIError) or isinstance(result, ApiError | DecodeError)
+    return not isinstance(result, PPAPIError) or isinstance(result, DecodeError)
 
 
 def _nowhere(

@@ -53,6 +53,7 @@ _PAGES_OF_COUNT = 24  # over more than a second, before the window is to be narr
 _SMALLEST_PAGE = 5  # no server is known to cut an answer of less,
 _LARGEST_PAGE = 500  # nor one of more,
 _ROUND = 5  # nor at a number that this does not divide
+_LIKELY_CAPS = range(10, _LARGEST_PAGE + 1)  # of a server that is said to cut nothing
 _MOST_DOUBTS = 4  # counts in a row that disagree because rows keep coming
 _MOST_RESTARTS = 2  # of a window from which rows go meanwhile
 _AROUND = (3_600, 86_400, 30 * 86_400, 365 * 86_400)  # seconds, to find other rows
@@ -517,7 +518,7 @@ class WindowRead(Generic[RowT]):
         second = span[1]
         if not ignored or self.evidence.capped is not False or second is None:
             self._give_up(span)
-        elif not self._look_around(second) and rows <= _LARGEST_PAGE and rows % _ROUND == 0:
+        elif not self._look_around(second) and rows % _ROUND == 0 and rows in _LIKELY_CAPS:
             self._give_up(span)  # there is nothing else, and the dialect's word is not enough
 
     def _look_around(self, second: int) -> bool:

@@ -319,7 +319,7 @@ def test_slow_consumer(dialect: Dialect) -> None:
     async def whole() -> None:
         since, held = int(virtual_time.now()) - 40, []
         async with town(*[dialect] * 4, each=5) as here:
-            for _ in range(40):
+            for _ in range(41):
                 for name in here.accounts:
                     here.order(name)
             fleet = Fleet(here.accounts.values(), since=since, concurrency=3, hooks=hooks())
@@ -331,8 +331,8 @@ def test_slow_consumer(dialect: Dialect) -> None:
                     here.order(name)
                 await asyncio.sleep(2 * INTERVAL)
             for name in here.accounts:
-                assert [row for _, _, row in listener.changes(name)] == list(range(1, 42))
-            assert max(held) <= (3 + 1) * 40
+                assert [row for _, _, row in listener.changes(name)] == list(range(1, 43))
+            assert max(held) <= (3 + 1) * 41
 
     gc.collect()
     before = living_rows()  # what other tests keep for each other
