@@ -653,7 +653,7 @@ class WindowRead(Generic[RowT]):
             and (self.believes_order or (evidence.capped is False and not self._can_count))
         )
         unsure = evidence.honours_offset is None and evidence.capped is False
-        if self.requests == len(self._seconds) == 1 and evidence.holds_more:
+        if self.requests == len(self._seconds) == self._largest == 1 and evidence.holds_more:
             self._over = True
             return
         if self._seconds and unsure and not self.believes_order:
