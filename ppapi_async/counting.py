@@ -79,13 +79,14 @@ class Count:
     most_requests: int = MOST_REQUESTS
     outcome: Outcome | None = None
     requests: int = 0
+    largest: int = 0
+    """The most rows in one answer, those counted that stand in it twice."""
     met: set[Key] = Factory(set)
     """The different rows, since the count began or began anew."""
     _phase: _Phase = _Phase.WALKING
     _positions: int = 0
     _last: Key | None = None
     _total: int = 0
-    _largest: int = 0
     _honours_offset: bool = False
     _restarts: int = 0
     _tries: int = 0
@@ -105,13 +106,13 @@ class Count:
         elif self._phase is _Phase.COLLECTING:
             offset, limit = self._pick()
         elif self._phase is _Phase.CONFIRMING:
-            offset = self._total - (self._largest > 1)
+            offset = self._total - (self.largest > 1)
         return Query(*self.span, offset, limit)
 
     @property
     def _overlaps(self) -> bool:
         """Whether a page begins with the last row of the one before; one of a single row cannot."""
-        return self._positions > 0 and self._largest > 1
+        return self._positions > 0 and self.largest > 1
 
     def feed(self, keys: Sequence[Key]) -> None:
         """Take the rows of the answer to `query`, in their order."""
@@ -123,7 +124,7 @@ class Count:
             _Phase.COLLECTING: self._collect,
             _Phase.CONFIRMING: self._confirm,
         }[self._phase](keys)
-        self._largest = max(self._largest, len(keys))
+        self.largest = max(self.largest, len(keys))
         if self.requests >= self.most_requests or len(self.met) > MOST_ROWS:
             self.outcome = self.outcome or Outcome.TOO_MANY
 
@@ -179,7 +180,7 @@ class Count:
         if self._swept < self._total:
             return self._swept, None
         # A database's plan depends on limit and offset, so no two questions are the same.
-        page = max(1, self._largest)
+        page = max(1, self.largest)
         offsets = max(1, self._total - page // 2)
         rounds = self._tries // offsets
         limit = max(2, page * 7 // 10 if self._tries % 3 == 2 else page - rounds)
@@ -200,7 +201,7 @@ class Count:
 
     def _confirm(self, keys: Sequence[Key]) -> None:
         known = self.met.issuperset(keys)
-        if known and len(keys) == (self._largest > 1):
+        if known and len(keys) == (self.largest > 1):
             self.outcome = Outcome.PROVEN
         else:
             self._restart()

@@ -244,7 +244,8 @@ class Plan(Generic[RowT]):
         """Take the window as complete."""
         self._settle(segment, read)
         self._adapt(segment)
-        if read.requests > 1 or (self.newest_first and len(self.segments) > 1):
+        may_have_moved = read.requests > 1 and not read.is_current
+        if may_have_moved or (self.newest_first and len(self.segments) > 1):
             self._look_again(segment, read)
 
     def is_enough(self, segment: Segment[RowT], read: WindowRead[RowT]) -> bool:

@@ -222,6 +222,8 @@ class WindowRead(Generic[RowT]):
     """The newest second of all answers."""
     pages: int = 0
     """Requests, but for those that a single second took."""
+    is_current: bool = False
+    """Whether the last answer showed that no row came or moved since the first."""
     closed: bool = False
     """Whether the part that is newer than `rest` has been proven: see `close`."""
     _asked: Span = field(init=False)
@@ -622,7 +624,7 @@ class WindowRead(Generic[RowT]):
         if ignored:
             self.evidence.honours_offset = False
         if _is_second(count.span):
-            self._settle_second(count.span, len(count.met), ignored=ignored)
+            self._settle_second(count.span, count.largest, ignored=ignored)
         elif ignored:
             self._parts.append(_Part(*count.span, in_order=False))
         elif count.outcome is Outcome.TOO_MANY:
@@ -750,6 +752,7 @@ class WindowRead(Generic[RowT]):
         elif claim in (_Claim.NEWER, _Claim.NEWER_TO_THE_EDGE):
             self.closed = True
         else:
+            self.is_current = claim is _Claim.WHOLE
             self._over = True
 
     def _restart(self) -> None:

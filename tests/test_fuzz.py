@@ -837,11 +837,15 @@ def test_rows_that_move_in_the_hour_that_comes_twice_are_met() -> None:
 
 
 def row_with(name: str, literal: str) -> Answer:
-    """Return a page of one exchange in which a field has this JSON."""
+    """Return a page of two exchanges, in the first of which a field has this JSON."""
     known = {"id": "5", "time": "1759900000", "exchange_success": "1", "accrued": "1"}
     known |= dict.fromkeys(("amount_give", "amount_get", "partner_reward"), '"1"')
-    row = ",".join(f'"{key}":{value}' for key, value in (known | {name: literal}).items())
-    return Answer(200, {}, f'{{"error":0,"error_text":"","data":{{"items":[{{{row}}}]}}}}'.encode())
+    odd, good = (
+        ",".join(f'"{key}":{value}' for key, value in (known | changes).items())
+        for changes in ({name: literal}, {"id": "6"})
+    )
+    items = f"[{{{odd}}},{{{good}}}]"
+    return Answer(200, {}, f'{{"error":0,"error_text":"","data":{{"items":{items}}}}}'.encode())
 
 
 @pytest.mark.parametrize("literal", ["1e999999999", "-1e999999999", "1e99999999999999999999"])

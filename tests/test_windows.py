@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ppapi_async.counting import Query
@@ -539,3 +539,128 @@ def test_unfed_reading_refuses_a_page() -> None:
     read = read_all(Site({}), Evidence(), 1, 9)
     with pytest.raises(ValueError, match="nothing was asked"):
         read.feed(page_at(5, 1))
+
+
+@given(
+    rows=row_sets() | many_rows(),
+    capped=st.booleans(),
+    cap=st.integers(5, 12),
+    start=st.none() | st.integers(1, NOW),
+    newest_first=st.booleans(),
+    concurrency=st.integers(1, 8),
+)
+def test_promise_1_honest_servers_are_read_to_the_end(
+    rows: dict[int, int],
+    capped: bool,
+    cap: int,
+    start: int | None,
+    newest_first: bool,
+    concurrency: int,
+) -> None:
+    """2.2 that cuts nothing and ignores `offset`, and 2.7: never given up, whatever the rows."""
+    assume(len(set(rows.values())) != 1)  # of a site with one second, see below
+    rows = {i: second for i, second in rows.items() if second <= NOW + LIVE}
+    site = Site(rows, cap=cap if capped else None, honours_offset=capped, now=NOW)
+    reader = Reader(
+        site,
+        Evidence(capped=capped, newest_first=True),
+        start,
+        None,
+        now=NOW,
+        newest_first=newest_first,
+        concurrency=concurrency,
+        most_requests=10_000,
+    )
+    assert {row.id for row in reader.run()} == seconds_in_range(reader, rows)
+
+
+def test_promise_1_rows_that_stand_twice_do_not_make_a_page_small() -> None:
+    """Where `offset` is ignored, a full page with fewer different rows is a full page."""
+    rows = {1: 1, 2: NOW - 49, 3: 1, 4: 1, 5: 2, 6: 1, 7: 1}
+    site = Site(rows, cap=5, honours_offset=False, repeats=1, now=NOW)
+    reader = Reader(site, Evidence(capped=True, newest_first=True, page=5), now=NOW)
+    with pytest.raises(UnprovenError):
+        reader.run()
+
+
+def test_promise_1_seams_of_windows_hold_at_exclusive_bounds() -> None:
+    """Rows at both bounds of every window, on a server that leaves out both."""
+    rows = {i: 1_000 + 500 * i for i in range(4_000)}
+    site = Site(rows, cap=200, excludes_start=True, excludes_end=True, now=NOW)
+    evidence = Evidence(capped=True, newest_first=True)
+    reader = Reader(site, evidence, 1_000, 2_000_500, now=NOW, window=50_000)
+    assert [row.id for row in reader.run()] == list(range(4_000))
+
+
+def test_promise_1_pages_of_nothing_but_unreadable_rows_are_passed() -> None:
+    """Where no row of a page can be read, the rest is found by counting."""
+    rows = {i: 1_000 + 700 * i for i in range(400)}
+    odd = frozenset(range(100, 300))
+    site = Site(rows, cap=50, unreadable=odd, now=NOW)
+    reader = Reader(site, Evidence(capped=True, newest_first=True), now=NOW)
+    assert {row.id for row in reader.run()} == set(rows) - odd
+    assert reader.unreadable == {i if i % 3 else (f"digest {i}", 1) for i in odd}
+
+
+def test_promise_6_who_follows_reads_nothing_dated_ahead() -> None:
+    """Without `ahead`, the range ends where a wrong zone cannot reach."""
+    rows = {i: NOW - 3_000 + 10 * i for i in range(100_000)}
+    reader = Reader(
+        Site(rows, cap=500, now=NOW),
+        Evidence(capped=True, newest_first=True),
+        NOW - 3_000,
+        None,
+        now=NOW,
+        ahead=False,
+    )
+    got = {rows[row.id] for row in reader.run()}
+    assert got == set(range(NOW - 3_000, reader.plan.horizon + 1, 10))
+
+
+@pytest.mark.parametrize("other", [10, 9_000_000])
+def test_classic_second_is_proven_by_other_rows(other: int) -> None:
+    """Where `offset` is ignored, an answer with other rows, too, proves a second by itself."""
+    rows = dict.fromkeys(range(10), 5_000_000)
+    site = Site(rows | {99: other}, honours_offset=False)
+    read = read_all(site, Evidence(capped=False, newest_first=True), 4_999_990, 5_000_010)
+    assert (set(read.rows), read.unproven) == (set(range(10)), [])
+
+
+@pytest.mark.parametrize(("rows", "proven"), [(4, True), (7, True), (10, False)])
+def test_classic_second_that_may_be_a_page_is_not_believed(rows: int, proven: bool) -> None:
+    """A site with nothing but as many rows in one second as a page may have might cut them."""
+    site = Site(dict.fromkeys(range(rows), 5_000_000), honours_offset=False)
+    read = read_all(site, Evidence(capped=False, newest_first=True), None, None)
+    assert bool(read.unproven) is not proven
+
+
+def test_a_count_to_the_present_needs_no_second_look() -> None:
+    """Nothing came or moved since, or there would be another number: two requests are enough."""
+    site = Site({1: NOW - 50, 2: NOW - 20, 3: NOW - 5}, cap=100, now=NOW)
+    reader = Reader(site, Evidence(capped=True, newest_first=True), NOW - 100, None, now=NOW)
+    assert [row.id for row in reader.run()] == [1, 2, 3]
+    assert len(site.asked) == 2
+
+
+def test_what_moves_before_the_count_is_met_all_the_same() -> None:
+    """A row that moves to the present between the pages and the count is looked for."""
+    rows = {i: NOW - 5_000 + 10 * i for i in range(200)}
+    for number in range(2, 6):
+        site = Site(dict(rows), cap=50, moves=[(number, 3)], now=NOW)
+        reader = Reader(site, Evidence(capped=True, newest_first=True), 1, None, now=NOW)
+        assert {row.id for row in reader.run()} == set(rows)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("start", [None, 1])
+@pytest.mark.parametrize(("rows", "burst"), [(100_000, 1_300), (30_000, 600), (700, 0)])
+def test_promise_2_few_requests_with_windows_at_once(
+    rows: int, burst: int, start: int | None, concurrency: int
+) -> None:
+    """No more than 1.25 times the pages, and five, with up to four windows at once."""
+    now = 90 * 86_400
+    site = Site(spread(rows, now, burst=burst), cap=500, now=now)
+    evidence = Evidence(capped=True, newest_first=True)
+    reader = Reader(site, evidence, start, None, now=now, concurrency=concurrency)
+    assert len(reader.run()) == rows
+    assert len(site.asked) + 1 <= 1.25 * -(-rows // 500) + 5
