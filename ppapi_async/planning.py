@@ -173,7 +173,7 @@ class Plan(Generic[RowT]):
             segment.start,
             segment.end,
             reach=self._reach_of(segment),
-            latest=self.now + LIVE,
+            latest=self.horizon,
             second_of=self.second_of,
         )
 

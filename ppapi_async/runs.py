@@ -71,7 +71,7 @@ class Run(Generic[RowT]):
         return min(1.0, self.covered / max(1, end - self.identity.start + 1))
 
     def begin_window(self, segment: Segment[RowT], newest: int | None) -> None:
-        """Start to hand out a window; `newest` is the wire second of its latest row."""
+        """Start to hand out a window; `newest` is the second of its latest row not dated ahead."""
         self._segment = segment
         width = segment.width
         if width is None and segment.start is not None:
@@ -117,12 +117,17 @@ class Run(Generic[RowT]):
         self.handing_out, self.handed_out = self.handing_out[len(got) :], 0
 
     def _next_second(self) -> int | None:
-        """Return where to go on: at the window being handed out, else at the one after it."""
-        if self._segment is not None:
+        """Return where to go on: at the window being handed out, else at the one after it.
+
+        What is dated ahead moves nothing: all that comes from now on lies before it.
+        """
+        if self._segment is not None and not self._segment.ahead:
             return self._segment.start
-        if not self.plan.done:
-            return self.plan.next_second
+        if self._segment is None and not self.plan.done:
+            head = self.plan.segments[0] if self.plan.segments else None
+            if head is None or not head.ahead:
+                return self.plan.next_second
         end = self.identity.end
         if end is not None and not self.plan.is_live(Segment(None, end)):
             return end + 1
-        return self.identity.start if self._newest is None else self._newest
+        return self.cursor if self._newest is None else self._newest

@@ -30,7 +30,7 @@ from ppapi_async.iteration import Iteration
 from ppapi_async.models import Progress, Row, UnreadableRow, Window
 from ppapi_async.page import Page
 from ppapi_async.payouts import read_info
-from ppapi_async.planning import Plan, Segment
+from ppapi_async.planning import LIVE, Plan, Segment
 from ppapi_async.positions import Identity
 from ppapi_async.runs import Run
 from ppapi_async.state import Checkpoint
@@ -276,6 +276,7 @@ class Stream(Iteration, Generic[RowT]):
             newest_first=self._options.newest_first,
             rows_move=moves,
             jump=int(clock.jump(now).total_seconds()),
+            horizon=clock.last_second(now) + 1 + LIVE,  # of now, not of when it first began
             second_of=clock.first_second,
         )
         return run
@@ -414,8 +415,8 @@ class Stream(Iteration, Generic[RowT]):
                 repeats |= known
                 await asyncio.sleep(0)
             records = [row for row in records if row.id not in repeats]
-        newest = self._clock.first_second(records[-1].time) if records else None
-        run.begin_window(segment, newest)
+        seconds = (self._clock.first_second(row.time) for row in reversed(records))
+        run.begin_window(segment, next((s for s in seconds if s <= run.plan.horizon), None))
         if self._options.newest_first:
             records.reverse()
         self._rows += len(records)

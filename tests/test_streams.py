@@ -304,6 +304,59 @@ def order_like(books: Books, row_id: int, created: int, **changes: Any) -> Order
     return attrs.evolve(first, id=row_id, created=created, history=history, **changes)
 
 
+@pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
+async def test_promise_1_a_row_dated_ahead_does_not_carry_the_checkpoint_away(
+    dialect: Dialect,
+) -> None:
+    """The next stream went on at the year of that row, and never met what came since."""
+    books = Books.uniform(50, START, NOW - 3_600)
+    books.orders.put(order_like(books, 51, 4_000_000_000))
+    checkpoint = MemoryCheckpoint()
+    async with (
+        Sandbox(dialect, books=books) as sandbox,
+        Session(account_of(sandbox), hooks=HOOKS) as session,
+    ):
+
+        async def read(most: int | None = None) -> list[int]:
+            got: list[int] = []
+            async with session.iter_exchanges(START, checkpoint=checkpoint) as stream:
+                async for row in stream:
+                    got.append(row.id)
+                    if len(got) == most:
+                        break
+            return got
+
+        assert await read(50) == list(range(1, 51))  # left before what is dated ahead
+        books.orders.put(order_like(books, 52, NOW - 60))
+        assert await read() == [52, 51]
+        books.orders.put(order_like(books, 53, NOW))
+        assert await read() == [53]
+        assert await read() == []
+
+
+async def test_promise_1_a_checkpoint_of_weeks_ago_goes_on() -> None:
+    """What came since is not taken for dated ahead, however much it is."""
+    then = NOW - 60 * DAY
+    clock = [float(then)]
+    books = Books.uniform(300, START, then - 3_600)
+    later = Books.uniform(9_000, then, NOW - 3_600)
+    checkpoint = MemoryCheckpoint()
+    async with (
+        Sandbox(Dialect.DELEGATING, books=books, clock=lambda: clock[0]) as sandbox,
+        Session(account_of(sandbox), hooks=Hooks(clock=lambda: clock[0])) as session,
+    ):
+
+        async def read() -> set[int]:
+            stream = session.iter_exchanges(START, checkpoint=checkpoint)
+            return {row.id async for row in stream}
+
+        assert len(await read()) == 300
+        clock[0] = NOW
+        for order in later.orders:
+            books.orders.put(attrs.evolve(order, id=order.id + 1_000))
+        assert await read() == set(range(1_001, 10_001))
+
+
 async def test_checkpoint_within_windows(tmp_path: Path) -> None:
     """Window by window, closed in the middle of the range."""
     checkpoint = MemoryCheckpoint()
