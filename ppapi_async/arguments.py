@@ -106,9 +106,11 @@ def address(value: str | None) -> str | None:
     if not isinstance(value, str):
         raise TypeError("ip: pass an address as a str")
     try:
-        return _spelled(value)
+        if not UNSENDABLE.search(value):  # the zone of an IPv6 address may be anything
+            return _spelled(value)
     except ValueError:
-        raise ValueError("ip: pass an address such as '203.0.113.7' or '2001:db8::1'") from None
+        pass
+    raise ValueError("ip: pass an address such as '203.0.113.7' or '2001:db8::1'")
 
 
 def _spelled(value: str) -> str:

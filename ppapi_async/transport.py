@@ -35,7 +35,7 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.hidden import without_key
-from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
+from ppapi_async.inflate import BodyReader, BodyTooLargeError
 from ppapi_async.iteration import ReadingTask
 from ppapi_async.proxies import NO_PROXY, Route
 from ppapi_async.wire import HttpRequest, endpoints, request_for
@@ -68,25 +68,6 @@ _FATAL = (
     RecursionError,
 )
 """What is no failure of the site's. It goes on, without the frames that hold a url."""
-_CONTAINED = (
-    aiohttp.ClientError,
-    CutShortError,
-    ArithmeticError,
-    AttributeError,
-    BufferError,
-    EOFError,
-    ExceptionGroup,
-    LookupError,
-    NameError,
-    OSError,
-    ReferenceError,
-    RuntimeError,
-    StopAsyncIteration,
-    StopIteration,
-    TypeError,
-    ValueError,
-)
-"""What aiohttp, and what it goes through, may raise: its own, and whatever it leaves bare."""
 _UNSENT: tuple[type[Exception], ...] = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -412,7 +393,6 @@ class Transport:
         aiohttp's own frames hold the url: neither its exceptions nor the traceback of what goes
         through it may go further than this.
         """
-        contained: tuple[type[Exception], ...] = (*_CONTAINED, *self.route.errors)
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._exchange(request, method, largest, alone=alone)
@@ -421,7 +401,7 @@ class Transport:
         except AssertionError:
             # So aiohttp ends a GET that it sends once more, if its session was closed meanwhile.
             return self._error(TransportError, method, "the session was closed", sent=True)
-        except contained as error:
+        except Exception as error:  # noqa: BLE001 - a lent connector may raise what nobody knows
             return self._failure(error, method)
         raise fatal
 
