@@ -8,6 +8,7 @@ import pytest
 
 from ppapi_async import Account, Hooks, IncompleteError, Session
 from tests.standin import StandIn
+from tests.standin.tables import Ties
 
 NOW = 1_780_000_000
 PAGE_SIZES = (500, 400, 300, 250, 200, 100, 50, 20, 10)
@@ -18,6 +19,15 @@ async def no_sleep(_: float) -> None:
 
 
 HOOKS = Hooks(sleep=no_sleep, chance=lambda: 0.5, clock=lambda: float(NOW))
+
+
+def crowd(site: StandIn, *seconds: int) -> None:
+    """Store seconds with so many clicks each, and some around them."""
+    rows = [{"time": site.tables.wall(NOW - 5_000 - 7 * n)} for n in range(40)]
+    for number, count in enumerate(seconds):
+        rows += [{"time": site.tables.wall(NOW - 9_000 - number)}] * count
+    rows += [{"time": site.tables.wall(NOW - 20_000 - 7 * n)} for n in range(40)]
+    site.tables.insert("clicks", rows)
 
 
 async def read(site: StandIn, page_size: int) -> Counter[int] | None:
@@ -32,6 +42,33 @@ async def read(site: StandIn, page_size: int) -> Counter[int] | None:
             assert max(got.values(), default=1) == 1
             return None
         return got
+
+
+@pytest.mark.parametrize("page_size", PAGE_SIZES)
+@pytest.mark.parametrize("seconds", [(700,), (571,), (500,), (100, 100)], ids=str)
+@pytest.mark.parametrize("ties", ["query", "rotated", "random"])
+async def test_promise_1_ties_of_any_order_are_read_complete_or_not_at_all(
+    ties: Ties, seconds: tuple[int, ...], page_size: int
+) -> None:
+    """Never fewer rows in silence, whatever the order inside a second, and none twice."""
+    async with StandIn(ties=ties) as site:
+        crowd(site, *seconds)
+        got = await read(site, page_size)
+        if got is not None:
+            assert got == Counter(site.tables.ids("clicks"))
+
+
+@pytest.mark.parametrize("page_size", [500, 250])
+@pytest.mark.parametrize("seconds", [(700,), (571,), (500,), (100, 100)], ids=str)
+async def test_promise_1_ties_fixed_for_a_query_are_read_complete(
+    seconds: tuple[int, ...], page_size: int
+) -> None:
+    """At these page sizes every row comes."""
+    async with StandIn(ties="query") as site:
+        crowd(site, *seconds)
+        got = await read(site, page_size)
+        assert got is not None
+        assert got == Counter(site.tables.ids("clicks"))
 
 
 @pytest.mark.parametrize("page_size", PAGE_SIZES)

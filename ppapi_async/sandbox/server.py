@@ -78,7 +78,7 @@ class Sandbox:
         honours_limit: bool = True,
         honours_offset: bool = True,
         honours_filter: bool = True,
-        ties: Ties = "by id",
+        ties: Ties = "shuffled",
         order: ServerOrder = "newest first",
         bounds: Bounds = "inclusive",
         own_keys: bool = False,
