@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import html
 import os
 import sys
@@ -53,6 +52,7 @@ from ppapi_async import (
 
 LONGEST_PAUSE = 300.0  # seconds, between two tries to reach Telegram
 LAST_WORDS = 10.0  # seconds, for the alert in hand when the bot ends
+SAVING = 0.5  # seconds in which the store notes that an alert was told
 MOST_LINES = 40  # of /status; Telegram takes 4096 characters
 
 
@@ -124,14 +124,16 @@ async def patiently(ask: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(wait)
 
 
-async def tell(fleet: Fleet, bot: Bot, chat: int) -> None:
-    """Tell the chat what happens, until the fleet is left."""
+async def tell(fleet: Fleet, bot: Bot, chat: int, idle: asyncio.Event) -> None:
+    """Tell the chat what happens, until the fleet is left; `idle` is set between two alerts."""
     async with fleet.events("exchanges", "info") as events:
         async for event in events:
             if (text := alert(event)) is not None:
                 # Sent before the loop goes on, for a change counts as told when the next event is
                 # asked for: if this fails or the process dies, it is told after the restart.
+                idle.clear()
                 await patiently(partial(bot.send_message, chat, text))
+                idle.set()
 
 
 async def serve(fleet: Fleet, bot: Bot, chat: int) -> None:
@@ -145,13 +147,22 @@ async def serve(fleet: Fleet, bot: Bot, chat: int) -> None:
     async with bot, fleet:
         await patiently(bot.me)  # polling begins with it, and would not ask twice
         polling = asyncio.create_task(dispatcher.start_polling(bot, close_bot_session=False))
-        telling = asyncio.create_task(tell(fleet, bot, chat))
+        idle = asyncio.Event()
+        idle.set()
+        telling = asyncio.create_task(tell(fleet, bot, chat, idle))
         await asyncio.wait([polling, telling], return_when=asyncio.FIRST_COMPLETED)
         if not polling.done():  # telling has failed
             await dispatcher.stop_polling()
-        await fleet.aclose()  # ends the events; the alert in hand is sent and counts as told
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(polling, telling), LAST_WORDS)
+        try:
+            await asyncio.wait_for(idle.wait(), LAST_WORDS)
+            await asyncio.sleep(SAVING)  # the alert in hand was sent, and counts as told
+        except TimeoutError:
+            telling.cancel()  # it is told after the restart
+        await fleet.aclose()  # ends the events
+        await asyncio.wait([polling, telling], timeout=LAST_WORDS)
+        for task in (polling, telling):
+            if task.done() and not task.cancelled():
+                task.result()
 
 
 def main() -> None:

@@ -437,6 +437,8 @@ class Auditor:
     _restarted: float = -math.inf
     _last: dict[tuple[str, str], tuple[float, datetime]] = field(factory=dict)
     _failing: dict[str, set[str]] = field(factory=dict)
+    _disorder: dict[str, str] = field(factory=dict)
+    """Of each account, what its last poll told out of order."""
 
     def __attrs_post_init__(self) -> None:
         self._desks = {desk.account.name: desk for desk in self.park.desks}
@@ -463,6 +465,9 @@ class Auditor:
         self, event: RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
     ) -> None:
         failing = self._failing.setdefault(event.account, set())
+        disorder = self._disorder.pop(event.account, None)
+        if disorder is not None and not isinstance(event, AccountFailed):
+            self.wrong.append(disorder)
         if isinstance(event, AccountFailed):
             kind = type(event.error).__name__
             if kind in failing:
@@ -542,8 +547,13 @@ class Auditor:
             return
         key, now = (event.account, source), self.park.clock()
         last = self._last.get(key)
+        if event.account in self._disorder and (last is None or last[0] < now):
+            disorder = self._disorder.pop(event.account)
+            if not self._failing.get(event.account):
+                self.wrong.append(disorder)  # that poll has ended, and nothing had failed
         if last is not None and last[0] == now and last[1] > event.record.time:
-            self._complain("is older than what the same poll has told", event)
+            # A poll of which the deep part fails reads the newest part again, and then says so.
+            self._disorder[event.account] = f"{now:.1f}: is older than what the poll told: {event}"
         self._last[key] = (now, event.record.time)
 
     # What becomes of the process
