@@ -854,11 +854,8 @@ def test_numbers_with_huge_exponents_are_not_written_out(name: str, literal: str
     """An id of 1e999999999 became an int with a billion digits, which takes minutes."""
     begin()
     page = codec_of("get_exchanges").decode(row_with(name, literal))
-    if name == "id":  # the only row, and it cannot be placed
-        assert isinstance(page, DecodeError)
-        return
     assert isinstance(page, Page)
-    assert [row.time for row in page.unreadable] == [None]
+    assert [getattr(row, name) for row in page.unreadable] == [None]
 
 
 @pytest.mark.parametrize("literal", ["1e99999999999999999999", "9" * 5_000])
@@ -874,7 +871,9 @@ def test_numbers_that_python_cannot_read_are_an_error(literal: str) -> None:
 @pytest.mark.parametrize("literal", [str(2**63), f'"{2**63}"', f"-{2**63 + 1}"])
 def test_ids_have_64_bits(literal: str) -> None:
     """What keeps the ids of rows raised OverflowError on larger ones, in the middle of a stream."""
-    assert isinstance(codec_of("get_exchanges").decode(row_with("id", literal)), DecodeError)
+    page = codec_of("get_exchanges").decode(row_with("id", literal))
+    assert isinstance(page, Page)
+    assert [row.id for row in page.unreadable] == [None]
     page = codec_of("get_exchanges").decode(row_with("id", str(2**63 - 1)))
     assert isinstance(page, Page)
     assert page.records[0].id == 2**63 - 1
