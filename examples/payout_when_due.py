@@ -8,9 +8,10 @@
 --pay, once for each account that is to be paid, takes its name, the id of one of its methods and
 the wallet to pay to. Of a due account without it, the methods are told.
 
-What is about to be sent is noted in the journal, and struck out once it is known what became of it.
-While a note stands nothing is sent for its account: the next run looks for the payout, and takes
-one that is absent for never carried out only after an hour. So it may be ended at any moment.
+What is about to be sent is noted in the journal by `on_attempt`, before it is sent, and struck out
+once it is known what became of it. While a note stands nothing is sent for its account: the next
+run looks for the payout, and takes one that is absent for never carried out only after an hour. So
+it may be ended at any moment, killed as well.
 
 Exit codes, the highest of what happened: 0 nothing to worry about; 1 run it again: a site did not
 answer, or certainly nothing was sent; 2 wrong arguments or files; 3 a site refused; 4 it is not
@@ -48,33 +49,37 @@ Way = tuple[int, str]  # the id of a method, and a wallet
 Told = tuple[int, str]  # an exit code, and what happened
 
 
+class BusyError(Exception):
+    """Another process has noted an attempt of the account."""
+
+
 class Journal:
     """The attempts of which it is not known what became, at most one of each account."""
 
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)  # each change on disk
-        table = "attempts (account PRIMARY KEY, method, wallet, sent)"
+        table = "unsettled (account PRIMARY KEY, attempt)"
         try:
             self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
         except sqlite3.Error:
             self._connection.close()
             raise
 
-    def note(self, account: str, attempt: PayoutAttempt) -> bool:
-        """Note an attempt; False if there is one already, perhaps of another process."""
-        row = (account, attempt.method_id, attempt.account, attempt.sent_at.isoformat())
-        sql = "INSERT OR IGNORE INTO attempts VALUES (?, ?, ?, ?)"
-        return self._connection.execute(sql, row).rowcount == 1
+    def note(self, account: str, attempt: PayoutAttempt) -> None:
+        """Note an attempt; BusyError if there is one already, perhaps of another process."""
+        sql = "INSERT OR IGNORE INTO unsettled VALUES (?, ?)"
+        if self._connection.execute(sql, (account, attempt.to_json())).rowcount != 1:
+            raise BusyError
 
     def noted(self, account: str) -> PayoutAttempt | None:
         """Return the attempt of an account."""
-        sql = "SELECT method, wallet, sent FROM attempts WHERE account = ?"
+        sql = "SELECT attempt FROM unsettled WHERE account = ?"
         row = self._connection.execute(sql, (account,)).fetchone()
-        return row and PayoutAttempt(row[0], row[1], datetime.fromisoformat(row[2]))
+        return row and PayoutAttempt.from_json(row[0])
 
     def strike(self, account: str) -> None:
         """Strike the attempt of an account out."""
-        self._connection.execute("DELETE FROM attempts WHERE account = ?", (account,))
+        self._connection.execute("DELETE FROM unsettled WHERE account = ?", (account,))
 
     def close(self) -> None:
         """Close the file."""
@@ -83,19 +88,28 @@ class Journal:
 
 async def request(session: Session, way: Way, least: Decimal, journal: Journal) -> Told:
     """Request a payout, once."""
-    attempt = PayoutAttempt(*way, datetime.now(UTC))
-    if not journal.note(session.account.name, attempt):
-        return UNKNOWN, "another process is requesting a payout"
+    name, noted = session.account.name, False
+
+    def note(attempt: PayoutAttempt) -> None:
+        nonlocal noted
+        journal.note(name, attempt)  # if it cannot be noted, it is not sent
+        noted = True
+
     try:
-        receipt = await session.add_payout(*way, at_least=least)
+        receipt = await session.add_payout(*way, at_least=least, on_attempt=note)
         told = WELL, f"payout {receipt.payout_id} is requested"
+    except BusyError:
+        return UNKNOWN, "another process is requesting a payout"
     except ApiError as error:  # PayoutRejected, a wrong key and the like
         told = REFUSED, error.message
     except PayoutNotSent as error:
         told = AGAIN, error.message
     except PayoutOutcomeUnknown as unknown:  # never repeat it
-        return await settle(session, unknown.attempt or attempt, journal)
-    journal.strike(session.account.name)  # not reached if this is cancelled: the note stands
+        if unknown.attempt is None:
+            raise
+        return await settle(session, unknown.attempt, journal)
+    if noted:  # not reached if this is cancelled or killed: the note stands
+        journal.strike(name)
     return told
 
 

@@ -529,8 +529,12 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after({"Retry-After": date, "Date": "Tue, 24 Nov 2026 00:00:00 GMT"}) == 10
     assert retry_after({"Retry-After": date}, datetime(2026, 11, 25, tzinfo=UTC)) == 0
     assert retry_after({"Retry-After": "Tue, 24 Nov 1970 00:00:10 -0000"}) == 0
-    assert retry_after({"Retry-After": "soon"}) is None
+    for odd in ("soon", "-5", "1e3", "nan", "inf", "7,5", "1.5.5", "\u0667", ""):
+        assert retry_after({"Retry-After": odd}) is None
     assert retry_after({}) is None
+    assert [retry_after({"Retry-After": text}) for text in ("7.5", "0.25", "3.", ".5")] == [
+        *(7.5, 0.25, 3, 0.5)
+    ]
 
 
 def test_retry_after_at_its_edges() -> None:

@@ -6,7 +6,10 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import (
     AsyncIterator,
@@ -50,6 +53,7 @@ from ppapi_async import (
     FleetEvent,
     Hooks,
     Info,
+    PayoutAttempt,
     ServerError,
     SQLiteState,
 )
@@ -746,9 +750,9 @@ async def test_a_lost_request_is_not_repeated_for_an_hour(tmp_path: Path) -> Non
         site.faults.add(Fault.CLOSED, method="add_payout")
         assert [await pay(site, journal) for _ in range(3)] == [4, 4, 4]
         assert len(requests_for_payouts(site)) == 1
-        hours_ago = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+        earlier = PayoutAttempt(11, WALLET, datetime.now(UTC) - timedelta(hours=2), 0.0)
         with fastapi_service.opened(journal) as connection:
-            connection.execute("UPDATE attempts SET sent = ?", (hours_ago,))
+            connection.execute("UPDATE unsettled SET attempt = ?", (earlier.to_json(),))
         assert [await pay(site, journal) for _ in range(3)] == [1, 0, 0]
         assert len(requests_for_payouts(site)) == 2
         assert len(site.books.payouts) == 1
@@ -814,14 +818,72 @@ def test_the_program_is_dry_unless_told(
         assert payout_when_due.main(arguments) == 0
         assert requests_for_payouts(site) == []
         with fastapi_service.opened(journal) as connection:
-            note = ("one", 11, "TXwrong", "2026-01-01T00:00:00+00:00")
-            connection.execute("INSERT INTO attempts VALUES (?, ?, ?, ?)", note)
+            earlier = PayoutAttempt(11, "TXwrong", datetime(2026, 1, 1, tzinfo=UTC))
+            note = ("one", earlier.to_json())
+            connection.execute("INSERT INTO unsettled VALUES (?, ?)", note)
         assert payout_when_due.main([*arguments, "--really", "--forget", "one"]) == 0
         assert len(requests_for_payouts(site)) == 1
     out = capsys.readouterr().out
     assert "would request 50" in out
     assert out.endswith("one: payout 1 is requested\n")
     assert_absent(KEY, out)
+
+
+KILLED_BEFORE_SENDING = """
+import os, signal, sys
+from examples import payout_when_due
+note = payout_when_due.Journal.note
+def killed(journal, account, attempt):
+    note(journal, account, attempt)
+    os.kill(os.getpid(), signal.SIGKILL)
+payout_when_due.Journal.note = killed
+sys.exit(payout_when_due.main(sys.argv[1:]))
+"""
+KILLED_BY_US = """
+import sys
+from examples import payout_when_due
+sys.exit(payout_when_due.main(sys.argv[1:]))
+"""
+
+
+@ON_POSIX
+@pytest.mark.parametrize("is_sent", [False, True], ids=["noted", "sent"])
+def test_promise_3_a_killed_program_pays_once(
+    is_sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between note and request, or between request and answer: the note stands.
+
+    The next run looks for the payout: it finds the one that was booked, and sends nothing while
+    the one that was not may still be. Only an hour later it is sent, once.
+    """
+    monkeypatch.setenv("ONE_KEY", KEY)
+    journal = tmp_path / "journal"
+    with served(due()) as site:
+        file = tmp_path / "accounts.toml"
+        file.write_text(f'[[accounts]]\nurl = "{site.url}"\nname = "one"\nkey_env = "ONE_KEY"\n')
+        file.chmod(0o600)
+        arguments = ["--accounts", str(file), "--journal", str(journal), "--really"]
+        arguments += ["--pay", "one", "11", WALLET]
+        if is_sent:
+            site.faults.add(Fault.HANG, method="add_payout", after=True)
+        code = KILLED_BY_US if is_sent else KILLED_BEFORE_SENDING
+        with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=EXAMPLES.parent) as run:
+            while is_sent and not len(site.books.payouts) and run.poll() is None:
+                time.sleep(0)  # until the site has booked it
+            if is_sent:
+                run.kill()
+        assert run.returncode == -signal.SIGKILL
+        site.faults.clear()
+        assert len(requests_for_payouts(site)) == len(site.books.payouts) == is_sent
+        assert payout_when_due.main(arguments) == (0 if is_sent else 4)
+        with fastapi_service.opened(journal) as connection:
+            assert connection.execute("SELECT count(*) FROM unsettled").fetchone() == (not is_sent,)
+            earlier = PayoutAttempt(11, WALLET, datetime.now(UTC) - timedelta(hours=2), 0.0)
+            connection.execute("UPDATE unsettled SET attempt = ?", (earlier.to_json(),))
+        assert [payout_when_due.main(arguments) for _ in range(3)] == (
+            [0, 0, 0] if is_sent else [1, 0, 0]
+        )
+        assert len(requests_for_payouts(site)) == len(site.books.payouts) == 1
 
 
 @pytest.mark.parametrize(

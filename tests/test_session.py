@@ -37,6 +37,7 @@ from ppapi_async import (
 )
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
 from ppapi_async.sandbox import Books, Fault, Sandbox
+from tests.names import Names
 from tests.raw_server import INFO, KEY, RawServer, http
 
 SLEPT: list[float] = []
@@ -544,3 +545,71 @@ async def test_mocked_time_out_while_connecting() -> None:
             async with Session(sandbox.url, sandbox.api_key, hooks=HOOKS) as session:
                 with pytest.raises(PayoutNotSent, match="could not connect in time"):
                     await session.add_payout(1, "wallet")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://обмен.рф", "http://ОБМЕН.РФ.", "http://XN--90aiufb.xn--p1ai:80"]
+)
+async def test_a_host_of_another_script_is_asked_in_punycode(url: str) -> None:
+    """`Host` holds the name as it is sent, in one spelling."""
+
+    async def find(*_: object) -> int | None:
+        return urlsplit(server.url).port
+
+    async with RawServer() as server:
+        connector = aiohttp.TCPConnector(resolver=Names(find))
+        async with aiohttp.ClientSession(connector=connector) as lent:
+            account = Account(url, KEY, allow_http=True)
+            async with Session(account, http=lent, hooks=HOOKS) as session:
+                await session.get_info()
+                await session.add_payout(11, "TX")
+    name = "обмен".encode("idna").decode() + "." + "рф".encode("idna").decode()
+    assert {seen.headers["host"] for seen in server.seen} == {name}
+
+
+async def test_tls_asks_for_a_host_of_another_script_in_punycode() -> None:
+    """The name in the TLS hello (SNI) is the one that certificates are for."""
+    hellos = list[bytes]()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hellos.append(await reader.read(4096))
+        writer.close()
+
+    site = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port: int = site.sockets[0].getsockname()[1]
+
+    async def find(*_: object) -> int | None:
+        return port
+
+    connector = aiohttp.TCPConnector(resolver=Names(find))
+    async with site, aiohttp.ClientSession(connector=connector) as lent:
+        account = Account("https://обмен.рф", KEY)
+        retry = Retry(attempts=1)
+        async with Session(account, http=lent, hooks=HOOKS, retry=retry) as session:
+            with pytest.raises(TransportError):
+                await session.get_info()
+    name = "обмен".encode("idna") + b"." + "рф".encode("idna")
+    assert all(name in hello for hello in hellos)
+    assert hellos
+
+
+def test_promise_6_one_session_in_one_loop_after_another() -> None:
+    """Opened, used by many tasks at once and closed; then the same object in the next loop."""
+    session: Session | None = None
+
+    async def use() -> None:
+        nonlocal session
+        large = http(200, INFO.replace('"10"}', f'"10","x":"{"x" * 200_000}"}}'))
+        async with RawServer() as server:
+            server.script["get_info"] = lambda _: large
+            session = session or Session(Account(server.url, KEY), hooks=HOOKS)
+            object.__setattr__(session.account, "url", server.url)  # it would have one address
+            async with session:
+                calls = (session.get_info() for _ in range(20))
+                assert {info.balance for info in await asyncio.gather(*calls)} == {
+                    Decimal("122.01")
+                }
+                await session.add_payout(11, "TX")
+
+    for _ in range(3):
+        asyncio.run(use())

@@ -8,7 +8,9 @@ import pytest
 
 from ppapi_async import (
     ApiError,
+    BlockedError,
     DecodeError,
+    Hooks,
     PPAPIError,
     RateLimitedError,
     RequestTimeoutError,
@@ -16,9 +18,11 @@ from ppapi_async import (
     ResponseTooLargeError,
     Retry,
     ServerError,
+    Session,
     TransportError,
 )
 from ppapi_async.transport import is_transient, seconds_of, wait_asked_by
+from tests.raw_server import KEY, RawServer, http
 
 
 def test_statuses_that_pass() -> None:
@@ -55,10 +59,31 @@ def limited(seconds: float | None) -> RateLimitedError:
 
 
 def test_waits_that_servers_ask_for() -> None:
-    """Only a rate limit asks, and not always."""
+    """A rate limit or a server in trouble asks, and not always."""
     assert wait_asked_by(limited(7)) == 7
     assert wait_asked_by(limited(None)) == 0
     assert wait_asked_by(ServerError("x", status=503)) == 0
+    assert wait_asked_by(ServerError("x", status=503, retry_after=7.5)) == 7.5
+    assert wait_asked_by(BlockedError("x", status=503, retry_after=8)) == 8
+    assert wait_asked_by(ApiError("x", code=1)) == 0
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520, 529])
+async def test_what_a_site_asks_for_is_waited(status: int) -> None:
+    """`Retry-After` of any of these keeps a read away so long; longer ones are the caller's."""
+    waited = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    asked = ["7.5", "3600"]
+    async with RawServer() as server:
+        server.script["get_info"] = lambda _: http(status, "x", Retry_After=asked[len(waited)])
+        async with Session(server.url, KEY, hooks=Hooks(sleep=sleep)) as session:
+            with pytest.raises(ResponseError) as caught:
+                await session.get_info()
+    assert waited == [7.5]
+    assert caught.value.retry_after == wait_asked_by(caught.value) == 3600
 
 
 def test_waits_of_a_retry() -> None:
