@@ -46,8 +46,10 @@ from ppapi_async.codec import (
     PageCodec,
     Reader,
     data_steps,
+    dump_stored,
     finish,
     info_steps,
+    parse_stored,
     receipt_steps,
 )
 from ppapi_async.codec.answer import error_code, recognise, retry_after
@@ -1487,3 +1489,13 @@ def test_receipts_have_the_site_s_text() -> None:
     """What the site says of a payout is kept."""
     body = b'{"error":0,"error_text":"Done &amp; dusted","data":{"payout_id":"7"}}'
     assert decode(Answer(200, {}, body), "add_payout") == PayoutReceipt(7, "Done &amp; dusted")
+
+
+def test_numbers_of_a_sites_own_that_nothing_holds_are_texts() -> None:
+    """A key with 1e400 made a record that no state could read back."""
+    row = json.dumps(exchange_row()).encode()[:-1] + b',"odd":[1e400,{"deep":-1e-400}],"ok":1.50}'
+    page = decode(in_envelope(b"[%b]" % row), "get_exchanges")
+    assert isinstance(page, Page)
+    [record] = page.records
+    assert record.extra == {"odd": ["1E+400", {"deep": "-1E-400"}], "ok": Decimal("1.50")}
+    assert parse_stored(dump_stored(record), Exchange) == record

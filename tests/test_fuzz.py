@@ -140,7 +140,9 @@ def items_of(text: bytes) -> list[object]:
     An object with a name twice is one that JSON leaves undefined and PHP cannot write; all
     tiers take the later one, so two rows under the same key of `items` are one row.
     """
-    envelope = json.loads(text, parse_float=fraction, parse_int=fraction)
+    # What is not UTF-8 beside the rows is nothing to them.
+    whole = text.decode(errors="replace")
+    envelope = json.loads(whole, parse_float=fraction, parse_int=fraction)
     data = envelope.get("data", [])
     if data in ([], {}):
         return []
@@ -181,7 +183,8 @@ def repeats_names(text: bytes) -> bool:
         found.append(len(dict(pairs)) < len(pairs))
         return dict(pairs)
 
-    json.loads(text, object_pairs_hook=note, parse_int=fraction, parse_float=fraction)
+    whole = text.decode(errors="replace")
+    json.loads(whole, object_pairs_hook=note, parse_int=fraction, parse_float=fraction)
     return any(found)
 
 

@@ -363,6 +363,18 @@ def _show(value: Json) -> str:
     return repr(str(value) if isinstance(value, Decimal) else value)
 
 
+def _kept(value: Json) -> Json:
+    """Return a value of a site's own; a number that nobody can calculate with as a text.
+
+    `1e400` is more than a state, or JSON elsewhere, can hold.
+    """
+    if isinstance(value, dict):
+        return {key: _kept(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_kept(one) for one in value]
+    return str(value) if isinstance(value, Decimal) and not fits(value) else value
+
+
 def finish_row(record: object, value: Json) -> None:
     """Complete a fresh record in place: keep its unknown keys, restore its text.
 
@@ -370,7 +382,7 @@ def finish_row(record: object, value: Json) -> None:
     """
     known = KNOWN_KEYS[type(record)]
     if isinstance(value, dict) and not value.keys() <= known:
-        extra = {key: one for key, one in value.items() if key not in known}
+        extra = {key: _kept(one) for key, one in value.items() if key not in known}
         object.__setattr__(record, "extra", extra)
     restore_text(record)
 
