@@ -465,9 +465,7 @@ class Auditor:
         self, event: RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
     ) -> None:
         failing = self._failing.setdefault(event.account, set())
-        disorder = self._disorder.pop(event.account, None)
-        if disorder is not None and not isinstance(event, AccountFailed):
-            self.wrong.append(disorder)
+        self._disorder.pop(event.account, None)
         if isinstance(event, AccountFailed):
             kind = type(event.error).__name__
             if kind in failing:
@@ -549,8 +547,8 @@ class Auditor:
         last = self._last.get(key)
         if event.account in self._disorder and (last is None or last[0] < now):
             disorder = self._disorder.pop(event.account)
-            if not self._failing.get(event.account):
-                self.wrong.append(disorder)  # that poll has ended, and nothing had failed
+            if event.account not in self._failing:
+                self.wrong.append(disorder)  # that poll has ended, and nothing has ever failed
         if last is not None and last[0] == now and last[1] > event.record.time:
             # A poll of which the deep part fails reads the newest part again, and then says so.
             self._disorder[event.account] = f"{now:.1f}: is older than what the poll told: {event}"
