@@ -61,9 +61,23 @@ class Journal:
         table = "unsettled (account PRIMARY KEY, attempt)"
         try:
             self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-        except sqlite3.Error:
+            self._take_over()
+        except (sqlite3.Error, ValueError, TypeError):
             self._connection.close()
             raise
+
+    def _take_over(self) -> None:
+        """Take over what an earlier version of this program has noted in a table of its own."""
+        sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'attempts'"
+        if self._connection.execute(sql).fetchone() is None:
+            return
+        sql = "INSERT OR IGNORE INTO unsettled VALUES (?, ?)"
+        self._connection.execute("BEGIN IMMEDIATE")  # all or nothing, and one process only
+        with self._connection:
+            for account, method, wallet, sent in self._connection.execute("SELECT * FROM attempts"):
+                attempt = PayoutAttempt(method, wallet, datetime.fromisoformat(sent))
+                self._connection.execute(sql, (account, attempt.to_json()))
+            self._connection.execute("DELETE FROM attempts")
 
     def note(self, account: str, attempt: PayoutAttempt) -> None:
         """Note an attempt; BusyError if there is one already, perhaps of another process."""
@@ -192,8 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--pay: a wallet is empty")
     try:
         journal = Journal(options.journal)
-    except sqlite3.Error as error:
-        parser.error(str(error))
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        parser.error(f"--journal: {error}")
     with contextlib.closing(journal):
         for name in options.forget:
             journal.strike(name)

@@ -802,6 +802,31 @@ def served(site: Sandbox) -> Iterator[Sandbox]:
         loop.close()
 
 
+def test_promise_3_a_note_of_an_earlier_journal_still_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Journals had another table: what is unsettled in it is looked for, and not paid again."""
+    monkeypatch.setenv("ONE_KEY", KEY)
+    accounts, journal = tmp_path / "accounts.toml", tmp_path / "journal"
+    arguments = ["--accounts", str(accounts), "--journal", str(journal), "--really"]
+    arguments += ["--pay", "one", "11", WALLET]
+    sent = datetime.now(UTC) - timedelta(minutes=1)
+    with fastapi_service.opened(journal) as connection:
+        connection.execute("CREATE TABLE attempts (account PRIMARY KEY, method, wallet, sent)")
+        note = ("one", 11, WALLET, sent.isoformat())
+        connection.execute("INSERT INTO attempts VALUES (?, ?, ?, ?)", note)
+    with served(due()) as site:
+        accounts.write_text(
+            f'[[accounts]]\nurl = "{site.url}"\nname = "one"\nkey_env = "ONE_KEY"\n'
+        )
+        accounts.chmod(0o600)
+        for _ in range(2):
+            assert payout_when_due.main(arguments) == payout_when_due.UNKNOWN
+        assert requests_for_payouts(site) == []
+        assert payout_when_due.main([*arguments, "--forget", "one"]) == 0
+        assert len(requests_for_payouts(site)) == 1
+
+
 def test_the_program_is_dry_unless_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
