@@ -169,8 +169,8 @@ def _former(host: str, own: str) -> str:
 def _former_hosts(url: str) -> list[str]:
     """Return how the host of a url may have been written."""
     read = read_url(url)
-    if isinstance(read, str):
-        return []
+    if isinstance(read, str):  # an account has no such url
+        raise TypeError(read)
     ends = ("", ".") if ":" in read.host else ("", f":{443 if read.scheme == 'https' else 80}", ".")
     names = dict.fromkeys((read.host, read.readable_host))
     return [name + end for end in ends for name in names]

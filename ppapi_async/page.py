@@ -45,11 +45,6 @@ class Page(Generic[RowT]):
         """The earliest wire second on the page, which must not be empty."""
         return wire_second(min(self.walls))
 
-    @property
-    def newest(self) -> int:
-        """The latest wire second on the page, which must not be empty."""
-        return wire_second(max(self.walls))
-
 
 def wire_second(wall: datetime) -> int:
     """Return the number that the wire has for this reading of the site's clock."""

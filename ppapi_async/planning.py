@@ -226,7 +226,7 @@ class Plan(Generic[RowT]):
         first = self._edge is None
         self._edge = self.horizon
         if segment.start is not None and segment.start > self.horizon:
-            segment.ahead = True
+            segment.ahead, segment.most_pages = True, None  # it has a bound of its own
         else:
             segment.end = self.horizon
         segment.state = State.ELASTIC
@@ -298,8 +298,6 @@ class Plan(Generic[RowT]):
 
     def _is_worth_keeping(self, segment: Segment[RowT]) -> bool:
         """Whether to hold the newer part in memory until the older one has been read."""
-        if segment.ahead:
-            return False
         in_search = segment.start is None or segment.searching
         if in_search and self._looked and not self.newest_first:
             self._reach *= 2  # still in search of the first row: go back further

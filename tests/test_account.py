@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppapi_async import Account, Dialect, Secret
+from ppapi_async.account import _former_hosts
 from ppapi_async.clock import SiteClock
 from ppapi_async.wire import endpoints
 from tests.leaks import SPELLINGS, assert_absent
@@ -476,6 +478,7 @@ import sys
 sys.modules["tzdata"] = None
 from datetime import UTC
 from ppapi_async import Account
+from ppapi_async.account import _former_hosts
 from ppapi_async.clock import SiteClock
 account = Account("https://a.example", "k" * 32)
 assert account.zone is UTC and SiteClock(account.zone).is_utc
@@ -556,3 +559,36 @@ def test_site_clock_of_moscow() -> None:
     assert clock.first_second(noon) == int(noon.timestamp()) + 3 * 3600
     assert clock.last_second(noon) == int(noon.timestamp()) + 3 * 3600 - 1
     assert clock.second_to_instant(int(noon.timestamp()) + 3 * 3600) == noon
+
+
+def test_a_key_of_pages_is_refused() -> None:
+    """It is a file that was pasted; and looking for it in texts would take long."""
+    with pytest.raises(ValueError, match=r"^api_key: is longer than"):
+        Account("https://site.example", "k" * 100_000)
+
+
+def test_a_name_is_a_text() -> None:
+    """Errors and logs show it."""
+    odd: Any = 5
+    with pytest.raises(TypeError, match=r"^name: is not a str"):
+        Account("https://site.example", "k3yk3yk3yk3yk3yk3y", name=odd)
+
+
+def test_a_system_without_zones_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows, and small containers: the zone's name may be right all the same."""
+    monkeypatch.setattr("ppapi_async.account.available_timezones", set)
+    with pytest.raises(ValueError, match="install tzdata"):
+        Account("https://site.example", "k3yk3yk3yk3yk3yk3y", timezone="Nowhere/Land")
+
+
+@pytest.mark.parametrize("url", ["https://[1::2::3]", "https://[12345::]/api.html"])
+def test_addresses_that_are_none_are_refused(url: str) -> None:
+    """In brackets there is an address, or nothing that can be asked."""
+    with pytest.raises(ValueError, match=r"^url: "):
+        Account(url, "k3yk3yk3yk3yk3yk3y")
+
+
+def test_a_url_that_cannot_be_read_has_no_former_spellings() -> None:
+    """No account has one; what asks for it all the same is wrong."""
+    with pytest.raises(TypeError, match="no scheme"):
+        _former_hosts("nowhere")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from ppapi_async.arguments import address, amount, comes_from, was_ordered_from
+from ppapi_async.arguments import (
+    address,
+    amount,
+    check_call,
+    comes_from,
+    wallet,
+    was_ordered_from,
+)
 from ppapi_async.models import Exchange, Link
 
 NOW = datetime(2026, 5, 28, tzinfo=UTC)
@@ -71,3 +80,27 @@ def test_amounts_are_not_negative(value: Decimal | int) -> None:
         amount(value, "at_most")
     assert amount(Decimal("0.10"), "at_most") == Decimal("0.10")
     assert amount(None, "at_most") is None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda odd: check_call(odd, {}), "^method: pass a str"),
+        (lambda odd: check_call("get_info", {"limit": odd}), "^limit: pass a str or an int"),
+        (wallet, "^account: pass the wallet"),
+        (address, "^ip: pass an address"),
+    ],
+)
+@pytest.mark.parametrize("odd", [1.5, b"x", ["x"]])
+def test_arguments_of_another_type_are_refused(
+    call: Callable[[Any], object], words: str, odd: object
+) -> None:
+    """At once, and with what to pass."""
+    with pytest.raises(TypeError, match=words):
+        call(odd)
+
+
+def test_a_wallet_has_an_end() -> None:
+    """What is longer is a file that was pasted, not a wallet."""
+    with pytest.raises(ValueError, match="no wallet is"):
+        wallet("T" * 100_000)

@@ -682,6 +682,7 @@ def test_rows_that_are_too_long_are_unreadable() -> None:
         "1e999999999",
         "0e-999999",
         "9" * 100_000,
+        "9" * 300,
         "1" + "0" * 61,
     ],
 )
@@ -1499,3 +1500,14 @@ def test_numbers_of_a_sites_own_that_nothing_holds_are_texts() -> None:
     [record] = page.records
     assert record.extra == {"odd": ["1E+400", {"deep": "-1E-400"}], "ok": Decimal("1.50")}
     assert parse_stored(dump_stored(record), Exchange) == record
+
+
+def test_a_row_of_megabytes_is_not_even_looked_into() -> None:
+    """Its key may tell which one it is; beside it the others come."""
+    long = json.dumps(exchange_row(user_hash="x" * 1_100_000)).encode()
+    items = b'{"7":%b,"8":%b}' % (long, json.dumps(exchange_row()).encode())
+    page = decode(in_envelope(items), "get_exchanges")
+    assert isinstance(page, Page)
+    assert len(page.records) == 1
+    [row] = page.unreadable
+    assert (row.id, row.time) == (7, None)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -430,3 +430,40 @@ def test_an_iterator_may_be_dropped_in_another_thread() -> None:
                 assert len(rest) == 49
 
     run(main)
+
+
+class Untidy(Iteration):
+    """Iterates, and fails while it is closed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.failure = error
+
+    async def _portions(self) -> AsyncGenerator[list[int], None]:
+        try:
+            yield [1]
+            yield [2]
+        finally:
+            raise self.failure
+
+    def __aiter__(self) -> Items[int]:
+        """Iterate."""
+        return self._start(self._portions)
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [(TransportError("gone"), logging.DEBUG), (ValueError("k3y"), logging.WARNING)],
+    ids=["of the site", "not foreseen"],
+)
+async def test_what_fails_while_it_is_closed_is_in_the_log(
+    error: Exception, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for it any more; the text of a stranger's error is not shown."""
+    caplog.set_level(logging.DEBUG, logger="ppapi_async")
+    iteration = Untidy(error)
+    assert await anext(aiter(iteration)) == 1
+    await iteration.aclose()
+    ours = [record for record in caplog.records if record.name == "ppapi_async"]
+    assert [record.levelno for record in ours] == [level]
+    assert "k3y" not in caplog.text

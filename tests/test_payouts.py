@@ -33,6 +33,7 @@ from ppapi_async import (
     Session,
 )
 from ppapi_async.clean import CleanRequest
+from ppapi_async.payouts import Unsettled, judge, search_begin
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.raw_server import (
     FAULTS,
@@ -723,3 +724,62 @@ def test_promise_3_a_stored_attempt_is_dated_in_utc() -> None:
     again = PayoutAttempt.from_json(made.to_json())
     assert again == made
     assert again.sent_at.tzinfo is UTC
+
+
+async def test_promise_3_a_site_that_does_not_tell_the_balance_pays_all_the_same() -> None:
+    """A key may be without get_info: that it is refused shows where the API is."""
+    refusal = '{"error":"3","error_text":"Method not supported","data":[]}'
+    async with site(get_info=http_of(refusal)) as server, session_at(server) as session:
+        assert isinstance(await session.add_payout(11, WALLET), PayoutReceipt)
+        assert server.count("add_payout") == 1
+
+
+async def test_promise_3_an_odd_balance_is_no_matter_where_nobody_asked_for_it() -> None:
+    """But a guard that cannot be looked at lets nothing go out."""
+    odd = INFO.replace("balance", "saldo")
+    async with site(get_info=http_of(odd)) as server, session_at(server) as session:
+        error = await outcome_of(session.add_payout(11, WALLET, at_least=1))
+        assert isinstance(error, PayoutNotSent)
+        assert error.reason == "guard"
+        assert server.count("add_payout") == 0
+        assert isinstance(await session.add_payout(11, WALLET), PayoutReceipt)
+
+
+async def test_promise_3_while_the_balance_is_looked_at_another_one_waits_for_nothing() -> None:
+    """It is refused, although nothing was sent yet of which there could be an attempt."""
+    held = Held(http(200, INFO))
+    async with site(get_info=held) as server, session_at(server) as session:
+        first = asyncio.ensure_future(outcome_of(session.add_payout(11, WALLET)))
+        await held.begun.wait()
+        refused = unsettled(await outcome_of(session.add_payout(11, WALLET)))
+        assert refused.attempt is None
+        assert "under way" in str(refused)
+        held.go.set()
+        assert isinstance(await first, PayoutReceipt)
+
+
+def test_another_attempt_settles_nothing() -> None:
+    """Of the same moment, to another wallet."""
+    registry, account = Unsettled(), Account("https://site.example", KEY)
+    entry = registry.begin(account, even_if_unsettled=False)
+    assert not isinstance(entry, PayoutAttempt)
+    assert entry is not None
+    entry.attempt = ATTEMPT
+    registry.end(entry, known=False)
+    later = ATTEMPT.sent_at + timedelta(days=1)
+    for other in (evolve(ATTEMPT, account="TXother"), evolve(ATTEMPT, sent_at=later)):
+        assert not registry.settle(account, other)
+    assert registry.of(account) == (ATTEMPT,)
+    assert registry.settle(account, ATTEMPT)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+@pytest.mark.parametrize("ahead", [-9e8, 0.0, 9e8])
+def test_attempts_at_the_ends_of_time_are_searched_for_from_the_beginning(
+    year: int, ahead: float
+) -> None:
+    """No clock is so wrong by mistake; nothing overflows, and nothing is absent for that."""
+    attempt = PayoutAttempt(11, WALLET, datetime(year, 1, 1, tzinfo=UTC), ahead)
+    begin = search_begin(attempt)
+    assert begin is None or begin < attempt.sent_at
+    assert judge(attempt, []).outcome in (SearchOutcome.ABSENT, SearchOutcome.AMBIGUOUS)

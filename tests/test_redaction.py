@@ -198,3 +198,8 @@ def test_promise_4_a_redactor_shows_nothing() -> None:
     assert_absent(KEY, redactor, *redactor._patterns())
     account = Account("https://a.example", KEY, api_login=ODD_KEY)
     assert_absent(ODD_KEY, account, account._redactor)
+
+
+def test_a_secret_that_is_empty_is_looked_for_nowhere() -> None:
+    """It is refused elsewhere, by a message that may be redacted before."""
+    assert Redactor([Secret("")]).redact("nothing") == "nothing"

@@ -664,3 +664,20 @@ def test_promise_2_few_requests_with_windows_at_once(
     reader = Reader(site, evidence, start, None, now=now, concurrency=concurrency)
     assert len(reader.run()) == rows
     assert len(site.asked) + 1 <= 1.25 * -(-rows // 500) + 5
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("count", [3, 900])
+def test_a_range_that_begins_ahead_of_the_clock(ahead: bool, count: int) -> None:
+    """All of it is dated ahead: read within bounds, or left out where nobody wants it."""
+    first = NOW + 40 * 86_400
+    rows = {i: first + 60 * i for i in range(count)}
+    site = Site(rows, cap=10, now=NOW)
+    reader = Reader(
+        site, Evidence(capped=True, page=10, newest_first=True), first, None, now=NOW, ahead=ahead
+    )
+    if ahead and count > 160:
+        with pytest.raises(UnprovenError):
+            reader.run()
+        return
+    assert [row.id for row in reader.run()] == (list(range(count)) if ahead else [])
