@@ -15,9 +15,7 @@ from ppapi_async.account_files.commands import Stop
 from ppapi_async.account_files.report import Report
 
 PRINTS = [sys.executable, "-c", "print('k-1')"]
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="Windows has no groups"
-)
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no groups")
 
 
 class Terminal:
