@@ -420,13 +420,13 @@ class Plan(Generic[RowT]):
         start, end, width = elastic.start, elastic.end, self._width_in(elastic)
         limit = self.now if end is None else end
         searching, last = self._search(elastic, width)
-        at_bottom = start is None and not searching
-        most_pages = None if self.window or at_bottom else _MOST_PAGES
+        most_pages = None if self.window else _MOST_PAGES
         if last >= limit or (not searching and limit - last < width // 4):
-            elastic.most_pages = most_pages
+            elastic.most_pages = most_pages if limit > 1 else None
             return elastic
         piece: Segment[RowT] = Segment(start, last, again=elastic.again, searching=searching)
-        piece.most_pages = 1 if searching else most_pages
+        at_bottom = start is None and not searching
+        piece.most_pages = 1 if searching else None if at_bottom else most_pages
         elastic.start = last + 1
         self.segments.insert(self.segments.index(elastic), piece)
         return piece

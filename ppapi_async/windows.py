@@ -94,9 +94,12 @@ class Evidence:
     """Whether `offset` does what it should, as answers have shown."""
     holds_more: bool = False
     """Whether an answer held more than one row, so that one of a single row was not cut."""
-    end_excluded: bool = False
-    """Whether a row of the second that was asked for as the end did not come again."""
-    start_excluded: bool = False
+    end_excluded: bool | None = None
+    """Whether the server leaves out the second that is asked for as the end.
+
+    True once a row of it did not come again, which may have moved; False for good once one came.
+    """
+    start_excluded: bool | None = None
     """The same of the start."""
     disordered: bool = False
     """Whether an answer was in no order of time."""
@@ -119,6 +122,11 @@ class Evidence:
     def sorts_by_time(self) -> bool:
         """Whether answers were so where their ids were in no order."""
         return self.falls and len(self._runs) > 1
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether answers ran both ways, or neither: rows may be left out anywhere."""
+        return self.disordered or len({falls for falls, _ in self._runs}) > 1
 
     def looks_cut(self, rows: int) -> bool:
         """Tell whether it is likely that more rows follow an answer of so many."""
@@ -157,6 +165,11 @@ class _Part:
     @property
     def span(self) -> Span:
         return self.start, self.end
+
+    def holds(self, second: int | None) -> bool:
+        """Tell whether a row of this second lies in it, if it is known to."""
+        late = second is not None and (self.start is None or self.start <= second)
+        return late and second is not None and (self.end is None or second <= self.end)
 
 
 class _Claim(Enum):
@@ -302,7 +315,7 @@ class WindowRead(Generic[RowT]):
         elif self._proof is not None and self._proof.claim is _Claim.OFFSET:
             self._feed_probe(page, query, keys, new)
         elif self._proof is not None:
-            self._feed_proof(self._proof, keys, known=not new)
+            self._feed_proof(self._proof, keys, new)
         else:
             self._feed_part(self._parts.pop(), page, keys, len(new))
         if not (self._over or self._count or self._proof or self._parts):
@@ -345,10 +358,15 @@ class WindowRead(Generic[RowT]):
         return keys, new
 
     def _look_at(self, oldest: int, newest: int, query: Query) -> None:
+        """Note what the seconds tell of how the server takes the bounds."""
         too_old = query.start is not None and oldest < query.start
         too_new = query.end is not None and newest > query.end
         if too_old or too_new:
             self.evidence.unfiltered = True
+        if oldest == query.start:
+            self.evidence.start_excluded = False
+        if newest == query.end:
+            self.evidence.end_excluded = False
 
     def _note_newest(self, seconds: Sequence[int], newest: int) -> None:
         self.newest = newest if self.newest is None else max(self.newest, newest)
@@ -398,7 +416,12 @@ class WindowRead(Generic[RowT]):
         self.evidence.learn_order(order, [row.id for row in page.records], seconds)
         unfiltered = self.evidence.unfiltered and order is not Order.FALLING
         if order is Order.NONE or not part.in_order or unfiltered:
-            self._feed_disorder(part, keys)
+            if not self._miss_bound(
+                part,
+                None if part.end in seconds else part.end,
+                None if part.start in seconds else part.start,
+            ):
+                self._feed_disorder(part, keys)
         elif order is Order.RISING:
             if not self._miss_bound(part, None, part.start, seconds[0]):
                 self._follow(part, _Part(seconds[-1], part.end, seam_at_start=True), keys, new)
@@ -432,14 +455,10 @@ class WindowRead(Generic[RowT]):
     ) -> bool:
         """Ask once more, with a second added, where rows of a bound are known and none came."""
         evidence = self.evidence
-        if part.seam_at_end and end is not None and not evidence.end_excluded and first != end:
+        end_unknown, start_unknown = evidence.end_excluded is None, evidence.start_excluded is None
+        if part.seam_at_end and end is not None and end_unknown and first != end:
             evidence.end_excluded = True
-        elif (
-            part.seam_at_start
-            and start is not None
-            and not evidence.start_excluded
-            and first != start
-        ):
+        elif part.seam_at_start and start is not None and start_unknown and first != start:
             evidence.start_excluded = True
         else:
             return False
@@ -451,7 +470,7 @@ class WindowRead(Generic[RowT]):
         rest = evolve(rest, before=len(keys))
         if self.evidence.unfiltered and not new:
             self._feed_disorder(part, keys)
-        elif new and self.evidence.looks_cut(len(keys)):
+        elif self.evidence.looks_cut(len(keys)):
             self._parts.append(rest)
         elif new or not self._was_whole(part, len(keys)):
             self._loose.append(rest)
@@ -598,10 +617,12 @@ class WindowRead(Generic[RowT]):
         start, end = span
         if start is None or end is None or (start < second < end):
             return False
+        if self.evidence.start_excluded is False and self.evidence.end_excluded is False:
+            return False  # it is not the bounds
         wider = {(second, second): (second, second + 1), (second, second + 1): (second - 1, second)}
         span = wider.get((start, end), (second - 1, second + 1))
-        self.evidence.start_excluded = span[0] != second
-        self.evidence.end_excluded = span[1] != second
+        self.evidence.start_excluded = span[0] != second or None
+        self.evidence.end_excluded = span[1] != second or None
         self._begin_count(span, second=second)
         return True
 
@@ -664,6 +685,8 @@ class WindowRead(Generic[RowT]):
             self._over = True
         elif not self._can_count:
             self._ask_for_loose(in_order)
+        elif evidence.is_mixed and self.requests > 1 and not self._counted_whole:
+            self._count_whole()  # rows that went may be as many as those that were left out
         elif in_order and self._loose[-1].seam_at_end and not self._has_odd:
             span = self._bounds(self._loose[-1])
             self._proof = _Proof(_Claim.OLDEST, span, self._known_in(self._loose[-1].span))
@@ -674,8 +697,8 @@ class WindowRead(Generic[RowT]):
     def _whole_span(self) -> Span:
         """Return what to count: the window, and of what lies before it as little as possible.
 
-        The oldest second may have come in part only. Without it, the start must be no second of a
-        known row, unless a row has shown that the server does not leave it out.
+        The oldest second may have come in part only. Without it, the start must be no second of the
+        window, unless a row has shown that the server does not leave it out.
         """
         start, end = self._asked
         older = [
@@ -685,7 +708,8 @@ class WindowRead(Generic[RowT]):
             return start, end
         second = max(older) + 1
         shown = start is not None and start in older
-        return (second if shown or not self.rows_at(second) else start), end
+        inner = shown or (self.start is not None and second < self.start)
+        return (second if inner else start), end
 
     def _ask_beyond(self) -> None:
         """Ask for the oldest second with an offset that has no rows, unless it is ignored.
@@ -712,7 +736,7 @@ class WindowRead(Generic[RowT]):
     def _ask_for_loose(self, in_order: bool) -> None:
         if self._loose:
             self._parts, self._loose = self._loose, []
-        elif in_order or self._halved:
+        elif in_order or self._halved or self._largest < _SMALLEST_PAGE:
             self._over = True
         else:
             self._halved = True
@@ -723,9 +747,9 @@ class WindowRead(Generic[RowT]):
         """Whether a row came of which the second is not known."""
         return None in self._seconds.values()
 
-    def _feed_proof(self, proof: _Proof, keys: list[Key], *, known: bool) -> None:
+    def _feed_proof(self, proof: _Proof, keys: list[Key], new: list[Key]) -> None:
         self._proof = None
-        if proof.holds(keys, known, self._largest):
+        if proof.holds(keys, not new, self._largest):
             self._accept(proof.claim)
             return
         rows = len(self._seconds)
@@ -734,10 +758,10 @@ class WindowRead(Generic[RowT]):
             self._doubt_newer(proof, keys)
         elif keys and self._loose and progressed:
             for part in self._loose:
-                if part.before is not None:
-                    self.evidence.was_cut(part.before)
+                if any(part.holds(self._seconds[key]) for key in new):
+                    self.evidence.was_cut(part.before or _LARGEST_PAGE)
             self._parts, self._loose = self._loose, []
-        elif proof.claim is _Claim.OLDEST and not (keys or self.evidence.end_excluded):
+        elif proof.claim is _Claim.OLDEST and not keys and self.evidence.end_excluded is None:
             self.evidence.end_excluded = True
         elif not keys:
             self._restart()
@@ -807,7 +831,7 @@ class WindowRead(Generic[RowT]):
     @property
     def rest(self) -> tuple[int | None, int] | None:
         """The older part that is still unread, where the newer part has come."""
-        if len(self._parts) != 1 or self._loose or self.unproven or self._keeps_open:
+        if len(self._parts) != 1 or self.unproven or self._keeps_open:
             return None
         if self._count is not None or self._proof is not None or self._restarts:
             return None
@@ -816,7 +840,9 @@ class WindowRead(Generic[RowT]):
             return None
         if part.before is None or not self.evidence.looks_cut(part.before):
             return None
-        if self.end is not None and part.end >= self.end:
+        # What is loose in the newer part is counted with it.
+        loose = any(other.start is None or other.start <= part.end for other in self._loose)
+        if loose or (self.end is not None and part.end >= self.end):
             return None
         return (self.start, part.end) if self.start is None or self.start <= part.end else None
 
@@ -834,12 +860,12 @@ class WindowRead(Generic[RowT]):
             if self._doubts > _MOST_DOUBTS and self._is_busy and self.first_newest is not None:
                 claim, end = _Claim.NEWER_TO_THE_EDGE, self.first_newest - 1
             known = self._known_in((start, end))
-            self._proof = _Proof(claim, (start - evidence.start_excluded, end), known)
+            self._proof = _Proof(claim, (start - bool(evidence.start_excluded), end), known)
         return self.closed
 
     def _doubt_newer(self, proof: _Proof, keys: list[Key]) -> None:
         """The newer part holds other rows than are known; `close` may be called again."""
-        if not keys and not self.evidence.start_excluded:
+        if not keys and self.evidence.start_excluded is None:
             self.evidence.start_excluded = True
         elif not keys or proof.claim is _Claim.NEWER_TO_THE_EDGE or self._asked[1] is not None:
             self._keeps_open = True

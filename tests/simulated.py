@@ -68,7 +68,7 @@ class Site:
     """`(request number, id)`: before that request the row moves to the present."""
     events: Sequence[Event] = ()
     unreadable: AbstractSet[int] = frozenset()
-    """Ids of rows that cannot be read; every third of them not even its id and time."""
+    """Ids of rows that cannot be read; every third not even its id, every sixth not its time."""
     repeats: int = 0
     """How often some rows stand in the site's list, as a JOIN would have it."""
     now: int = 10_000
@@ -95,9 +95,11 @@ class Site:
         for row_id, second in found:
             wall = datetime.fromtimestamp(second, UTC)
             if row_id in self.unreadable:
-                known = row_id % 3 != 0
                 odd = UnreadableRow(
-                    row_id if known else None, wall if known else None, (), f"digest {row_id}"
+                    row_id if row_id % 3 else None,
+                    wall if row_id % 6 else None,
+                    (),
+                    f"digest {row_id}",
                 )
                 page.unreadable.append(odd)
             else:

@@ -60,6 +60,7 @@ from tests.raw_server import FAULTS, KEY, RawServer, Reply, Seen, http
 __all__ = ["HEAP", "Footprint", "Growth", "Report", "Soak", "soak"]
 
 HEAP = 256 * 1024
+_MOST_LOOKS = 3  # what is still on its way through a socket when the clock has jumped is no leak
 """Bytes by which the heap may grow."""
 _HOUR = 3600
 _ROWS = 40
@@ -365,11 +366,11 @@ class Soak:
         before, snapshot = Footprint.now(), tracemalloc.take_snapshot()
         requests, polls = self.requests, self.polls
         await work(count)
-        await self.calm_down()
-        after = Footprint.now()
-        grown = _grown(snapshot, tracemalloc.take_snapshot())
-        self.report.growths.append(
-            Growth(
+        for _ in range(_MOST_LOOKS):
+            await self.calm_down()
+            after = Footprint.now()
+            grown = _grown(snapshot, tracemalloc.take_snapshot())
+            growth = Growth(
                 name=name,
                 requests=self.requests - requests,
                 polls=self.polls - polls,
@@ -377,7 +378,9 @@ class Soak:
                 heap=sum(line.size_diff for line in grown),
                 where=[str(one) for one in grown[:10]],
             )
-        )
+            if growth.is_clean:
+                break
+        self.report.growths.append(growth)
 
     async def calm_down(self) -> None:
         """End all trouble, and wait until nothing goes on any more."""

@@ -9,6 +9,8 @@ import pytest
 
 from bench import decode, measure, watching
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+
 
 def test_decode_bench_runs() -> None:
     """Each kind of page is decoded, compared with its T, and shown."""

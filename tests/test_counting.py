@@ -36,6 +36,25 @@ def test_a_row_that_stands_twice_is_a_position_without_a_row() -> None:
     assert carry_out(count, [1, 2, 2, 3, 4, 5, 6], 3) is Outcome.RESTLESS
 
 
+@pytest.mark.parametrize(
+    "pages",
+    [
+        # Of 1 to 6 the row 1 went and 7 came; 6 was never told, though six were.
+        [[1, 2, 3], [2, 4, 5], [5, 7], [7]],
+        # The walk ends with a row that stood elsewhere; another may stand in its place.
+        [[1, 2, 3], [3, 4, 5], [2]],
+    ],
+)
+def test_a_page_that_begins_elsewhere_than_the_last_ended_proves_nothing(
+    pages: list[list[int]],
+) -> None:
+    """As many rows as positions were met, but the order did not stand still."""
+    count = Count((77, 77))
+    for keys in pages:
+        count.feed(keys)
+    assert count.outcome is None
+
+
 def test_an_ignored_offset_is_found_out_by_one_question() -> None:
     """The same page again is no news: an offset that no list reaches tells."""
     count = Count((77, 77))

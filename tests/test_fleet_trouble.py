@@ -48,6 +48,8 @@ from ppapi_async.sandbox.traffic import Traffic
 from tests import virtual_time
 from tests.names import Names
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+
 INTERVAL = 60
 DAY = 86_400
 TRAFFIC = Traffic()  # of no use to books that stand still, and slow to make

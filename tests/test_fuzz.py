@@ -81,6 +81,8 @@ from .raw_server import KEY, NOW, End, RawServer, Reply, Script, Seen, http, ser
 from .simulated import Mark, Site
 from .simulated import Reader as Simulation
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+
 T = TypeVar("T")
 ACCOUNT = Account("https://site.example", KEY)
 RECORDS: Mapping[str, type[Row]] = {

@@ -94,6 +94,14 @@ def test_a_short_key_is_redacted_as_a_whole() -> None:
     assert redactor.redact("k3y!abc K3Y%21abc k3y!ab k3y!") == "*** *** k3y!ab k3y!"
 
 
+@pytest.mark.parametrize("odd", ["&nothing;", "&#1114112;", "&#xffffff;", "\\U00110000"])
+def test_what_looks_like_a_spelling_and_is_none_is_left(odd: str) -> None:
+    """An entity of no name, a number of no character: the key beside it is found all the same."""
+    told = REDACTOR.redact(f"a {odd} b %41 {KEY} {odd}")
+    assert KEY not in told
+    assert told.count(odd) == 2
+
+
 def test_only_what_tells_is_replaced() -> None:
     """What stands around stays as it was, whatever is escaped there."""
     text = (

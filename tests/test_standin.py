@@ -17,6 +17,8 @@ from tests.standin import ZERO_DATE, StandIn
 from tests.standin.server import Method, User
 from tests.standin.texts import escaped, through_float
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+
 SAMPLES = Path(__file__).parent / "samples" / "delegating-2.7.json"
 NOW = 1_780_000_000
 

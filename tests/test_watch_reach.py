@@ -48,6 +48,8 @@ from tests.test_watch import (
     take,
 )
 
+pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+
 
 def put_before(sandbox: Sandbox, answer: Callable[[Call, int], Answer]) -> None:
     """Have a sandbox answer otherwise."""
