@@ -83,6 +83,8 @@ class Conductor:
     _polls: set[asyncio.Task[float | None]] = field(factory=set)
     _saves: set[asyncio.Task[None]] = field(factory=set)
     _leaving: bool = False
+    _hurried: bool = False
+    """Whether whoever leaves has no time, which may be known before the polls are told to end."""
 
     # Life
 
@@ -94,6 +96,7 @@ class Conductor:
     def start(self, sources: tuple[str, ...]) -> None:
         """Begin to poll the members for these sources."""
         self.sources, self._leaving, self._looked = sources, False, self._now()
+        self._hurried = False
         self._telling = None
         self._outbox, self._schedule = asyncio.Queue(), []
         self._running = asyncio.create_task(self._conduct())
@@ -140,6 +143,8 @@ class Conductor:
         running.cancel()
         self._turn_away()
         tasks = {running, *self._polls, *self._saves}
+        if self._hurried:
+            self.hurry()
         try:
             await asyncio.wait(tasks, timeout=drain)
         finally:
@@ -148,7 +153,8 @@ class Conductor:
             await wait_until_done(tasks)
 
     def hurry(self) -> None:
-        """Break off the requests that a stop lets end."""
+        """Break off the requests that a stop lets end, now or when it comes to them."""
+        self._hurried = True
         if self._leaving:
             for task in self._polls:
                 task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator
 
@@ -24,6 +25,15 @@ _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
 settings.load_profile(_PROFILE)
 DEPTH = 10 if _PROFILE == "thorough" else 1
 """How much larger than in CI the things are that strategies make."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be heard: a shell that starts the tests in the background has it ignored.
+
+    Then programs under test, and what they start, would never end where they are to be interrupted.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -324,6 +324,8 @@ class Soak:
     seed: int
     directory: Path
     report: Report = Factory(Report)
+    looks: int = _MOST_LOOKS
+    """How often to look whether all is back."""
     requests: int = 0
     polls: int = 0
     """Of watches and fleets, as they begin."""
@@ -366,7 +368,7 @@ class Soak:
         before, snapshot = Footprint.now(), tracemalloc.take_snapshot()
         requests, polls = self.requests, self.polls
         await work(count)
-        for _ in range(_MOST_LOOKS):
+        for _ in range(self.looks):
             await self.calm_down()
             after = Footprint.now()
             grown = _grown(snapshot, tracemalloc.take_snapshot())
@@ -670,11 +672,11 @@ class Soak:
             yield
 
 
-def soak(requests: int, polls: int, *, seed: int = 1) -> Report:
+def soak(requests: int, polls: int, *, seed: int = 1, looks: int = _MOST_LOOKS) -> Report:
     """Run a soak in a loop of its own and return what it came to."""
     report = Report()
     with tempfile.TemporaryDirectory() as directory, _complaints(report.troubles), _traced():
-        return virtual_time.run(Soak(seed, Path(directory), report).run(requests, polls))
+        return virtual_time.run(Soak(seed, Path(directory), report, looks).run(requests, polls))
 
 
 def main() -> int:

@@ -81,8 +81,6 @@ from .raw_server import KEY, NOW, End, RawServer, Reply, Script, Seen, http, ser
 from .simulated import Mark, Site
 from .simulated import Reader as Simulation
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
-
 T = TypeVar("T")
 ACCOUNT = Account("https://site.example", KEY)
 RECORDS: Mapping[str, type[Row]] = {
@@ -353,6 +351,7 @@ async def ask(call: Call, scripts: Mapping[str, Answers]) -> tuple[object, RawSe
     return result, server
 
 
+@pytest.mark.no_cover
 @settings(max_examples=20 * DEPTH * DEPTH)
 @given(
     name=st.sampled_from(sorted(CALLS)),
@@ -490,6 +489,7 @@ PIECES = st.sampled_from(
 LINKS = st.lists(PIECES | spelled_keys | st.text(max_size=5), max_size=8 * DEPTH).map("".join)
 
 
+@pytest.mark.no_cover
 @given(link=LINKS, name=LINKS, zone=st.sampled_from(["UTC", "", "..", "/etc", "\0", "a" * 400]))
 def test_accounts_are_made_or_refused(link: str, name: str, zone: str) -> None:
     """Any link, url, name or zone: an account, or a ValueError that does not repeat the key."""
@@ -593,6 +593,7 @@ NOTICES = (
 )
 
 
+@pytest.mark.no_cover
 @given(
     before=st.lists(TOLD_KEYS | st.sampled_from([KEY[:-1], KEY[:5], *NOTICES]) | PUMPS, max_size=3),
     pump=PUMPS | TOLD_KEYS | st.sampled_from(NOTICES),
@@ -968,6 +969,7 @@ SLOW_TEXTS = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", SLOW_TEXTS)
 def test_no_text_holds_redaction_up(name: str) -> None:
     """The first took for ever, the second minutes: the rest was gone through for each beginning."""

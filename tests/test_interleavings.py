@@ -338,7 +338,7 @@ def play_on(loop: str, todo: list[Action], ending: str) -> None:
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("loop", ["virtual", *loops.LOOPS])
-@settings(suppress_health_check=list(HealthCheck), max_examples=12 * DEPTH)
+@settings(suppress_health_check=list(HealthCheck), max_examples=8 * DEPTH)
 @given(todo=actions, ending=st.sampled_from(ENDINGS))
 def test_promise_6_nothing_hangs_and_nothing_is_left(
     loop: str, todo: list[Action], ending: str

@@ -131,6 +131,7 @@ async def error_of(call: Awaitable[object]) -> BaseException:
 # --- faults
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("method", "login"),
     [("get_info", None), ("add_payout", None), ("add_payout", LOGIN)],

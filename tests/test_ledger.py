@@ -394,6 +394,7 @@ def test_what_is_read_grows_with_the_logarithm_of_the_lookback() -> None:
     assert seconds_a_poll(30 * DAY) * 180 < 30 * DAY
 
 
+@pytest.mark.no_cover
 def test_polls_of_many_accounts_do_not_read_far_back_at_once() -> None:
     """Of a thousand accounts that begin together, a few read all of `lookback` in any minute."""
     schedules = [Schedule.of_changing(60, LOOKBACK, number * 21.6) for number in range(1000)]

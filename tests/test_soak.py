@@ -50,7 +50,7 @@ def test_a_hoard_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return result
 
     monkeypatch.setattr(Transport, "once", hoarding)
-    report = soak(60, 1)
+    report = soak(60, 1, looks=1)
     assert not report.is_clean
     growth = report.growths[0]
     assert growth.heap > HEAP // 2

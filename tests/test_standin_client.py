@@ -13,7 +13,7 @@ from tests.standin.tables import Ties
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 
 NOW = 1_780_000_000
-PAGE_SIZES = (500, 400, 300, 250, 200, 100, 50, 20, 10)
+PAGE_SIZES = (500, 400, 300, 250, 200, 100, 50, 20)
 
 
 async def no_sleep(_: float) -> None:

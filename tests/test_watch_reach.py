@@ -48,8 +48,6 @@ from tests.test_watch import (
     take,
 )
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
-
 
 def put_before(sandbox: Sandbox, answer: Callable[[Call, int], Answer]) -> None:
     """Have a sandbox answer otherwise."""
@@ -65,6 +63,7 @@ def accrue(books: Books, row_id: int) -> None:
     books.orders.put(evolve(order, accrued=True, reward="7"))
 
 
+@pytest.mark.no_cover
 @DIALECTS
 @pytest.mark.parametrize(("age", "within"), [(HOUR, 450), (DAY, 3 * HOUR), (25 * DAY, 6 * HOUR)])
 def test_promise_7_what_an_operator_sets_by_hand_is_told_in_time(
@@ -96,6 +95,7 @@ def test_promise_7_what_an_operator_sets_by_hand_is_told_in_time(
     run(main)
 
 
+@pytest.mark.no_cover
 @DIALECTS
 def test_polls_of_a_site_with_many_orders_read_few_of_them(dialect: Dialect) -> None:
     """Of a month of orders, polls read a few hours' worth on the average, not all each time."""
@@ -437,6 +437,7 @@ class Endless:
         return one._site.answer(evolve(call, form={"limit": "500"}), now)
 
 
+@pytest.mark.no_cover
 def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -606,6 +607,7 @@ class Desk:
                 await telling.confirm()
 
 
+@pytest.mark.no_cover
 @given(dialect=st.sampled_from(list(Dialect)), old=st.integers(0, 30), steps=STEPS)
 def test_promise_7_what_was_told_last_is_what_the_site_shows(
     dialect: Dialect, old: int, steps: list[tuple[str, int]]

@@ -36,8 +36,6 @@ from tests.test_watch import (
     take,
 )
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
-
 ODD = re.compile(rb'"partner_reward":"?(666[.0-9]*)"?')
 
 

@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import fcntl
 import functools
+import io
 import selectors
 import socket
 import termios
@@ -34,6 +35,8 @@ _END = 6 * 86_400.0
 _NOTABLE = 0.1
 _MOMENT = 0.0002
 _MOMENTS = 500
+_MOST_TURNS = 100_000
+"""Turns of the loop in one moment, in which nothing came: then somebody waits for time to pass."""
 _AFTER = 1e-9
 """Seconds by which timers are late, as all are: aiohttp may set one again that is on time."""
 
@@ -46,9 +49,13 @@ class _Selector(selectors.DefaultSelector):
         self.ahead = 0.0
         self.threads = 0
         self.settle = settle
+        self.turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
+        self.turns = 0 if ready or timeout != 0 or self.threads else self.turns + 1
+        if self.turns > _MOST_TURNS:
+            raise TimeoutError(f"something goes on without end: {_what_waits()}")
         if ready or timeout == 0:
             return ready
         if timeout is None or self.threads:
@@ -75,6 +82,14 @@ class _Selector(selectors.DefaultSelector):
         for descriptor in descriptors:  # what has arrived may be acknowledged 40 ms later
             _acknowledge(descriptor)
         return any(map(_has_unacknowledged, descriptors))
+
+
+def _what_waits() -> str:
+    """Return where the tasks of the running loop are."""
+    text = io.StringIO()
+    for task in asyncio.all_tasks():
+        task.print_stack(file=text)
+    return text.getvalue()
 
 
 def _has_unacknowledged(descriptor: int) -> bool:
