@@ -177,7 +177,7 @@ class World:
     async def do_cancel_often(self, which: int, count: int) -> None:
         task = self.use(which).task
         if task is not None:
-            await loops.cancel_often(task, count)
+            await loops.cancel_often(task, 1 + count)
 
     async def do_ask_all(self, which: int, count: int) -> None:
         self.spawn(self.fleet.get_info())

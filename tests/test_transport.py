@@ -22,7 +22,7 @@ from ppapi_async import (
     TransportError,
 )
 from ppapi_async.transport import is_transient, seconds_of, wait_asked_by
-from tests.raw_server import KEY, RawServer, http
+from tests.raw_server import KEY, RawServer, Reply, http
 
 
 def test_statuses_that_pass() -> None:
@@ -129,3 +129,26 @@ def test_retries_that_are_none(name: str) -> None:
 def test_no_site_silences_a_watch_for_ever(error: PPAPIError, seconds: float) -> None:
     """What a site asks for is waited, a day at the most."""
     assert wait_asked_by(error) == seconds
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Mon, 01 Jan 1900 00:00:00 +2359",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+    ],
+)
+async def test_a_date_that_no_clock_shows_says_nothing_of_the_clock(date: str) -> None:
+    """What came next, a stream or a watch, ended with a bare ValueError or OverflowError."""
+    info = '{"error":0,"error_text":"","data":{"balance":"1","min_payout":"1"}}'
+    head, mark, rest = http(200, info).data.partition(b"\r\n")
+    dated = Reply(head + mark + f"Date: {date}\r\nRetry-After: {date}\r\n".encode() + rest)
+    links = http(200, '{"error":0,"error_text":"","data":[]}')
+    async with RawServer() as server:
+        server.script = {"get_info": lambda _: dated, "get_links": lambda _: links}
+        async with Session(server.url, KEY) as session:
+            await session.get_info()
+            assert session.line.clock_ahead is None
+            assert await session.get_links() == []

@@ -45,6 +45,7 @@ _MOST_NOISE = 1024 * 1024
 _LONGEST_TEXT = 8192
 """Bytes of an `error_text` that are decoded; no more than 500 characters are shown."""
 _SECONDS = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}")
+_FIRST_CLOCK, _LAST_CLOCK = 946_684_800, 7_258_118_400  # the years 2000 and 2200
 _LONGEST_ASKED = 86_400.0
 _LOOKED_AT = 4096  # of a page that is not the API's
 _TELLING_HEADERS = ("Server", "Content-Type", "Retry-After", "CF-RAY", "CF-Mitigated", "Location")
@@ -345,10 +346,11 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 def clock_ahead(headers: Mapping[str, str], now: float) -> float | None:
     """Return by how many seconds the server's `Date` is ahead of `now`; None where it has none.
 
-    The `Age` of an answer that a cache has kept is added. Up to a second is the header's own.
+    The `Age` of an answer that a cache has kept is added. Up to a second is the header's own. What
+    no clock shows, such as the year 9999, is none.
     """
     date = _http_date(headers.get("Date", ""))
-    if date is None:
+    if date is None or not _FIRST_CLOCK <= date.timestamp() < _LAST_CLOCK:
         return None
     age = headers.get("Age", "").strip()
     kept = int(age) if age.isascii() and age.isdigit() and len(age) < 10 else 0
