@@ -100,6 +100,21 @@ def test_what_has_no_unknown_keys_is_stored_too() -> None:
     assert parse_stored(dump_stored(attempt), PayoutAttempt) == attempt
 
 
+def test_amounts_among_unknown_keys_of_methods_come_back_exactly() -> None:
+    """Of each method of an account, with or without such keys, and of the account itself."""
+    exact = Decimal("0.10000000000000000000000000001")
+    methods = (
+        PayoutMethod(1, "one", Decimal(2), Decimal(3), extra={"fee": exact}),
+        PayoutMethod(2, "two", Decimal(2), Decimal(3)),
+    )
+    for items in ((), methods):
+        for extra in ({}, {"rate": exact}):
+            info = Info(Decimal("1.50"), Decimal(10), items, extra=extra)
+            back = parse_stored(dump_stored(info), Info)
+            assert back == info
+            assert repr(back) == repr(info)
+
+
 def test_the_empty_extra_is_one_and_empty() -> None:
     """Records without unknown keys share one mapping, also after copying and pickling."""
     record = Link(id=1, time=datetime.fromtimestamp(0, UTC))
