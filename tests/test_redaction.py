@@ -102,6 +102,25 @@ def test_what_looks_like_a_spelling_and_is_none_is_left(odd: str) -> None:
     assert told.count(odd) == 2
 
 
+def test_bytes_that_are_no_utf_8_are_characters_all_the_same() -> None:
+    """A key of such characters, percent-encoded by a site that has another encoding."""
+    key = "Ab3dEf6h\xe4\xf6\xfc\xdf9kLmN0pQrStUv2xYz"
+    told = Redactor([Secret(key)]).redact(f"a {quote(key.encode('latin-1'))} b")
+    assert told == "a *** b"
+
+
+@pytest.mark.parametrize("layers", [6, 7, 12, 13, 20])
+def test_however_often_a_beginning_is_spelled_the_rest_is_redacted(layers: int) -> None:
+    """Layer upon layer, in turns: after a dozen of them no more is undone, and nothing is told."""
+    written = KEY
+    for number in range(layers):
+        first = f"&#{ord(written[0])};" if number % 2 else f"%{ord(written[0]):02x}"
+        written = first + written[1:]
+    told = REDACTOR.redact(f"a {written} b")
+    assert KEY[1:] not in told
+    assert told.endswith("*** b")
+
+
 def test_only_what_tells_is_replaced() -> None:
     """What stands around stays as it was, whatever is escaped there."""
     text = (
