@@ -10,7 +10,9 @@ What proves a window holds for any such server:
 2. *As many positions as different rows.* With K rows in hand that a query selects, the same query
    with offset K - 1 brings one row, a known one; so an only row needs no second question. It holds
    in any order, whatever was cut on the way: it is how a window ends on a server that honours
-   `offset`. See `counting`.
+   `offset`. See `counting`. Rows that went meanwhile are no positions: they must not be as many as
+   those that were left out. So each page is followed by what lies right below it, known or not;
+   and where answers ran both ways, all is counted anew, page by page.
 3. *Something older came.* A page that falls from new to old, on a server that sorts by time, holds
    all that is newer than its oldest second. If that lies before the window, the window is whole:
    so windows begin to ask at a row that is known from the one before. That a server sorts by time
