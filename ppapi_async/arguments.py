@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeAlias
@@ -105,11 +106,9 @@ def address(value: str | None) -> str | None:
         return None
     if not isinstance(value, str):
         raise TypeError("ip: pass an address as a str")
-    try:
-        if not UNSENDABLE.search(value):  # the zone of an IPv6 address may be anything
+    if not UNSENDABLE.search(value):  # the zone of an IPv6 address may be anything
+        with suppress(ValueError):
             return _spelled(value)
-    except ValueError:
-        pass
     raise ValueError("ip: pass an address such as '203.0.113.7' or '2001:db8::1'")
 
 

@@ -168,10 +168,10 @@ class _Part:
     def span(self) -> Span:
         return self.start, self.end
 
-    def holds(self, second: int | None) -> bool:
-        """Tell whether a row of this second lies in it, if it is known to."""
-        late = second is not None and (self.start is None or self.start <= second)
-        return late and second is not None and (self.end is None or second <= self.end)
+    def holds(self, second: int) -> bool:
+        """Tell whether a row of this second lies in it."""
+        after = self.start is None or self.start <= second
+        return after and (self.end is None or second <= self.end)
 
 
 class _Claim(Enum):
@@ -759,8 +759,9 @@ class WindowRead(Generic[RowT]):
         if proof.claim in (_Claim.NEWER, _Claim.NEWER_TO_THE_EDGE):
             self._doubt_newer(proof, keys)
         elif keys and self._loose and progressed:
+            seconds = [s for key in new if (s := self._seconds[key]) is not None]
             for part in self._loose:
-                if any(part.holds(self._seconds[key]) for key in new):
+                if any(map(part.holds, seconds)):
                     self.evidence.was_cut(part.before or _LARGEST_PAGE)
             self._parts, self._loose = self._loose, []
         elif proof.claim is _Claim.OLDEST and not keys and self.evidence.end_excluded is None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from ppapi_async.payouts import UNSETTLED
 
-__all__ = ["DEPTH"]
+__all__ = ["DEPTH", "IS_THOROUGH"]
 
 settings.register_profile("fast", max_examples=60, deadline=None)
 settings.register_profile(
@@ -23,7 +23,8 @@ settings.register_profile(
 )
 _PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
 settings.load_profile(_PROFILE)
-DEPTH = 10 if _PROFILE == "thorough" else 1
+IS_THOROUGH = _PROFILE == "thorough"
+DEPTH = 10 if IS_THOROUGH else 1
 """How much larger than in CI the things are that strategies make."""
 
 

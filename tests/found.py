@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import random
 import sys
-from collections import Counter
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from coverage import Coverage
 
-from ppapi_async.counting import Key
 from ppapi_async.windows import Evidence
 
-from .simulated import Event, Reader, Site, UnprovenError, scattered
+from .simulated import Event, Reader, Site, UnprovenError, scattered, what_is_wrong
 
 __all__ = ["NOW", "SEEDS", "judge", "reader"]
 
@@ -272,44 +268,15 @@ def _read(chance: random.Random, site: Site, evidence: Evidence, *, open_end: bo
     )
 
 
-def back_from_ahead(rows: Mapping[int, int], moved: AbstractSet[int]) -> set[int]:
-    """Return the rows that are dated ahead until they move to the present, which lies behind.
-
-    What is dated ahead is read last, so that such a row may be missed by one stream. The next one,
-    and every watch, looks at the present again.
-    """
-    return {i for i in moved if rows.get(i, 0) > NOW}
-
-
 def judge(seed: int) -> str:
     """Read the server; return what is wrong, or nothing where every row came or it was said."""
     one = reader(seed)
-    before, site = dict(one.site.rows), one.site
+    before = dict(one.site.rows)
     try:
         ids = [row.id for row in one.run()]
     except UnprovenError:
         return ""
-    moved = {row_id for _, row_id in site.moves}
-    touched = {event.row_id for event in site.events} | back_from_ahead(before, moved)
-    inside = {
-        i
-        for i, second in before.items()
-        if (one.start is None or second >= one.start) and (one.end is None or second <= one.end)
-    }
-    if not one.ahead:
-        inside = {i for i in inside if before[i] < _AHEAD - 200 * 86_400}
-    twice = {i for i, times in Counter(ids).items() if times > 1} - touched
-    lost = inside - site.unreadable - touched - set(ids)
-    odd = {i if i % 3 else (f"digest {i}", 1) for i in inside & site.unreadable - touched - moved}
-    other = set(ids) - inside - moved - touched
-    hidden = odd - one.unreadable
-    wrong: Mapping[str, AbstractSet[Key]] = {
-        "twice": twice,
-        "lost": lost,
-        "hidden": hidden,
-        "other": other,
-    }
-    return "; ".join(f"{name}: {sorted(map(str, rows))}" for name, rows in wrong.items() if rows)
+    return what_is_wrong(one, before, ids)
 
 
 def _run(seeds: range | list[int]) -> set[tuple[str, int, int]]:

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 from attrs import define, field, frozen
 
-from ppapi_async import Account, Hooks, RequestFacts, Retry, Session
+from ppapi_async import Account, Hooks, PPAPIError, RequestFacts, Retry, Session
 
 __all__ = [
     "FAULTS",
@@ -42,6 +42,7 @@ __all__ = [
     "Seen",
     "Send",
     "http",
+    "outcome_of",
     "served",
 ]
 
@@ -385,6 +386,15 @@ async def instantly(_: float) -> None:
 
 EAGER = Retry(attempts=4, delay=timedelta(), budget=99)
 HOOKS = Hooks(clock=lambda: float(NOW), sleep=instantly)
+
+
+async def outcome_of(call: Awaitable[object]) -> object:
+    """Return what a call returns or raises."""
+    try:
+        return await call
+    except (PPAPIError, asyncio.CancelledError) as error:
+        return error
+
 
 # --- sessions that talk to the server, and whose aiohttp sessions; these note what of them is used
 

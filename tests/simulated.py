@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
@@ -294,6 +295,47 @@ def _as_sent(query: Query) -> Query:
     start = query.start if query.start is not None and query.start > 0 else None
     end = None if query.end is None else max(query.end, 1)
     return Query(start, end, query.offset, query.limit)
+
+
+def in_range(reader: Reader, rows: Mapping[int, int]) -> set[int]:
+    """Return the ids of the rows that lie in the range."""
+    return {
+        row_id
+        for row_id, second in rows.items()
+        if (reader.start is None or second >= reader.start)
+        and (reader.end is None or second <= reader.end)
+    }
+
+
+def what_is_wrong(reader: Reader, before: Mapping[int, int], ids: Sequence[int]) -> str:
+    """Return nothing where each row that was there all the time came once.
+
+    A row that moves to the present is met there, if the range reaches it. Of one that comes, goes
+    or moves elsewhere nothing is promised: no server does that. Nor of one that is dated ahead
+    until it moves to the present, which lies behind: what is dated ahead is read last. The next
+    stream, and every watch, looks at the present again.
+
+    Args:
+        reader: what has read the site.
+        before: the site's rows as they were.
+        ids: those of the rows that were handed out.
+    """
+    site, got = reader.site, set(ids)
+    moved = {row_id for _, row_id in site.moves}
+    touched = {event.row_id for event in site.events}
+    touched |= {row_id for row_id in moved if before.get(row_id, 0) > reader.now}
+    inside = in_range(reader, before)
+    if not reader.ahead:
+        inside = {row_id for row_id in inside if before[row_id] <= reader.plan.horizon}
+    readable = inside - site.unreadable
+    odd = {i if i % 3 else (f"digest {i}", 1) for i in inside & site.unreadable - touched - moved}
+    wrong: Mapping[str, AbstractSet[Key]] = {
+        "twice": {row_id for row_id, times in Counter(ids).items() if times > 1} - touched,
+        "lost": readable - touched - got,
+        "other": got - readable - moved - touched,
+        "hidden": odd - reader.unreadable,
+    }
+    return "; ".join(f"{name}: {sorted(map(str, rows))}" for name, rows in wrong.items() if rows)
 
 
 def scattered(bursts: Sequence[tuple[int, int, int]], seed: int) -> dict[int, int]:

@@ -60,8 +60,8 @@ from tests.raw_server import FAULTS, KEY, RawServer, Reply, Seen, http
 __all__ = ["HEAP", "Footprint", "Growth", "Report", "Soak", "soak"]
 
 HEAP = 256 * 1024
-_MOST_LOOKS = 3  # what is still on its way through a socket when the clock has jumped is no leak
 """Bytes by which the heap may grow."""
+_MOST_LOOKS = 3  # what is still on its way through a socket when the clock has jumped is no leak
 _HOUR = 3600
 _ROWS = 40
 _PAGE = 10

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterator, Mapping
@@ -21,12 +20,12 @@ from attrs import define, field
 from ppapi_async import Fleet, FleetEvent, Hooks, SQLiteState, StateError
 from ppapi_async.sandbox import Fault, traffic
 from tests import virtual_time
+from tests.conftest import IS_THOROUGH
 from tests.fleet_audit import Auditor, Park, Site
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 HOUR = 3600
 DAY = 24 * HOUR
-IS_THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SEEDS = range(60 if IS_THOROUGH else 1)
 INTERVALS = (60, 120, 180, 300) if IS_THOROUGH else (300,)
 BEGINNINGS = (

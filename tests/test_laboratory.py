@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import tracemalloc
 
 import pytest
@@ -25,6 +24,7 @@ from ppapi_async import (
 )
 from ppapi_async.sandbox.manners import Answer
 from tests import virtual_time
+from tests.conftest import IS_THOROUGH
 from tests.laboratory.callers import CALLERS
 from tests.laboratory.catalogue import FAULTS, KINDS, OUTCOMES
 from tests.laboratory.examination import SETTLE, check_error, examine, opened, truth
@@ -33,7 +33,6 @@ from tests.laboratory.watching import Event, Listener, examine_fleet, examine_wa
 from tests.raw_server import End, Reply, Seen
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
-IS_THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 WATCHED = {**(FAULTS if IS_THOROUGH else KINDS)}
 del WATCHED["unknown keys"]  # which are a change, and told
 HIDING = ("no data", "data {}", "data []", "items []", "items {}")

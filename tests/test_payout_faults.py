@@ -60,6 +60,7 @@ from tests.raw_server import (
     Seen,
     Send,
     http,
+    outcome_of,
     served,
 )
 
@@ -67,14 +68,6 @@ WALLET = "TXabcdefgh"
 BALANCE = Decimal("122.01")
 ATTEMPT = PayoutAttempt(11, WALLET, datetime.fromtimestamp(NOW, UTC))
 COMPARED = evolve(ATTEMPT, clock_ahead=0.0)
-
-
-async def outcome_of(call: Awaitable[object]) -> object:
-    """Return what a call returns or raises."""
-    try:
-        return await call
-    except (errors.PPAPIError, asyncio.CancelledError) as error:
-        return error
 
 
 # --- the table

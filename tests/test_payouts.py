@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -49,6 +49,7 @@ from tests.raw_server import (
     Send,
     http,
     instantly,
+    outcome_of,
 )
 
 WALLET = "TXabcdefgh"
@@ -56,14 +57,6 @@ ONCE = Retry(attempts=1)
 PLACES = ("/api.html", "/api.php", "/service/partner/api.php")
 DAY = 86_400
 ATTEMPT = PayoutAttempt(11, WALLET, datetime.fromtimestamp(NOW, UTC))
-
-
-async def outcome_of(call: Awaitable[object]) -> object:
-    """Return what a call returns or raises."""
-    try:
-        return await call
-    except (PPAPIError, asyncio.CancelledError) as error:
-        return error
 
 
 @contextlib.asynccontextmanager
@@ -665,19 +658,24 @@ async def test_promise_3_a_call_moves_no_money(dialect: Dialect | None) -> None:
 # --- what ends a program
 
 
+def fail_to_send(monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]) -> None:
+    """Have requests fail with an exception that holds the url, as aiohttp's own do."""
+
+    async def send(self: CleanRequest, _: object) -> None:
+        raise kind(f"while asking {self.url}")
+
+    monkeypatch.setattr(CleanRequest, "send", send)
+
+
 @pytest.mark.parametrize("kind", [MemoryError, RecursionError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("method", ["get_info", "add_payout"])
 async def test_promise_4_what_ends_the_program_comes_without_the_key(
     kind: type[BaseException], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is raised as it is, no frame that it came through holds the key; a payout is unsettled."""
-
-    async def send(self: CleanRequest, _: object) -> None:
-        raise kind(f"while asking {self.url}")
-
     async with site() as server, session_at(server) as session:
         await session.get_info()
-        monkeypatch.setattr(CleanRequest, "send", send)
+        fail_to_send(monkeypatch, kind)
         with pytest.raises(kind) as caught:
             await (session.get_info() if method == "get_info" else session.add_payout(11, WALLET))
         assert type(caught.value) is kind
@@ -696,13 +694,9 @@ async def test_promise_4_what_aiohttp_raises_is_ours(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read ends in a TransportError, a payout in an unknown outcome; the key is in neither."""
-
-    async def send(self: CleanRequest, _: object) -> None:
-        raise kind(f"while asking {self.url}")
-
     async with site() as server, session_at(server) as session:
         await session.get_info()
-        monkeypatch.setattr(CleanRequest, "send", send)
+        fail_to_send(monkeypatch, kind)
         read = await outcome_of(session.get_info())
         paid = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(read, PPAPIError)

@@ -10,16 +10,13 @@ import pytest
 
 from ppapi_async import Account, Dialect, Hooks, IncompleteError, Session
 from ppapi_async.sandbox import Books, Click, Sandbox
+from tests.raw_server import instantly
 
 NOW = 1_780_000_000
 START = NOW - 400_000
 
 
-async def no_sleep(_: float) -> None:
-    """Stand in for sleeping."""
-
-
-HOOKS = Hooks(sleep=no_sleep, chance=lambda: 0.5, clock=lambda: float(NOW))
+HOOKS = Hooks(sleep=instantly, chance=lambda: 0.5, clock=lambda: float(NOW))
 
 
 def books_of(draw: random.Random) -> Books:

@@ -14,20 +14,17 @@ from ppapi_async import (
     PayoutStatus,
     Session,
 )
+from tests.raw_server import instantly
 from tests.standin import NINES, ZERO_DATE, StandIn
 from tests.standin.server import Method, User
 
 NOW = 1_780_000_000
 
 
-async def no_sleep(_: float) -> None:
-    """Stand in for sleeping."""
-
-
 def session_on(site: StandIn) -> Session:
     """Return a session with the site's own zone."""
     account = Account(site.url, site.key, timezone=site.timezone)
-    hooks = Hooks(sleep=no_sleep, chance=lambda: 0.5, clock=lambda: float(NOW))
+    hooks = Hooks(sleep=instantly, chance=lambda: 0.5, clock=lambda: float(NOW))
     return Session(account, hooks=hooks)
 
 

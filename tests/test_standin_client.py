@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from ppapi_async import Account, Hooks, IncompleteError, Session
+from tests.raw_server import instantly
 from tests.standin import StandIn
 from tests.standin.tables import Ties
 
@@ -16,11 +17,7 @@ NOW = 1_780_000_000
 PAGE_SIZES = (500, 400, 300, 250, 200, 100, 50, 20)
 
 
-async def no_sleep(_: float) -> None:
-    """Stand in for sleeping."""
-
-
-HOOKS = Hooks(sleep=no_sleep, chance=lambda: 0.5, clock=lambda: float(NOW))
+HOOKS = Hooks(sleep=instantly, chance=lambda: 0.5, clock=lambda: float(NOW))
 
 
 def crowd(site: StandIn, *seconds: int) -> None:

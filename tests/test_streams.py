@@ -35,16 +35,13 @@ from ppapi_async.sandbox import Books, Fault, Order, Sandbox
 from ppapi_async.sandbox.manners import Call
 from ppapi_async.sandbox.shelf import DAY
 from tests import virtual_time
+from tests.raw_server import instantly
 
 NOW = int(time.time()) // 60 * 60
 START = NOW - 90 * DAY
 
 
-async def no_sleep(_: float) -> None:
-    """Stand in for sleeping."""
-
-
-HOOKS = Hooks(sleep=no_sleep, chance=lambda: 0.5)
+HOOKS = Hooks(sleep=instantly, chance=lambda: 0.5)
 
 
 def account_of(sandbox: Sandbox, zone: str = "UTC") -> Account:
