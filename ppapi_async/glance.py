@@ -148,21 +148,23 @@ class Glance(Generic[RowT]):
         first, last = self._clock.first_second(start), self._clock.last_second(end)
         read: WindowRead[RowT] = WindowRead(evidence, first, last, believes_order=True)
         known = {digest for digest, since in self._known.items() if since <= start}
-        in_first = 0
+        first_rows: list[RowT] = []
         while (query := read.query) is not None and read.requests < _MOST_REQUESTS:
             answer = await self._ask(query, evidence, known)
             if isinstance(answer, Unchanged):
                 return answer
             page, digest = answer
             if read.requests == 0:
-                self._asked, known, in_first = (digest, start), set(), len(page.records)
+                self._asked, known, first_rows = (digest, start), set(), list(page.records)
             read.feed(page)
         if read.query is not None or read.unproven or len(read.rows) > _MOST_ROWS:
             return None
         rows = [row for row in read.rows.values() if start <= row.time < end]
-        if len(rows) != in_first:
-            self._asked = None  # to know the first answer again would not be to know these rows
         rows.sort(key=_BY_TIME)
+        # To know the first answer again is to know these rows only if it held them, and no others:
+        # a row may have changed, or come, until the second answer.
+        if rows != sorted(first_rows, key=_BY_TIME):
+            self._asked = None
         return Glimpse(rows, list(read.unreadable.values()))
 
     async def _ask(

@@ -34,6 +34,7 @@ from ppapi_async import (
     Link,
     Payout,
     PayoutStatus,
+    RequestFacts,
     RowsUnreadable,
 )
 from ppapi_async.sandbox import Books, Click, Order, Partner, Rates, Sandbox
@@ -54,6 +55,8 @@ _EXCHANGE = tuple(
     one.name for one in attrs.fields(Exchange) if one.name not in {"date", "statuses", "extra"}
 )
 _PAYOUT = tuple(one.name for one in attrs.fields(Payout) if one.name not in {"date", "extra"})
+_JOURNAL = 80
+"""Lines of what happened to an account before a complaint about it."""
 _LINK = ("id", "time", "browser", "ip", "referrer", "user_hash")
 
 
@@ -437,19 +440,34 @@ class Auditor:
     _restarted: float = -math.inf
     _last: dict[tuple[str, str], tuple[float, datetime]] = field(factory=dict)
     _failing: dict[str, set[str]] = field(factory=dict)
+    _began: dict[str, tuple[str, float]] = field(factory=dict)
+    """Of each account, which method is being read, and since when."""
+    _journals: dict[str, list[str]] = field(factory=dict)
     _disorder: dict[str, str] = field(factory=dict)
     """Of each account, what its last poll told out of order."""
 
     def __attrs_post_init__(self) -> None:
         self._desks = {desk.account.name: desk for desk in self.park.desks}
 
-    def _complain(self, text: str, about: object) -> None:
-        self.wrong.append(f"{self.park.clock():.1f}: {text}: {about}")
+    def _complain(self, text: str, about: object, account: str) -> None:
+        journal = "\n".join(self._journals.get(account, [])[-_JOURNAL:])
+        self.wrong.append(f"{self.park.clock():.1f}: {text}: {about}\n{journal}")
+
+    def _note(self, account: str, text: str) -> None:
+        """Write into the account's journal, which a complaint shows: no two runs are the same."""
+        self._journals.setdefault(account, []).append(f"{self.park.clock():.1f} {text}")
 
     def look(self, statuses: Mapping[str, AccountStatus]) -> None:
         """Note which polls have worked."""
         for name, status in statuses.items():
             self._desks[name].look(status, self.park.clock())
+
+    def note_request(self, facts: RequestFacts) -> None:
+        """Note when the reading of a method began: a poll reads one method after the other."""
+        self._note(facts.account, f"{facts.method} {facts.status} {facts.received} {facts.error}")
+        method, _ = self._began.get(facts.account, ("", 0.0))
+        if facts.method != method:
+            self._began[facts.account] = facts.method, self.park.clock() - facts.seconds
 
     # What the consumer gets
 
@@ -464,32 +482,36 @@ class Auditor:
     def _hear_notice(
         self, event: RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
     ) -> None:
+        self._note(event.account, f"told {event}")
         failing = self._failing.setdefault(event.account, set())
         self._disorder.pop(event.account, None)
         if isinstance(event, AccountFailed):
             kind = type(event.error).__name__
             if kind in failing:
-                self._complain("told twice that it fails", event)
+                self._complain("told twice that it fails", event, event.account)
             failing.add(kind)
         elif isinstance(event, AccountRecovered) and failing:
             failing.clear()
         else:
-            self._complain("not so", event)
+            self._complain("not so", event, event.account)
 
     def _hear_change(self, event: Change[Record]) -> None:
         desk, source = self._desks[event.account], _SOURCES[type(event.record)]
         row_id = _INFO_ID if isinstance(event.record, Info) else event.record.id
+        self._note(event.account, f"told {source} {row_id} {event.kind} {event.fields}")
         states = desk.states[source].get(row_id)
         story = self._stories.setdefault((event.account, source, row_id), Story())
         if states is None:
-            return self._complain("there is no such row", event)
+            return self._complain("there is no such row", event, event.account)
         facts = facts_of(event.record)
         place = _find(facts, states, _place_of_previous(event, states, story.place))
         if place is None:
             was = _find(facts, states, 0) is not None
-            return self._complain("was so before what was told" if was else "never was so", event)
+            return self._complain(
+                "was so before what was told" if was else "never was so", event, event.account
+            )
         self._check(event, desk, states, story, place)
-        self._check_order(event, source)
+        self._check_order(event, source, states[place])
         silent = [] if event.previous is None else [event.previous]
         before = evolve(story, known=[*story.known, *silent])
         story.told.append((self.park.clock(), (facts,)))
@@ -507,24 +529,24 @@ class Auditor:
         if event.kind is ChangeKind.NEW:
             may_seem_new = desk.since is not None and desk.newer and is_forgotten
             if not is_first or (desk.is_past(states) and not may_seem_new):
-                self._complain("is not new", event)
+                self._complain("is not new", event, event.account)
             if event.previous is not None or event.fields:
-                self._complain("what is new has no previous", event)
+                self._complain("what is new has no previous", event, event.account)
             return
         if story.known == [None] and desk.is_surely_new(states):
-            self._complain("is new", event)
+            self._complain("is new", event, event.account)
         if event.previous is None:
             if not (is_first and is_forgotten):
-                self._complain("what was before is known", event)
+                self._complain("what was before is known", event, event.account)
             return
         told = event.previous in story.known
         facts = facts_of(event.previous)
         is_silent = is_first and not desk.is_surely_new(states)
         seen = is_silent and any(state.facts == facts for state in states[: place + 1])
         if not (told or seen or self._was_on_its_way(story, states, place, facts)):
-            self._complain("previous is not what was told last", event)
+            self._complain("previous is not what was told last", event, event.account)
         if not event.fields or event.fields != _differing(event.record, event.previous):
-            self._complain("fields are others", event)
+            self._complain("fields are others", event, event.account)
 
     def _was_on_its_way(
         self, story: Story, states: Sequence[State], place: int, facts: Facts
@@ -540,7 +562,7 @@ class Auditor:
             and any(state.facts == facts for state in states[story.place : place])
         )
 
-    def _check_order(self, event: Change[Record], source: str) -> None:
+    def _check_order(self, event: Change[Record], source: str, state: State) -> None:
         if isinstance(event.record, Info):
             return
         key, now = (event.account, source), self.park.clock()
@@ -549,7 +571,9 @@ class Auditor:
             disorder = self._disorder.pop(event.account)
             if event.account not in self._failing:
                 self.wrong.append(disorder)  # that poll has ended, and nothing has ever failed
-        if last is not None and last[0] == now and last[1] > event.record.time:
+        began = self._began.get(event.account, ("", -math.inf))[1]
+        is_late = state.since >= began  # it got into the books while they were being read
+        if last is not None and last[0] == now and last[1] > event.record.time and not is_late:
             # A poll of which the deep part fails reads the newest part again, and then says so.
             self._disorder[event.account] = f"{now:.1f}: is older than what the poll told: {event}"
         self._last[key] = (now, event.record.time)
@@ -558,6 +582,10 @@ class Auditor:
 
     def save(self, watch: str) -> None:
         """Note that all that was told of a watch is in the store."""
+        fingerprint, _, method = watch.rpartition("/")
+        for name, desk in self._desks.items():
+            if desk.account.fingerprint == fingerprint:
+                self._note(name, f"saved {method}")
         self._unsaved.pop(watch, None)
 
     def fail(self) -> None:
@@ -566,9 +594,11 @@ class Auditor:
 
     def restart(self) -> None:
         """Note that the process begins anew: what was not saved may be told again."""
+        for name in self._desks:
+            self._note(name, "the process begins anew")
         lost = [entry for entries in self._unsaved.values() for entry in entries]
         if len(lost) > 1 + self._failed:
-            self._complain("more than what was in hand is not saved", len(lost))
+            self._complain("more than what was in hand is not saved", len(lost), "")
         for story, before in reversed(lost):
             older = [facts_of(record) for record in before.known if record is not None]
             if not self._failed:
@@ -578,6 +608,8 @@ class Auditor:
             story.place = before.place
         self._unsaved.clear()
         self._last.clear()
+        self._began.clear()
+        self._disorder.clear()  # a process that has ended does not say what failed
         self._failing.clear()
         self._failed, self._restarted = 0, self.park.clock()
 
@@ -611,7 +643,8 @@ class Auditor:
                 text = f"{desk.account.name} {source} was not told"
             else:
                 continue
-            self._complain(f"{text} by polls of {polls}", (state, end, story.told[-2:]))
+            about = (state, end, story.told[-2:])
+            self._complain(f"{text} by polls of {polls}", about, desk.account.name)
 
 
 def _find(facts: Facts, states: Sequence[State], first: int) -> int | None:

@@ -286,6 +286,7 @@ class Hour:
             per_host=self.draw.choice((1, 1, 4)),
             drain=1,
             hooks=hooks,
+            on_request=self.auditor.note_request,
         ) as self.fleet:
             consumer = asyncio.create_task(self.consume(self.fleet.events(), fate))
             try:

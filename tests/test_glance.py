@@ -12,7 +12,7 @@ from ppapi_async import Dialect, Exchange, Info, Session
 from ppapi_async.ledger import Ledger, Verdict
 from ppapi_async.models import Row, RowsUnreadable
 from ppapi_async.notes import Poller, Telling
-from ppapi_async.sandbox import Fault
+from ppapi_async.sandbox import Fault, Order
 from ppapi_async.sources import info_poller, row_poller
 from ppapi_async.state import MemoryState
 from tests import virtual_time
@@ -93,6 +93,40 @@ def test_a_poll_of_a_quiet_site_is_one_request(dialect: Dialect, judged: list[in
             new_order(books)
             assert await poll(poller) == [11]
             assert sandbox.requests_count == count + 3  # the rows, and the proof that they are all
+
+    run(main)
+
+
+def test_promise_7_an_answer_that_was_overtaken_is_not_known() -> None:
+    """A change that shows in the first answer only, and comes back for good, is delivered."""
+
+    async def main() -> None:
+        books = books_of(9)
+        shown: list[Order] = []
+
+        def take_back(_: object) -> None:
+            if shown:
+                books.orders.put(shown.pop())
+
+        async with sandbox_of(Dialect.CLASSIC, books) as sandbox:
+            account = account_of(sandbox)
+            hooks = virtual_time.hooks()
+            async with Session(account, hooks=hooks, on_request=take_back) as session:
+                poller = poller_of(session)
+                new_order(books)
+                for _ in range(3):
+                    await asyncio.sleep(60)
+                    await poll(poller)
+                order = list(books.orders)[-1]
+                changed = evolve(order, accrued=not order.accrued)
+                books.orders.put(changed)
+                await asyncio.sleep(60)
+                shown.append(order)
+                assert await poll(poller) == []
+                assert not shown
+                books.orders.put(changed)
+                await asyncio.sleep(60)
+                assert await poll(poller) == [order.id]
 
     run(main)
 
