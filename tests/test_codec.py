@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import pickle
 from collections.abc import Mapping
@@ -49,11 +50,12 @@ from ppapi_async.codec import (
     dump_stored,
     finish,
     info_steps,
+    pages,
     parse_stored,
     receipt_steps,
 )
 from ppapi_async.codec.answer import error_code, recognise, retry_after
-from ppapi_async.codec.rows import parse_json
+from ppapi_async.codec.rows import converter, parse_json
 from ppapi_async.codec.text import may_be_altered, restore
 from ppapi_async.page import Page
 
@@ -158,6 +160,22 @@ def test_samples_of_lists(file: str, name: str) -> None:
     assert len(page.records) == COUNTS[name] == len(page.walls)
     assert page.dialect == (Dialect.CLASSIC if file == CLASSIC else Dialect.DELEGATING)
     assert page.falls
+
+
+def test_hooks_made_anew_read_the_same() -> None:
+    """Hooks and decoders are made once and remember nothing of what they have read."""
+    answers = [
+        (sample(file, name), name.partition("-")[0])
+        for file, name in itertools.product((CLASSIC, DELEGATING), (*COUNTS, "get_info"))
+    ]
+    odd = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
+    found = [decode(*answer) for answer in answers]
+    for maker in (converter, pages._converter, pages._fast, pages._optional):
+        maker.cache_clear()
+    assert [decode(*answer) for answer in answers] == found
+    again = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
+    assert (again.records, again.unreadable) == (odd.records, odd.unreadable)
+    assert len(odd.records) == len(odd.unreadable) == 1
 
 
 @pytest.mark.parametrize("file", [CLASSIC, DELEGATING])
