@@ -22,9 +22,11 @@ from multidict import CIMultiDict
 from bench.measure import Line
 from ppapi_async import Account, Dialect, Exchange, Hooks, MemoryState, Session
 from ppapi_async.codec import Answer
+from ppapi_async.connection import Connection
 from ppapi_async.errors import PPAPIError
 from ppapi_async.sandbox import Books, Rates, Sandbox
 from ppapi_async.sandbox.manners import Call
+from ppapi_async.session import connection_of
 from ppapi_async.sources import row_poller
 from ppapi_async.transport import Transport
 from ppapi_async.wire import HttpRequest
@@ -77,7 +79,7 @@ class PureLine(Transport):
 
 
 @asynccontextmanager
-async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Session, PureLine]]:
+async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Connection, PureLine]]:
     """Open a session on the first partner of a sandbox that does not listen."""
     site._site.prepare()  # noqa: SLF001 - the way past its socket
     partner, dialect = site.books.partner, site.dialect
@@ -86,11 +88,12 @@ async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Sessi
     account = Account(url, partner.api_key, api_login=login, dialect=dialect, name="site")
     hooks = Hooks(clock=lambda: clock.now, sleep=clock.sleep, chance=lambda: 0.5)
     async with Session(account, hooks=hooks) as session:
+        connection = connection_of(session)
         parts = {
-            one.alias: getattr(session.line, one.name) for one in fields(Transport) if one.init
+            one.alias: getattr(connection.line, one.name) for one in fields(Transport) if one.init
         }
-        pure = session._transport = PureLine(**parts, site=site)  # noqa: SLF001
-        yield session, pure
+        pure = connection._transport = PureLine(**parts, site=site)  # noqa: SLF001
+        yield connection, pure
 
 
 async def watch_for(
@@ -102,12 +105,12 @@ async def watch_for(
     begin = int(NOW) - MONTH - DAY
     books = Books.generate(1, orders, begin, int(NOW), clicks=0, rates=rates)
     site = Sandbox(dialect, books=books, clock=lambda: clock.now, live=True)
-    async with pure_session(site, clock) as (session, pure):
+    async with pure_session(site, clock) as (connection, pure):
         options: dict[str, object] = {"lookback": timedelta(days=30)}
         if "interval" in inspect.signature(row_poller).parameters:
             options["interval"] = INTERVAL
         make: Callable[..., object] = row_poller
-        poller = make(session, "get_exchanges", Exchange, MemoryState(), **options)
+        poller = make(connection, "get_exchanges", Exchange, MemoryState(), **options)
         told = await _poll(poller)  # the first one, which begins
         pure.requests = pure.rows = pure.received = 0
         for _ in range(polls):

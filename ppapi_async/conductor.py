@@ -17,6 +17,7 @@ from typing import TypeAlias, TypeGuard
 
 from attrs import define, field
 
+from ppapi_async.closing import wait_until_done
 from ppapi_async.errors import (
     MethodNotSupportedError,
     PPAPIError,
@@ -25,7 +26,6 @@ from ppapi_async.errors import (
     StateError,
     TransportError,
 )
-from ppapi_async.iteration import wait_until_done
 from ppapi_async.members import Host, Member, unforeseen
 from ppapi_async.models import (
     AccountFailed,

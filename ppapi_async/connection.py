@@ -8,29 +8,24 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 
-from ppapi_async.account import Account, Dialect, Secret, as_secret
-from ppapi_async.arguments import account_of
+from ppapi_async.account import Account, Dialect
 from ppapi_async.clean import CleanRequest, LoneRequest
 from ppapi_async.clock import ClockCheck
+from ppapi_async.closing import wait_until_done
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import TransportError
-from ppapi_async.iteration import wait_until_done
+from ppapi_async.evidence import Evidence
 from ppapi_async.proxies import refuse_lent_proxy, route_of
 from ppapi_async.transport import (
-    Duration,
     Hooks,
     RequestFacts,
     Retry,
     Transport,
-    seconds_of,
 )
 from ppapi_async.version import __version__
-from ppapi_async.windows import Evidence
 
 __all__ = ["Connection", "check_limits", "open_http"]
 
@@ -92,57 +87,59 @@ def open_http(
 
 
 class Connection:
-    """What a `Session` is before it asks for anything; its arguments are described there."""
+    """The open line of a session, and what its streams and watches share; see `Session`.
+
+    Args:
+        account: where to connect.
+        http: an aiohttp session whose connector is to be shared.
+        timeout: seconds for one whole HTTP request.
+        retry: how reads are repeated.
+        page_size: rows to ask for in one answer.
+        largest_answer: bytes of an answer before it is refused.
+        limiter: held while an HTTP request is under way.
+        on_request: called after each HTTP request.
+        hooks: clock, sleep and chance.
+    """
 
     def __init__(
         self,
-        account: Account | str,
-        api_key: str | Secret | None = None,
+        account: Account,
         *,
-        http: aiohttp.ClientSession | None = None,
-        timeout: Duration = 60,
-        retry: Retry | None = None,
-        page_size: int = 500,
-        largest_answer: int = 32 * 1024 * 1024,
-        limiter: AbstractAsyncContextManager[object] | None = None,
-        on_request: Callable[[RequestFacts], object] | None = None,
-        hooks: Hooks | None = None,
+        http: aiohttp.ClientSession | None,
+        timeout: float,
+        retry: Retry,
+        page_size: int,
+        largest_answer: int,
+        limiter: AbstractAsyncContextManager[object] | None,
+        on_request: Callable[[RequestFacts], object] | None,
+        hooks: Hooks,
     ) -> None:
-        api_key = None if api_key is None else as_secret(api_key)
-        problem: ValueError | TypeError | None = None
-        try:
-            self.account = account_of(account, api_key)
-        except (ValueError, TypeError) as error:
-            problem = error.with_traceback(None)
-        if problem is not None:
-            account = ""  # it may be a link with the key
-            raise problem
-        check_limits(page_size, largest_answer)
+        self.account = account
+        self.page_size = page_size
+        self.clock_check = ClockCheck(account.zone)
+        """Whether what watches have read is dated ahead of the server's own clock."""
         self._on_request = on_request
         self._borrowed = http
-        self._timeout = seconds_of(timeout, "timeout")
-        self._retry = retry or Retry()
-        self.page_size = page_size
+        self._timeout = timeout
+        self._retry = retry
         self._largest_answer = largest_answer
         self._limiter = limiter
-        self._hooks = hooks or Hooks()
-        self.decoding = Decoding()
-        """What answers are decoded by; sessions that share a loop may share it, too."""
-        self.clock_check = ClockCheck(self.account.zone)
-        """Whether what watches have read is dated ahead of the server's own clock."""
+        self._hooks = hooks
         self._evidence: dict[str, Evidence] = {}
         self._transport: Transport | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    def __repr__(self) -> str:
-        return f"<Session {self.account.name!r} {'open' if self._transport else 'closed'}>"
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent."""
+        return self._transport is not None
 
-    async def __aenter__(self) -> Self:
-        self.open()
-        return self
+    def open(self, fairness: Decoding | None = None) -> None:
+        """Open it; an event loop has to be running.
 
-    def open(self) -> None:
-        """Open the session, as `async with` does; an event loop has to be running."""
+        Args:
+            fairness: how answers share the loop; what many sessions of a loop have in common.
+        """
         if self._transport is not None:
             raise RuntimeError("the session is open already")
         borrowed = self._borrowed
@@ -162,7 +159,7 @@ class Connection:
             retry=self._retry,
             largest_answer=self._largest_answer,
             hooks=self._hooks,
-            decoding=self.decoding,
+            decoding=Decoding() if fairness is None else fairness,
             limiter=self._limiter,
             on_request=self._on_request,
             route=route,
@@ -178,23 +175,10 @@ class Connection:
                 self.account.name,
             )
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     async def aclose(self) -> None:
-        """Close the connections that the session opened; requests under way fail.
-
-        Streams that are being read fail, watches end. However often it is called or cancelled, all
-        of it is closed in the end.
-        """
+        """Close what was opened, however often it is called or cancelled."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            self.decoding = Decoding()  # its locks belong to this loop; the next may be another
             self._closing = asyncio.create_task(_close(transport))
         closing = self._closing
         if closing is not None and closing.get_loop() is asyncio.get_running_loop():
@@ -237,7 +221,7 @@ class Connection:
 
     @property
     def line(self) -> Transport:
-        """The line to the site, for the other rooms of this library.
+        """The line to the site.
 
         Raises:
             RuntimeError: the session is not open.

@@ -17,18 +17,19 @@ from attrs import define
 from ppapi_async.account import Account
 from ppapi_async.arguments import Instant, instant
 from ppapi_async.breaker import Breaker
+from ppapi_async.closing import Reading, wait_until_done
 from ppapi_async.conductor import Conductor, FleetEvent
 from ppapi_async.connection import check_limits, open_http
 from ppapi_async.decoding import Decoding
 from ppapi_async.errors import PPAPIError, TransportError
-from ppapi_async.iteration import Iteration, ReadingTask, wait_until_done
+from ppapi_async.iteration import Iteration
 from ppapi_async.members import Host, Member
 from ppapi_async.merged import Merged
 from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
 from ppapi_async.notes import Poller, in_use
 from ppapi_async.pacing import LONGEST_WAIT, phase_of
 from ppapi_async.places import Gate, Place
-from ppapi_async.session import Session
+from ppapi_async.session import Session, connection_of
 from ppapi_async.sources import INFO, LISTS, SOURCES, Record, info_poller, row_poller
 from ppapi_async.state import State
 from ppapi_async.state.paths import StateOrPath, state_of
@@ -143,7 +144,7 @@ class Fleet:
         self._conductor: Conductor | None = None
         self._events: Events | None = None
         """What is, or was last, iterated over."""
-        self._under_way: set[ReadingTask[object]] = set()
+        self._under_way: set[Reading] = set()
         """The rows of many accounts that are being read."""
         self._closing: tuple[asyncio.Task[None], Conductor] | None = None
         for account in accounts:
@@ -319,8 +320,7 @@ class Fleet:
     def _enlist(self, account: Account) -> None:
         host = self._host(account.host)
         session = self._open_session(account, http=self._http, limiter=host.gate)
-        session.decoding = self._decoding
-        session.open()
+        connection_of(session).open(self._decoding)
         host.members.add(account.name)
         member = Member(session, host, phase_of(account.name, self._interval))
         for retiring, name in self._retiring.items():
@@ -380,10 +380,10 @@ class Fleet:
     def _make_poller(self, member: Member, source: str) -> Poller[Record]:
         turn = functools.partial(Place, member.host.places, self._places)
         if source == INFO:
-            return info_poller(member.session, self._state, turn)
+            return info_poller(connection_of(member.session), self._state, turn)
         listed = LISTS[source]
         return row_poller(
-            member.session,
+            connection_of(member.session),
             listed.method,
             listed.record,
             self._state,

@@ -18,11 +18,12 @@ from ppapi_async.clock import SiteClock
 from ppapi_async.codec import Answer, PageCodec
 from ppapi_async.counting import Query
 from ppapi_async.errors import PPAPIError, ResponseTooLargeError
+from ppapi_async.evidence import Evidence
 from ppapi_async.models import Row, UnreadableRow
 from ppapi_async.page import Page
 from ppapi_async.streams import ANSWER_OF_WINDOW, Request, params_of, trust
 from ppapi_async.transport import Steps, Transport, is_transient
-from ppapi_async.windows import Evidence, WindowRead
+from ppapi_async.windows import WindowRead
 
 __all__ = ["Glance", "Glimpse", "Unchanged", "unless_known"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from operator import length_hint
 from types import TracebackType
@@ -22,48 +22,17 @@ from typing import Generic, Self, TypeAlias, TypeVar
 
 from attrs import define, field
 
+from ppapi_async.closing import Reading, wait_until_done
 from ppapi_async.errors import PPAPIError
 
-__all__ = ["Items", "Iteration", "ReadingTask", "wait_until_done"]
+__all__ = ["Items", "Iteration", "ReadingTask"]
 
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 Portions: TypeAlias = Callable[[], AsyncGenerator[Sequence[ItemT], None]]
 _ITEMS_OF_TURN = 250
 """Handed out before others may run: a consumer that never waits must not hold the loop."""
-_GRACE = 5.0
-"""Seconds that clean-up may go on after whoever waits for it has been cancelled."""
 _log = logging.getLogger("ppapi_async")
-
-
-async def wait_until_done(
-    tasks: Iterable[asyncio.Task[object]], hurry: Callable[[], object] | None = None
-) -> None:
-    """Wait for clean-up to end, however often the wait is cancelled; the cancellation comes then.
-
-    anyio cancels again in every turn of the loop, so whoever cleans up in the task that is
-    cancelled never ends it. The tasks go on by themselves; after a cancellation they are waited for
-    a few seconds more, so that nothing hangs that somebody wants to end.
-
-    Args:
-        tasks: what cleans up.
-        hurry: called at the first cancellation, to have the tasks end sooner.
-    """
-    loop, waiting = asyncio.get_running_loop(), {task for task in tasks if not task.done()}
-    cancelled: asyncio.CancelledError | None = None
-    deadline: float | None = None
-    while waiting and (deadline is None or loop.time() < deadline):
-        timeout = None if deadline is None else deadline - loop.time()
-        try:
-            await asyncio.wait(waiting, timeout=timeout)
-        except asyncio.CancelledError as error:
-            if cancelled is None:
-                cancelled, deadline = error, loop.time() + _GRACE
-                if hurry is not None:
-                    hurry()
-        waiting = {task for task in waiting if not task.done()}
-    if cancelled is not None:
-        raise cancelled
 
 
 class ReadingTask(Generic[ItemT_co]):
@@ -81,7 +50,7 @@ class ReadingTask(Generic[ItemT_co]):
         self,
         portions: Portions[ItemT_co],
         on_leave: Callable[[int], None] | None,
-        under_way: set[ReadingTask[object]] | None,
+        under_way: set[Reading] | None,
         *,
         ends_quietly: bool,
     ) -> None:
@@ -330,7 +299,7 @@ class Iteration:
         portions: Portions[ItemT],
         *,
         on_leave: Callable[[int], None] | None = None,
-        under_way: set[ReadingTask[object]] | None = None,
+        under_way: set[Reading] | None = None,
         ends_quietly: bool = False,
     ) -> Items[ItemT]:
         """Return the iterator over the items of all portions."""

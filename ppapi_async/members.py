@@ -13,14 +13,14 @@ from attrs import define, field
 
 from ppapi_async.account import Account
 from ppapi_async.breaker import Breaker
+from ppapi_async.closing import wait_until_done
 from ppapi_async.codec import Reader
 from ppapi_async.errors import PPAPIError, TransportError
 from ppapi_async.health import Health
-from ppapi_async.iteration import wait_until_done
 from ppapi_async.models import AccountPhase, AccountStatus
 from ppapi_async.notes import Poller
 from ppapi_async.places import Gate
-from ppapi_async.session import Session
+from ppapi_async.session import Session, connection_of
 from ppapi_async.sources import Record
 
 __all__ = ["Host", "Member", "unforeseen"]
@@ -138,7 +138,7 @@ class Member:
             failures=health.failures,
             last_error=health.last_error,
             lag=None if began is None else timedelta(seconds=max(0.0, now - began)),
-            clock_warning=self.session.clock_check.warning,
+            clock_warning=connection_of(self.session).clock_check.warning,
         )
 
 

@@ -9,8 +9,9 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define
 
+from ppapi_async.closing import Reading, wait_until_done
 from ppapi_async.errors import PPAPIError
-from ppapi_async.iteration import Iteration, ReadingTask, wait_until_done
+from ppapi_async.iteration import Iteration
 from ppapi_async.members import Member
 from ppapi_async.models import Row
 from ppapi_async.session import Session
@@ -34,7 +35,7 @@ class Merged(Iteration, Generic[RowT]):
     _members: Sequence[Member]
     _open_stream: Callable[[Session], Stream[RowT]]
     _concurrency: int
-    _under_way: set[ReadingTask[object]]
+    _under_way: set[Reading]
 
     def __aiter__(self) -> AsyncIterator[tuple[str, RowT | PPAPIError]]:
         """Iterate over the rows of all accounts.

@@ -20,7 +20,7 @@ from typing import TypeAlias
 from attrs import define, field
 
 from ppapi_async.account import Account
-from ppapi_async.codec import info_steps, receipt_steps
+from ppapi_async.codec import receipt_steps
 from ppapi_async.errors import (
     ApiError,
     DecodeError,
@@ -31,7 +31,6 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.models import (
-    Info,
     Payout,
     PayoutAttempt,
     PayoutReceipt,
@@ -45,7 +44,6 @@ __all__ = [
     "OnAttempt",
     "Unsettled",
     "judge",
-    "read_info",
     "request_payout",
     "search_begin",
 ]
@@ -137,14 +135,6 @@ def _is_same(one: PayoutAttempt | None, other: PayoutAttempt) -> bool:
     return (one.method_id, one.account) == (other.method_id, other.account)
 
 
-async def read_info(line: Transport) -> Info:
-    """Ask get_info, and remember the dialect that its answer shows."""
-    steps = functools.partial(info_steps, reader=line.reader("get_info"))
-    info, dialect = await line.read("get_info", {}, steps)
-    line.learn(dialect)
-    return info
-
-
 async def request_payout(
     line: Transport,
     method_id: int,
@@ -214,7 +204,7 @@ async def _look(line: Transport, least: Decimal | None, most: Decimal | None) ->
     if line.knows_place and not is_guarded:
         return
     try:
-        balance = (await read_info(line)).balance
+        balance = (await line.get_info()).balance
     except MethodNotSupportedError:
         if is_guarded or not line.knows_place:
             raise

@@ -19,8 +19,9 @@ from typing import Generic, TypeVar
 from attrs import Factory, define, field
 
 from ppapi_async.counting import Key, Query
+from ppapi_async.evidence import Evidence
 from ppapi_async.models import Row, UnreadableRow
-from ppapi_async.windows import Evidence, WindowRead
+from ppapi_async.windows import WindowRead
 
 __all__ = ["LIVE", "Plan", "Segment", "State"]
 

@@ -19,6 +19,7 @@ from ppapi_async.account import Dialect
 from ppapi_async.clock import ClockCheck, SiteClock
 from ppapi_async.codec import dump_stored, info_steps, parse_stored
 from ppapi_async.errors import PPAPIError, StateError
+from ppapi_async.evidence import Evidence
 from ppapi_async.glance import Glance, Unchanged, unless_known
 from ppapi_async.ledger import PERIOD, WRONG_ZONE, Ledger, Position, Reading, Schedule, Verdict
 from ppapi_async.models import (
@@ -35,7 +36,6 @@ from ppapi_async.places import Place
 from ppapi_async.streams import Options, Request, Stream, recognise
 from ppapi_async.transport import Transport
 from ppapi_async.unreadable import PREFIX, UnreadableRows, unreadable_error
-from ppapi_async.windows import Evidence
 from ppapi_async.wire import traits_of
 
 __all__ = ["InfoPoller", "RowPoller", "Turn"]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from decimal import Decimal
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
+import aiohttp
+
+from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.arguments import (
     Instant,
+    account_of,
     address,
     amount,
     check_call,
@@ -19,7 +25,7 @@ from ppapi_async.arguments import (
     was_ordered_from,
 )
 from ppapi_async.codec import data_steps
-from ppapi_async.connection import Connection
+from ppapi_async.connection import Connection, check_limits
 from ppapi_async.errors import PayoutOutcomeUnknown, PPAPIError
 from ppapi_async.models import (
     Exchange,
@@ -38,17 +44,16 @@ from ppapi_async.payouts import (
     UNSETTLED,
     OnAttempt,
     judge,
-    read_info,
     request_payout,
     search_begin,
 )
 from ppapi_async.sources import LISTS, info_poller, row_poller
 from ppapi_async.state.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
 from ppapi_async.streams import OnUnreadable, Options, Request, Stream
-from ppapi_async.transport import Duration, seconds_of
+from ppapi_async.transport import Duration, Hooks, RequestFacts, Retry, seconds_of
 from ppapi_async.watch import OnError, Watch
 
-__all__ = ["Instant", "Session"]
+__all__ = ["Instant", "Session", "connection_of"]
 
 RowT = TypeVar("RowT", bound=Row)
 RecordT = TypeVar("RecordT", Link, Exchange, Payout)
@@ -56,7 +61,7 @@ _LOOKBACK = LISTS["exchanges"].lookback
 _LOOKBACK_OF_LINKS = LISTS["links"].lookback
 
 
-class Session(Connection):
+class Session:
     """A conversation with one site for one account.
 
     Reads are repeated after passing failures; payouts never are. A session may be used by many
@@ -85,6 +90,85 @@ class Session(Connection):
     ...         print(exchange.id, exchange.partner_reward)
     """
 
+    def __init__(
+        self,
+        account: Account | str,
+        api_key: str | Secret | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        timeout: Duration = 60,
+        retry: Retry | None = None,
+        page_size: int = 500,
+        largest_answer: int = 32 * 1024 * 1024,
+        limiter: AbstractAsyncContextManager[object] | None = None,
+        on_request: Callable[[RequestFacts], object] | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        api_key = None if api_key is None else as_secret(api_key)
+        problem: ValueError | TypeError | None = None
+        try:
+            checked = account_of(account, api_key)
+        except (ValueError, TypeError) as error:
+            problem = error.with_traceback(None)
+        if problem is not None:
+            account = ""  # it may be a link with the key
+            raise problem
+        check_limits(page_size, largest_answer)
+        self._connection = Connection(
+            checked,
+            http=http,
+            timeout=seconds_of(timeout, "timeout"),
+            retry=retry or Retry(),
+            page_size=page_size,
+            largest_answer=largest_answer,
+            limiter=limiter,
+            on_request=on_request,
+            hooks=hooks or Hooks(),
+        )
+
+    def __repr__(self) -> str:
+        state = "open" if self._connection.is_open else "closed"
+        return f"<Session {self.account.name!r} {state}>"
+
+    async def __aenter__(self) -> Self:
+        self._connection.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that the session opened; requests under way fail.
+
+        Streams that are being read fail, watches end. However often it is called or cancelled, all
+        of it is closed in the end.
+        """
+        await self._connection.aclose()
+
+    @property
+    def account(self) -> Account:
+        """Whose site it is."""
+        return self._connection.account
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """The dialect that the site speaks, None until an answer has told."""
+        return self._connection.dialect
+
+    @property
+    def on_request(self) -> Callable[[RequestFacts], object] | None:
+        """What is called after each HTTP request; it may be changed at any time."""
+        return self._connection.on_request
+
+    @on_request.setter
+    def on_request(self, hook: Callable[[RequestFacts], object] | None) -> None:
+        self._connection.on_request = hook
+
     # Reading
 
     async def call(self, method: str, **params: str | int) -> Json:
@@ -99,7 +183,7 @@ class Session(Connection):
                 parameter cannot be sent.
         """
         check_call(method, params)
-        line = self.line
+        line = self._connection.line
         reader = line.reader(method)
         data = await line.once(method, params, functools.partial(data_steps, reader=reader))
         if isinstance(data, PPAPIError):
@@ -112,7 +196,7 @@ class Session(Connection):
         Raises:
             PPAPIError: what the answer came to in the end.
         """
-        return await read_info(self.line)
+        return await self._connection.line.get_info()
 
     async def get_links(
         self,
@@ -274,7 +358,9 @@ class Session(Connection):
             ip=ip,
             matches=matches,
         )
-        return Stream(self.line, self.evidence(method, ip), request, self.page_size, options)
+        connection = self._connection
+        evidence = connection.evidence(method, ip)
+        return Stream(connection.line, evidence, request, connection.page_size, options)
 
     # Watching
 
@@ -357,7 +443,9 @@ class Session(Connection):
         """
         seconds = seconds_of(interval, "interval")
         store = state_of(state)
-        return Watch(self.line, info_poller(self, store), store, seconds, on_error)
+        return Watch(
+            self._connection.line, info_poller(self._connection, store), store, seconds, on_error
+        )
 
     def _watch(
         self,
@@ -373,7 +461,7 @@ class Session(Connection):
         seconds = seconds_of(interval, "interval")
         store = state_of(state)
         poller = row_poller(
-            self,
+            self._connection,
             method,
             record,
             store,
@@ -382,7 +470,7 @@ class Session(Connection):
             since=instant(since, "since"),
             params=params,
         )
-        return Watch(self.line, poller, store, seconds, on_error)
+        return Watch(self._connection.line, poller, store, seconds, on_error)
 
     # Payouts
 
@@ -428,7 +516,7 @@ class Session(Connection):
         if least is not None and most is not None and least > most:
             raise ValueError("at_most: is less than at_least")
         return await request_payout(
-            self.line,
+            self._connection.line,
             method_id,
             account,
             least=least,
@@ -454,7 +542,7 @@ class Session(Connection):
                 raise ValueError("attempt: the error holds none")
             attempt = attempt.attempt
         payouts = await self.get_payouts(search_begin(attempt))
-        search = judge(attempt, payouts, compared=self.line.clock_ahead is not None)
+        search = judge(attempt, payouts, compared=self._connection.line.clock_ahead is not None)
         if search.outcome is not SearchOutcome.AMBIGUOUS:
             self.settle_payout(attempt)
         return search
@@ -473,3 +561,8 @@ class Session(Connection):
         Returns whether it was unsettled; one that is still under way stays so.
         """
         return UNSETTLED.settle(self.account, attempt)
+
+
+def connection_of(session: Session) -> Connection:
+    """Return what a session sends its requests through, for fleets."""
+    return session._connection  # noqa: SLF001 - of this module

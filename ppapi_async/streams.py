@@ -26,17 +26,17 @@ from ppapi_async.errors import (
     ServerError,
     TransportError,
 )
+from ppapi_async.evidence import Evidence
 from ppapi_async.iteration import Iteration
 from ppapi_async.models import Progress, Row, UnreadableRow, Window
 from ppapi_async.page import Page
-from ppapi_async.payouts import read_info
 from ppapi_async.planning import LIVE, Plan, Segment
 from ppapi_async.positions import Identity
 from ppapi_async.runs import Run
 from ppapi_async.state import Checkpoint
 from ppapi_async.transport import Transport
 from ppapi_async.unreadable import unreadable_error
-from ppapi_async.windows import Evidence, WindowRead
+from ppapi_async.windows import WindowRead
 from ppapi_async.wire import traits_of
 
 __all__ = [
@@ -112,7 +112,7 @@ async def recognise(line: Transport) -> None:
     """
     if line.dialect is None:
         with contextlib.suppress(MethodNotSupportedError):
-            await read_info(line)
+            await line.get_info()
 
 
 def trust(evidence: Evidence, dialect: Dialect | None, page_size: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -23,7 +24,8 @@ from yarl import URL
 
 from ppapi_async.account import Account, Dialect
 from ppapi_async.clean import StaleConnectionError
-from ppapi_async.codec import LARGEST_INFO, Answer, Reader, clock_ahead
+from ppapi_async.closing import Reading
+from ppapi_async.codec import LARGEST_INFO, Answer, Reader, clock_ahead, info_steps
 from ppapi_async.codec.steps import Outcome
 from ppapi_async.decoding import Decoding
 from ppapi_async.discovery import Discovery
@@ -36,7 +38,7 @@ from ppapi_async.errors import (
 )
 from ppapi_async.hidden import without_key
 from ppapi_async.inflate import BodyReader, BodyTooLargeError
-from ppapi_async.iteration import ReadingTask
+from ppapi_async.models import Info
 from ppapi_async.proxies import NO_PROXY, Route
 from ppapi_async.wire import HttpRequest, endpoints, request_for
 
@@ -220,7 +222,7 @@ class Transport:
     clock_ahead: float | None = None
     """Seconds by which the `Date` of the latest answer is ahead of this machine's clock; None where
     no answer had one. A cache's `Age` counts in."""
-    under_way: set[ReadingTask[object]] = field(factory=set, repr=False)
+    under_way: set[Reading] = field(factory=set, repr=False)
     """The streams and watches that are being read: closing the session ends them."""
     _clock_of: float = float("-inf")
     """When the request began whose answer told `clock_ahead`."""
@@ -293,6 +295,17 @@ class Transport:
         if wait is not None:
             self._budget -= _PARTS
         return wait
+
+    async def get_info(self) -> Info:
+        """Ask get_info, and remember the dialect that its answer shows.
+
+        Raises:
+            PPAPIError: what the last answer came to.
+        """
+        steps = functools.partial(info_steps, reader=self.reader("get_info"))
+        info, dialect = await self.read("get_info", {}, steps)
+        self.learn(dialect)
+        return info
 
     async def once(
         self,

@@ -38,17 +38,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
-from itertools import compress, pairwise
-from operator import ge, le
+from itertools import compress
 from typing import Generic, TypeVar
 
 from attrs import Factory, define, evolve, field, frozen
 
 from ppapi_async.counting import BEYOND, MOST_REQUESTS, Count, Key, Outcome, Query, Span
+from ppapi_async.evidence import Evidence, Order, order_of
 from ppapi_async.models import Row, UnreadableRow
 from ppapi_async.page import Page, wire_second
 
-__all__ = ["Evidence", "Pace", "WindowRead"]
+__all__ = ["WindowRead"]
 
 RowT = TypeVar("RowT", bound=Row)
 _PAGES_OF_COUNT = 24  # over more than a second, before the window is to be narrowed
@@ -60,92 +60,6 @@ _MOST_DOUBTS = 4  # counts in a row that disagree because rows keep coming
 _MOST_RESTARTS = 2  # of a window from which rows go meanwhile
 _AROUND = (3_600, 86_400, 30 * 86_400, 365 * 86_400)  # seconds, to find other rows
 _EARLIEST = 1  # no earlier second can be asked for: 0 and below mean "no bound"
-
-
-class Order(Enum):
-    """How the times of a page run."""
-
-    NONE = "neither way"
-    ONE_SECOND = "all of one second"
-    FALLING = "from new to old"
-    RISING = "from old to new"
-
-
-@define
-class Pace:
-    """How fast rows come at a method. It proves nothing, so streams may share it."""
-
-    rate: float | None = None
-    """Rows per second of recent windows: where the next stream begins to guess."""
-
-
-@define
-class Evidence:
-    """What the answers of one stream, or of one poll, have shown of the server.
-
-    It must not outlive them: a server may be another one tomorrow. See `fresh`.
-    """
-
-    capped: bool | None = None
-    """Whether the server cuts answers, as its dialect has it; True once one has been cut."""
-    newest_first: bool = False
-    """Whether the dialect promises answers from new to old."""
-    page: int = 500
-    """Rows of an answer that looks as if it had been cut. It is a guess, and proves nothing."""
-    honours_offset: bool | None = None
-    """Whether `offset` does what it should, as answers have shown."""
-    holds_more: bool = False
-    """Whether an answer held more than one row, so that one of a single row was not cut."""
-    end_excluded: bool | None = None
-    """Whether the server leaves out the second that is asked for as the end.
-
-    True once a row of it did not come again, which may have moved; False for good once one came.
-    """
-    start_excluded: bool | None = None
-    """The same of the start."""
-    disordered: bool = False
-    """Whether an answer was in no order of time."""
-    unfiltered: bool = False
-    """Whether an answer held rows outside the range that was asked for."""
-    pace: Pace = Factory(Pace)
-    _runs: set[tuple[bool, bool]] = Factory(set)
-    """How time and id run from one row to the next, in pages that are in order of time."""
-
-    def fresh(self) -> Evidence:
-        """Return what the next stream or poll begins with: nothing but the pace."""
-        return Evidence(pace=self.pace)
-
-    @property
-    def falls(self) -> bool:
-        """Whether every answer so far was in order of time, from new to old."""
-        return not self.disordered and all(falls for falls, _ in self._runs)
-
-    @property
-    def sorts_by_time(self) -> bool:
-        """Whether answers were so where their ids were in no order."""
-        return self.falls and len(self._runs) > 1
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether answers ran both ways, or neither: rows may be left out anywhere."""
-        return self.disordered or len({falls for falls, _ in self._runs}) > 1
-
-    def looks_cut(self, rows: int) -> bool:
-        """Tell whether it is likely that more rows follow an answer of so many."""
-        return self.capped is not False and rows >= self.page
-
-    def was_cut(self, rows: int) -> None:
-        """Note that an answer of so many rows had been cut."""
-        self.capped, self.page = True, max(2, min(self.page, rows))
-
-    def learn_order(self, order: Order, ids: Sequence[int], seconds: Sequence[int]) -> None:
-        """Note how the ids run in a page that is in order of time."""
-        if order is Order.NONE:
-            self.disordered = self.disordered or bool(ids)
-        elif len(self._runs) < 4:
-            for (one, second), (other, later) in pairwise(zip(ids, seconds, strict=True)):
-                if second != later and one != other:
-                    self._runs.add((second > later, one > other))
 
 
 @frozen
@@ -414,7 +328,7 @@ class WindowRead(Generic[RowT]):
         if part.before is not None and new:
             self.evidence.was_cut(part.before)
         seconds = [max(wire_second(wall), _EARLIEST) for wall in page.walls]
-        order = _order_of(seconds)
+        order = order_of(seconds)
         self.evidence.learn_order(order, [row.id for row in page.records], seconds)
         unfiltered = self.evidence.unfiltered and order is not Order.FALLING
         if order is Order.NONE or not part.in_order or unfiltered:
@@ -894,13 +808,3 @@ def _is_second(span: Span) -> bool:
     if end is None:
         return False
     return end - start <= 2 if start is not None else end <= _EARLIEST + 1
-
-
-def _order_of(seconds: Sequence[int]) -> Order:
-    if not seconds:
-        return Order.NONE
-    if seconds[0] == seconds[-1] and min(seconds) == max(seconds):
-        return Order.ONE_SECOND
-    if all(map(ge, seconds, seconds[1:])):
-        return Order.FALLING
-    return Order.RISING if all(map(le, seconds, seconds[1:])) else Order.NONE

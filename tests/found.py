@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coverage import Coverage
 
-from ppapi_async.windows import Evidence
+from ppapi_async.evidence import Evidence
 
 from .simulated import Event, Reader, Site, UnprovenError, scattered, what_is_wrong
 

@@ -211,7 +211,7 @@ async def _wait_for(call: Awaitable[object]) -> None:
 async def _forget_a_session() -> None:
     server = await RawServer().__aenter__()
     session = Session(server.url, os.environ[KEY_VARIABLE])
-    session.open()
+    session._connection.open()
     await session.get_info()
     del session
     gc.collect()
@@ -231,7 +231,7 @@ async def _leave_requests_behind(fault: str) -> None:
     hanging = asyncio.Semaphore(0)
     server.on_hang = hanging.release
     session = Session(server.url, os.environ[KEY_VARIABLE])
-    session.open()
+    session._connection.open()
     await session.get_info()  # finds the place of the API, for which a payout would else wait
     server.script |= {"get_info": FAULTS[fault], "add_payout": FAULTS[fault]}
     left = [

@@ -14,10 +14,11 @@ from operator import itemgetter
 from attrs import Factory, define, field, frozen
 
 from ppapi_async.counting import Key, Query
+from ppapi_async.evidence import Evidence
 from ppapi_async.models import NO_EXTRA, UnreadableRow
 from ppapi_async.page import Page
 from ppapi_async.planning import Plan, Segment
-from ppapi_async.windows import Evidence, WindowRead
+from ppapi_async.windows import WindowRead
 
 
 @frozen

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from ppapi_async.counting import BEYOND, Count, Outcome
-from ppapi_async.windows import Evidence, Order
+from ppapi_async.evidence import Evidence, Order
 
 
 def carry_out(count: Count, rows: list[int], page: int, *, most: int = 300) -> Outcome:

@@ -110,11 +110,11 @@ class Noting(Decoding):
 async def test_requests_of_a_session_begin_in_turns() -> None:
     """What `Decoding` promises, a session keeps: the requests of many tasks do not go at once."""
     async with Sandbox(rows=1) as sandbox:
-        session = Session(sandbox.url, sandbox.api_key)
-        session.decoding = noting = Noting()
+        session, noting = Session(sandbox.url, sandbox.api_key), Noting()
         noting.turns, noting.begun = Turns(), []
-        async with session:
-            await asyncio.gather(*(session.get_info() for _ in range(MANY)))
+        session._connection.open(noting)
+        await asyncio.gather(*(session.get_info() for _ in range(MANY)))
+        await session.aclose()
         noting.turns.stop()
     assert len(noting.begun) == MANY
     assert max(Counter(noting.begun).values()) <= A_FEW

@@ -67,11 +67,12 @@ from ppapi_async.codec.answer import retry_after, strip_noise
 from ppapi_async.codec.rows import correct_time, finish_row, parse_json, rows_of, structure_row
 from ppapi_async.codec.text import restore
 from ppapi_async.counting import Query
+from ppapi_async.evidence import Evidence
 from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
 from ppapi_async.models import Row
 from ppapi_async.page import Page
 from ppapi_async.positions import Identity, Position, Told
-from ppapi_async.windows import Evidence, WindowRead
+from ppapi_async.windows import WindowRead
 from ppapi_async.wire import endpoints
 
 from .conftest import DEPTH

@@ -31,7 +31,7 @@ from tests.test_watch import (
 def poller_of(session: Session, state: MemoryState | None = None) -> Poller[Exchange]:
     """Return the poller of exchanges."""
     return row_poller(
-        session,
+        session._connection,
         "get_exchanges",
         Exchange,
         state or MemoryState(),
@@ -137,7 +137,7 @@ def test_a_quiet_info_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> N
     async def main() -> None:
         books = books_of()
         async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
-            poller = info_poller(session, MemoryState())
+            poller = info_poller(session._connection, MemoryState())
             assert await poll(poller) == []
             monkeypatch.setattr("ppapi_async.polls.info_steps", pytest.fail)
             assert await poll(poller) == []
@@ -280,7 +280,7 @@ def test_a_balance_that_was_left_in_hand_is_taken_back() -> None:
     async def main() -> None:
         books = books_of(9)
         async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
-            poller = info_poller(session, MemoryState())
+            poller = info_poller(session._connection, MemoryState())
             before = books.partner.balance
             assert await poll(poller) == []
             books.partner.balance = "1"

@@ -298,10 +298,19 @@ async def test_no_repr_shows_the_key(watch: Watch) -> None:
     page = Answer(200, {"Location": watch.key}, watch.key.encode())
     async with Session(account) as session:
         stream = session.iter_payouts(START, END)
-        holders = (session, account, account.api_key, stream, session.line, request, reader, page)
+        holders = (
+            session,
+            account,
+            account.api_key,
+            stream,
+            session._connection.line,
+            request,
+            reader,
+            page,
+        )
         for secret in (watch.key, LOGIN):
             assert_absent(secret, *holders, vars(session), f"{account}", account.fingerprint)
-        for holder in (account, account.api_key, session.line, request, reader):
+        for holder in (account, account.api_key, session._connection.line, request, reader):
             with pytest.raises(TypeError) as caught:
                 pickle.dumps(holder)
             assert_absent(watch.key, caught.value)

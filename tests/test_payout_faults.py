@@ -191,7 +191,7 @@ async def test_a_payout_is_told_to_the_hook() -> None:
 
     body = '{"error":1,"error_text":"no"}'
     async with served(on_request=facts.append) as (server, session, _):
-        session.line.hooks = Hooks(clock=lambda: now)
+        session._connection.line.hooks = Hooks(clock=lambda: now)
         server.script["get_info"] = takes(0.5, server.script["get_info"])
         server.script["add_payout"] = takes(2.5, server.script["add_payout"])
         await session.add_payout(11, WALLET)
@@ -247,12 +247,12 @@ async def test_a_payout_waits_for_the_limiter() -> None:
         held.append(f"left after {server.count('add_payout')}")
 
     async with served(on_request=facts.append) as (server, session, _):
-        assert session._transport is not None
+        assert session._connection._transport is not None
         await session.get_info()
         await asyncio.sleep(0)
         facts.clear()
         for script in (None, FAULTS["closed"]):
-            session._transport.limiter = limiter()
+            session._connection._transport.limiter = limiter()
             server.script |= {} if script is None else {"add_payout": script}
             outcome = await outcome_of(session.add_payout(11, WALLET))
         await asyncio.sleep(0)
@@ -281,10 +281,10 @@ async def test_an_answer_that_is_too_large_leaves_the_outcome_unknown() -> None:
     """It is cut off at the limit to the byte, and told with what to do."""
     async with served() as (server, session, _):
         await session.get_info()
-        assert session._transport is not None
-        session._transport.largest_answer = len(RECEIPT)
+        assert session._connection._transport is not None
+        session._connection._transport.largest_answer = len(RECEIPT)
         assert isinstance(await session.add_payout(11, WALLET), PayoutReceipt)
-        session._transport.largest_answer -= 1
+        session._connection._transport.largest_answer -= 1
         error = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(error, PayoutOutcomeUnknown)
     cause = error.__cause__

@@ -187,8 +187,8 @@ async def test_promise_3_what_was_not_sent_says_why() -> None:
         outcomes["unsettled"] = await outcome_of(session.add_payout(11, WALLET))
         held.go.set()
         await task
-        assert session._transport is not None
-        await session._transport.close()
+        assert session._connection._transport is not None
+        await session._connection._transport.close()
         outcomes["closed"] = await outcome_of(session.add_payout(11, WALLET))
         server.refuse()
         async with session_at(server) as another:

@@ -135,7 +135,7 @@ async def test_socks_without_the_extra_is_refused_when_the_session_opens(
     monkeypatch.setitem(sys.modules, "aiohttp_socks", None)
     account = Account("https://site.invalid", KEY, proxy=f"socks5://user:{PASSWORD}@127.0.0.1:1")
     with pytest.raises(ValueError, match=r"ppapi-async\[socks\]") as caught:
-        Session(account).open()
+        Session(account)._connection.open()
     assert PASSWORD not in _frames(caught.value)
 
 
@@ -156,7 +156,7 @@ def test_one_session_object_works_in_one_loop_after_another() -> None:
 
     async def use(session: Session) -> None:
         async with RawServer() as site:
-            session.account = Account(site.url, KEY)
+            session._connection.account = Account(site.url, KEY)
             async with session:
                 await session.get_info()
 
@@ -176,7 +176,7 @@ def test_locks_that_were_waited_for_work_in_the_next_loop(kind: str) -> None:
     async def use(one: Session | Fleet) -> None:
         async with one:
             session = one.session("site.invalid") if isinstance(one, Fleet) else one
-            await asyncio.gather(*(hold(session.line.decoding.lock) for _ in range(3)))
+            await asyncio.gather(*(hold(session._connection.line.decoding.lock) for _ in range(3)))
 
     account = Account("https://site.invalid", KEY)
     one = Session(account) if kind == "session" else Fleet([account])

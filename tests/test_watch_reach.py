@@ -27,6 +27,7 @@ from ppapi_async import (
     Session,
 )
 from ppapi_async.clock import ClockCheck
+from ppapi_async.connection import Connection
 from ppapi_async.notes import Poller
 from ppapi_async.sandbox import Books, Order, Sandbox
 from ppapi_async.sandbox.manners import Answer, Call
@@ -301,7 +302,7 @@ def test_a_right_zone_is_not_warned_about(zone: str, caplog: pytest.LogCaptureFi
             async with Session(account, hooks=virtual_time.hooks()) as session:
                 later(100, lambda: new_order(books))
                 assert len(await take(session.watch_exchanges(), 1)) == 1
-                assert session.clock_check.warning is None
+                assert session._connection.clock_check.warning is None
 
     run(main)
     assert warnings_of(caplog) == []
@@ -555,14 +556,14 @@ class Desk:
     values: int = 0
     poller: Poller[Exchange] | None = None
 
-    async def act(self, books: Books, session: Session, step: str, number: int) -> None:
+    async def act(self, books: Books, connection: Connection, step: str, number: int) -> None:
         """Do one of `STEPS`."""
         if step == "wait":
             self.clock.now += number
         elif step == "restart":
             self.poller = None
         elif step in ("poll", "leave"):
-            await self.poll(session, leave=step == "leave")
+            await self.poll(connection, leave=step == "leave")
         else:
             self.change(books, step, number)
 
@@ -586,11 +587,11 @@ class Desk:
             moved = (*order.history, (now, "payed"))
             books.orders.put(evolve(order, history=moved) if step == "move" else order)
 
-    async def poll(self, session: Session, *, leave: bool = False) -> None:
+    async def poll(self, connection: Connection, *, leave: bool = False) -> None:
         """Poll, perhaps to leave with what is told first in hand."""
         if self.poller is None:
             self.poller = row_poller(
-                session,
+                connection,
                 "get_exchanges",
                 Exchange,
                 self.state,
@@ -620,16 +621,16 @@ def test_promise_7_what_was_told_last_is_what_the_site_shows(
         orders = [Order(id=n + 1, created=begin - 8000 * (n + 1), reward="0") for n in range(old)]
         books = Books(orders=orders)
         site = Sandbox(dialect, books=books, clock=lambda: desk.clock.now)
-        async with pure_session(site, desk.clock) as (session, _):
-            await desk.poll(session)
+        async with pure_session(site, desk.clock) as (connection, _):
+            await desk.poll(connection)
             assert not desk.told
             desk.clock.now += 1
             for step, number in steps:
-                await desk.act(books, session, step, number)
-            await desk.act(books, session, "show", 0)
+                await desk.act(books, connection, step, number)
+            await desk.act(books, connection, "show", 0)
             for _ in range(3):
                 desk.clock.now += 3 * HOUR
-                await desk.poll(session)
+                await desk.poll(connection)
         for order in books.orders:
             events = desk.told.get(order.id, [])
             if order.id > old:

@@ -182,7 +182,11 @@ async def meet(name: str, tell: Tell) -> None:
 
 
 async def _work(session: Session, use: Use, tell: Tell) -> None:
-    account, line, stream = session.account, session.line, session.iter_payouts(START, END)
+    account, line, stream = (
+        session.account,
+        session._connection.line,
+        session.iter_payouts(START, END),
+    )
     fleet = Fleet([account], hooks=hooks())
     mine = {"account": account, "line": line, "stream": [stream], "all": [vars(fleet)]}
     try:
