@@ -13,10 +13,10 @@ import msgspec
 from bench.measure import Line, interleaved
 from bench.rows import keyed, listed, newest_first, with_odd
 from ppapi_async.account import Account
-from ppapi_async.clock import SiteClock
-from ppapi_async.codec import Answer, PageCodec, Reader
 from ppapi_async.models import Exchange, Link
-from ppapi_async.page import Page
+from ppapi_async.protocol import Answer, PageCodec, Reader
+from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.site_clock import SiteClock
 
 CLEAN, ONE_PER_CENT = 1.15, 1.4
 _FACTS = {"Content-Type": "application/json; charset=utf-8"}

@@ -21,15 +21,15 @@ from multidict import CIMultiDict
 
 from bench.measure import Line
 from ppapi_async import Account, Dialect, Exchange, Hooks, MemoryState, Session
-from ppapi_async.codec import Answer
-from ppapi_async.connection import Connection
 from ppapi_async.errors import PPAPIError
+from ppapi_async.protocol import Answer
+from ppapi_async.protocol.dialects import HttpRequest
 from ppapi_async.sandbox import Books, Rates, Sandbox
 from ppapi_async.sandbox.manners import Call
 from ppapi_async.session import connection_of
-from ppapi_async.sources import row_poller
-from ppapi_async.transport import Transport
-from ppapi_async.wire import HttpRequest
+from ppapi_async.transport.client import Transport
+from ppapi_async.transport.connection import Connection
+from ppapi_async.watching.resources import row_poller
 
 DAY, MONTH = 86_400, 30 * 86_400
 NOW = 1_780_000_000.0

@@ -9,7 +9,7 @@ local server to try them on, `ppapi_async.testing` brings it to your tests.
 """
 
 from ppapi_async.account import Account, Dialect, Secret
-from ppapi_async.account_files import load_accounts
+from ppapi_async.accounts_file import load_accounts
 from ppapi_async.errors import (
     ApiDisabledError,
     ApiError,
@@ -31,7 +31,7 @@ from ppapi_async.errors import (
     StateError,
     TransportError,
 )
-from ppapi_async.fleet import Fleet, FleetEvent
+from ppapi_async.fleet.fleet import Fleet, FleetEvent
 from ppapi_async.models import (
     AccountFailed,
     AccountPhase,
@@ -57,7 +57,7 @@ from ppapi_async.models import (
     Window,
 )
 from ppapi_async.session import Session
-from ppapi_async.state import (
+from ppapi_async.storage import (
     Checkpoint,
     FileCheckpoint,
     MemoryCheckpoint,
@@ -65,10 +65,10 @@ from ppapi_async.state import (
     SQLiteState,
     State,
 )
-from ppapi_async.streams import Stream
-from ppapi_async.transport import Hooks, RequestFacts, Retry
+from ppapi_async.streaming.stream import Stream
+from ppapi_async.transport.client import Hooks, RequestFacts, Retry
 from ppapi_async.version import __version__
-from ppapi_async.watch import Watch
+from ppapi_async.watching.watch import Watch
 
 __all__ = [
     "Account",

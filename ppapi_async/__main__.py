@@ -1,8 +1,8 @@
-"""`python -m ppapi_async`: see `ppapi_async.cli`."""
+"""`python -m ppapi_async`: see `ppapi_async.cli.main`."""
 
 import sys
 
-from ppapi_async.cli import main
+from ppapi_async.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -35,7 +35,7 @@ _SHORTEST_TOLD = 4  # a secret of one to three characters may be part of any wor
 
 
 class Dialect(StrEnum):
-    """Which server speaks; see `ppapi_async.wire` for how they differ."""
+    """Which server speaks; see `ppapi_async.protocol.dialects` for how they differ."""
 
     CLASSIC = "classic"
     DELEGATING = "delegating"

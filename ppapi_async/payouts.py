@@ -20,7 +20,6 @@ from typing import TypeAlias
 from attrs import define, field
 
 from ppapi_async.account import Account
-from ppapi_async.codec import receipt_steps
 from ppapi_async.errors import (
     ApiError,
     DecodeError,
@@ -37,7 +36,8 @@ from ppapi_async.models import (
     PayoutSearch,
     SearchOutcome,
 )
-from ppapi_async.transport import Transport
+from ppapi_async.protocol import receipt_steps
+from ppapi_async.transport.client import Transport
 
 __all__ = [
     "UNSETTLED",

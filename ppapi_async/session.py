@@ -12,8 +12,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 
-from ppapi_async.account import Account, Dialect, Secret, as_secret
-from ppapi_async.arguments import (
+from ppapi_async._validation import (
     Instant,
     account_of,
     address,
@@ -24,8 +23,7 @@ from ppapi_async.arguments import (
     wallet,
     was_ordered_from,
 )
-from ppapi_async.codec import data_steps
-from ppapi_async.connection import Connection, check_limits
+from ppapi_async.account import Account, Dialect, Secret, as_secret
 from ppapi_async.errors import PayoutOutcomeUnknown, PPAPIError
 from ppapi_async.models import (
     Exchange,
@@ -47,11 +45,13 @@ from ppapi_async.payouts import (
     request_payout,
     search_begin,
 )
-from ppapi_async.sources import LISTS, info_poller, row_poller
-from ppapi_async.state.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
-from ppapi_async.streams import OnUnreadable, Options, Request, Stream
-from ppapi_async.transport import Duration, Hooks, RequestFacts, Retry, seconds_of
-from ppapi_async.watch import OnError, Watch
+from ppapi_async.protocol import data_steps
+from ppapi_async.storage.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
+from ppapi_async.streaming.stream import OnUnreadable, Options, Request, Stream
+from ppapi_async.transport.client import Duration, Hooks, RequestFacts, Retry, seconds_of
+from ppapi_async.transport.connection import Connection, check_limits
+from ppapi_async.watching.resources import LISTS, info_poller, row_poller
+from ppapi_async.watching.watch import OnError, Watch
 
 __all__ = ["Instant", "Session", "connection_of"]
 

@@ -1,6 +1,6 @@
 """`python -m tests.coverage_floors`: hold each module to its share of lines and branches.
 
-To be run after `coverage run -m pytest`, where that left its data. The pure rooms, listed in
+To be run after `coverage run -m pytest`, where that left its data. The pure modules, listed in
 `tests/test_layers.py`, have to be covered wholly, each other module to 95 %. A module that was
 never imported counts as one of which nothing is covered.
 """
@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from coverage import Coverage
 
-from tests.test_layers import FILES, PACKAGE, PURE, room_of
+from tests.test_layers import FILES, PACKAGE, is_pure
 
 __all__ = ["File", "below", "floor_of"]
 
@@ -39,7 +39,7 @@ class File(TypedDict):
 
 def floor_of(path: Path) -> float:
     """Return the share of a module that has to be covered, in per cent."""
-    return _WHOLE if room_of(path) in PURE else _FLOOR
+    return _WHOLE if is_pure(path) else _FLOOR
 
 
 def below(measured: Mapping[Path, File]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coverage import Coverage
 
-from ppapi_async.evidence import Evidence
+from ppapi_async.protocol.evidence import Evidence
 
 from .simulated import Event, Reader, Site, UnprovenError, scattered, what_is_wrong
 
@@ -23,7 +23,7 @@ __all__ = ["NOW", "SEEDS", "judge", "reader"]
 
 NOW = 10_000_000
 _AHEAD = NOW + 400 * 86_400
-_ROOMS = ("windows.py", "planning.py", "counting.py")
+_ROOMS = ("window_reader.py", "evidence.py", "planner.py", "counting.py")
 _BATCH = 200
 LONG = 1_000_000
 """The first seed of servers with many pages; those below have many oddities."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from attrs import define, frozen
 from hypothesis import strategies as st
 
-from ppapi_async.codec import Answer
+from ppapi_async.protocol import Answer
 
 from .conftest import DEPTH
 from .leaks import SPELLINGS

@@ -9,18 +9,23 @@ import resource
 import pytest
 from hypothesis import Phase, settings
 
-from ppapi_async.codec import pages, rows
+from ppapi_async.protocol import decoder, fields
 
 _MOST_MEMORY = 4 * 2**30  # bytes; a mutant that loops for ever fills what it gets
 _OWN = {
-    "clean": ("test_payout_faults", "test_session"),
-    "codec": ("test_codec", "test_stored"),
-    "inflate": ("test_inflate",),
+    "transport.http_requests": ("test_payout_faults", "test_session"),
+    "protocol": ("test_codec", "test_stored"),
+    "transport.body": ("test_inflate",),
     "payouts": ("test_payout_faults", "test_session"),
-    "state": ("test_state", "test_streams"),
-    "transport": ("test_transport", "test_payout_faults", "test_session", "few_requests_find_out"),
-    "windows": ("test_windows",),
-    "wire": ("test_wire",),
+    "storage": ("test_state", "test_streams"),
+    "transport.client": (
+        "test_transport",
+        "test_payout_faults",
+        "test_session",
+        "few_requests_find_out",
+    ),
+    "streaming.window_reader": ("test_windows",),
+    "protocol.dialects": ("test_wire",),
 }
 """The tests that have to notice by themselves; of others, thousands would pass by most mutants."""
 _SLOW = (
@@ -65,14 +70,15 @@ def pytest_configure() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, resource.RLIM_INFINITY))
 
 
-def _room_under_test() -> str:
-    """Return the room of the mutant as mutmut names it, `ppapi_async.codec.text.x_restore__…`."""
-    return [*os.environ.get("MUTANT_UNDER_TEST", "").split("."), ""][1]
+def _tests_of_mutant() -> tuple[str, ...]:
+    """Return the tests of the mutant's module or folder; mutmut names it `ppapi_async.x.y`."""
+    _, folder, module, *_ = [*os.environ.get("MUTANT_UNDER_TEST", "").split("."), "", "", ""]
+    return _OWN.get(f"{folder}.{module}") or _OWN.get(folder, ("",))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what is slow; begin with one case of each test, since most mutants fail soon."""
-    own = _OWN.get(_room_under_test(), ("",))
+    own = _tests_of_mutant()
     items[:] = [
         item
         for item in items
@@ -93,6 +99,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     """Make hooks and decoders anew, so that a run knows all tests that need their makers."""
-    rows.converter.cache_clear()
-    pages._converter.cache_clear()
-    pages._fast.cache_clear()
+    fields.converter.cache_clear()
+    decoder._converter.cache_clear()
+    decoder._fast.cache_clear()

@@ -13,12 +13,12 @@ from operator import itemgetter
 
 from attrs import Factory, define, field, frozen
 
-from ppapi_async.counting import Key, Query
-from ppapi_async.evidence import Evidence
 from ppapi_async.models import NO_EXTRA, UnreadableRow
-from ppapi_async.page import Page
-from ppapi_async.planning import Plan, Segment
-from ppapi_async.windows import WindowRead
+from ppapi_async.protocol.evidence import Evidence
+from ppapi_async.protocol.page import Page
+from ppapi_async.streaming.counting import Key, Query
+from ppapi_async.streaming.planner import Plan, Segment
+from ppapi_async.streaming.window_reader import WindowRead
 
 
 @frozen

@@ -47,13 +47,13 @@ from ppapi_async import (
     SQLiteState,
 )
 from ppapi_async.account import Dialect
-from ppapi_async.fleet import Events
+from ppapi_async.fleet.fleet import Events
 from ppapi_async.payouts import UNSETTLED
-from ppapi_async.polls import InfoPoller, RowPoller
 from ppapi_async.sandbox import Books, Fault, Sandbox
-from ppapi_async.state import Checkpoint, State
-from ppapi_async.streams import Stream
-from ppapi_async.watch import Watch
+from ppapi_async.storage import Checkpoint, State
+from ppapi_async.streaming.stream import Stream
+from ppapi_async.watching.pollers import InfoPoller, RowPoller
+from ppapi_async.watching.watch import Watch
 from tests import virtual_time
 from tests.raw_server import FAULTS, KEY, RawServer, Reply, Seen, http
 

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ppapi_async.state import SQLiteState
+from ppapi_async.storage import SQLiteState
 
 __all__ = ["WATCHES", "Child", "die_everywhere", "entries_after", "told_in"]
 

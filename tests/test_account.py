@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from ppapi_async import Account, Dialect, Secret
 from ppapi_async.account import _former_hosts
-from ppapi_async.clock import SiteClock
-from ppapi_async.wire import endpoints
+from ppapi_async.protocol.dialects import endpoints
+from ppapi_async.protocol.site_clock import SiteClock
 from tests.leaks import SPELLINGS, assert_absent
 
 
@@ -479,7 +479,7 @@ sys.modules["tzdata"] = None
 from datetime import UTC
 from ppapi_async import Account
 from ppapi_async.account import _former_hosts
-from ppapi_async.clock import SiteClock
+from ppapi_async.protocol.site_clock import SiteClock
 account = Account("https://a.example", "k" * 32)
 assert account.zone is UTC and SiteClock(account.zone).is_utc
 assert Account("https://a.example", "k" * 32, timezone="Etc/UTC").zone is UTC

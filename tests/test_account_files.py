@@ -28,9 +28,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppapi_async import Account, Dialect, Secret
-from ppapi_async.account_files import commands, contents, load_accounts
-from ppapi_async.account_files.lines import lines_of
-from ppapi_async.account_files.report import Report
+from ppapi_async.accounts_file import commands, contents, load_accounts
+from ppapi_async.accounts_file.lines import lines_of
+from ppapi_async.accounts_file.report import Report
 from ppapi_async.site_url import UNSENDABLE
 from tests.leaks import assert_absent, find
 
@@ -1145,7 +1145,7 @@ def test_frames_hold_secrets_only(write: Write, monkeypatch: pytest.MonkeyPatch)
                 shown.append(f"{frame.f_code.co_qualname}: {frame.f_locals!r}")
         return Secret("k")
 
-    monkeypatch.setattr("ppapi_async.account_files.loading.key_of_variable", look)
+    monkeypatch.setattr("ppapi_async.accounts_file.loading.key_of_variable", look)
     path = write(
         one(f"api_key = '{PLAIN}'\napi_login = '{PLAIN}'")
         + f"{LINK.replace('one.', 'two.')}\nname = 'x'\n"

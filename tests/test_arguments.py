@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ppapi_async.arguments import (
+from ppapi_async._validation import (
     address,
     amount,
     check_call,

@@ -17,8 +17,9 @@ from typing import IO
 
 import pytest
 
-from ppapi_async import cli, demo
 from ppapi_async.account import Dialect
+from ppapi_async.cli import demo
+from ppapi_async.cli import main as cli
 from ppapi_async.sandbox import Rates, Sandbox
 from ppapi_async.version import __version__
 

@@ -41,8 +41,7 @@ from ppapi_async import (
     ServerError,
     UnreadableRow,
 )
-from ppapi_async.clock import SiteClock
-from ppapi_async.codec import (
+from ppapi_async.protocol import (
     Answer,
     PageCodec,
     Reader,
@@ -50,14 +49,14 @@ from ppapi_async.codec import (
     dump_stored,
     finish,
     info_steps,
-    pages,
     parse_stored,
     receipt_steps,
 )
-from ppapi_async.codec.answer import error_code, recognise, retry_after
-from ppapi_async.codec.rows import converter, parse_json
-from ppapi_async.codec.text import may_be_altered, restore
-from ppapi_async.page import Page
+from ppapi_async.protocol.fields import converter, parse_json
+from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.responses import error_code, recognise, retry_after
+from ppapi_async.protocol.site_clock import SiteClock
+from ppapi_async.protocol.text import may_be_altered, restore
 
 SAMPLES = Path(__file__).parent / "samples"
 ACCOUNT = Account("https://a.example", "KEY1KEY1KEY1")
@@ -170,7 +169,7 @@ def test_hooks_made_anew_read_the_same() -> None:
     ]
     odd = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
     found = [decode(*answer) for answer in answers]
-    for maker in (converter, pages._converter, pages._fast, pages._optional):
+    for maker in (converter, decoder._converter, decoder._fast, decoder._optional):
         maker.cache_clear()
     assert [decode(*answer) for answer in answers] == found
     again = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])

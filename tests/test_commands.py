@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ppapi_async.account_files import commands
-from ppapi_async.account_files.commands import Stop
-from ppapi_async.account_files.report import Report
+from ppapi_async.accounts_file import commands
+from ppapi_async.accounts_file.commands import Stop
+from ppapi_async.accounts_file.report import Report
 
 PRINTS = [sys.executable, "-c", "print('k-1')"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no groups")

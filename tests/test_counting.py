@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from ppapi_async.counting import BEYOND, Count, Outcome
-from ppapi_async.evidence import Evidence, Order
+from ppapi_async.protocol.evidence import Evidence, Order
+from ppapi_async.streaming.counting import BEYOND, Count, Outcome
 
 
 def carry_out(count: Count, rows: list[int], page: int, *, most: int = 300) -> Outcome:

@@ -9,8 +9,8 @@ from collections.abc import Generator
 import pytest
 
 from ppapi_async import Session
-from ppapi_async.decoding import Decoding
 from ppapi_async.sandbox import Sandbox
+from ppapi_async.transport.fairness import Decoding
 
 MANY = 40
 A_FEW = 4

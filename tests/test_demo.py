@@ -11,12 +11,12 @@ from decimal import Decimal
 
 import pytest
 
-from ppapi_async import demo
 from ppapi_async.account import Dialect
+from ppapi_async.cli import demo
 from ppapi_async.errors import IncompleteError
 from ppapi_async.models import Exchange, Progress
 from ppapi_async.sandbox import Books, Order, Sandbox
-from ppapi_async.streams import Stream
+from ppapi_async.streaming.stream import Stream
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ROWS = 700  # more than a page

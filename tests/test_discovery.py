@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ppapi_async.discovery import Discovery
 from ppapi_async.errors import AuthError, PPAPIError, ResponseError
+from ppapi_async.transport.discovery import Discovery
 
 PLACES = ("one", "two")
 MISSING = ResponseError("nothing here", status=404)

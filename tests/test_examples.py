@@ -57,7 +57,7 @@ from ppapi_async import (
     ServerError,
     SQLiteState,
 )
-from ppapi_async.account_files import load_accounts
+from ppapi_async.accounts_file import load_accounts
 from ppapi_async.sandbox import Books, Click, Fault, Order, Partner, Sandbox
 from tests import virtual_time
 from tests.leaks import assert_absent

@@ -32,8 +32,8 @@ from ppapi_async import (
     PPAPIError,
     TransportError,
 )
-from ppapi_async.places import Gate
 from ppapi_async.sandbox import NINES, ZERO_DATE, Books, Fault, Sandbox
+from ppapi_async.watching.poll_slots import Gate
 from tests import virtual_time
 from tests.leaks import assert_absent
 from tests.test_watch import HOUR, KEY, books_of, later, new_order, run

@@ -50,9 +50,9 @@ from ppapi_async import (
     PPAPIError,
     Session,
 )
-from ppapi_async.account_files import load_accounts
-from ppapi_async.clock import SiteClock
-from ppapi_async.codec import (
+from ppapi_async.accounts_file import load_accounts
+from ppapi_async.models import Row
+from ppapi_async.protocol import (
     Answer,
     PageCodec,
     Reader,
@@ -63,17 +63,17 @@ from ppapi_async.codec import (
     parse_stored,
     receipt_steps,
 )
-from ppapi_async.codec.answer import retry_after, strip_noise
-from ppapi_async.codec.rows import correct_time, finish_row, parse_json, rows_of, structure_row
-from ppapi_async.codec.text import restore
-from ppapi_async.counting import Query
-from ppapi_async.evidence import Evidence
-from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
-from ppapi_async.models import Row
-from ppapi_async.page import Page
-from ppapi_async.positions import Identity, Position, Told
-from ppapi_async.windows import WindowRead
-from ppapi_async.wire import endpoints
+from ppapi_async.protocol.dialects import endpoints
+from ppapi_async.protocol.evidence import Evidence
+from ppapi_async.protocol.fields import correct_time, finish_row, parse_json, rows_of, structure_row
+from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.responses import retry_after, strip_noise
+from ppapi_async.protocol.site_clock import SiteClock
+from ppapi_async.protocol.text import restore
+from ppapi_async.streaming.counting import Query
+from ppapi_async.streaming.position import Identity, Position, Told
+from ppapi_async.streaming.window_reader import WindowRead
+from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortError
 
 from .conftest import DEPTH
 from .leaks import assert_absent, assert_survives_pickling, assert_unlogged

@@ -9,12 +9,12 @@ import pytest
 from attrs import evolve
 
 from ppapi_async import Dialect, Exchange, Info, Session
-from ppapi_async.ledger import Ledger, Verdict
 from ppapi_async.models import Row, RowsUnreadable
-from ppapi_async.notes import Poller, Telling
 from ppapi_async.sandbox import Fault, Order
-from ppapi_async.sources import info_poller, row_poller
-from ppapi_async.state import MemoryState
+from ppapi_async.storage import MemoryState
+from ppapi_async.watching.delivery import Poller, Telling
+from ppapi_async.watching.resources import info_poller, row_poller
+from ppapi_async.watching.tracker import Ledger, Verdict
 from tests import virtual_time
 from tests.test_watch import (
     DIALECTS,
@@ -139,7 +139,7 @@ def test_a_quiet_info_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> N
         async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
             poller = info_poller(session._connection, MemoryState())
             assert await poll(poller) == []
-            monkeypatch.setattr("ppapi_async.polls.info_steps", pytest.fail)
+            monkeypatch.setattr("ppapi_async.watching.pollers.info_steps", pytest.fail)
             assert await poll(poller) == []
             monkeypatch.undo()
             books.partner.balance = "12"

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import pytest
 
 from ppapi_async import Account, Fleet, Link, Secret, Session, SQLiteState
-from ppapi_async.codec.steps import Outcome, finish
-from ppapi_async.hidden import without_key
+from ppapi_async.protocol.own_key import without_key
+from ppapi_async.protocol.steps import Outcome, finish
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_unlogged
 from tests.raw_server import KEY, RawServer, Reply, Script, Seen, http, served

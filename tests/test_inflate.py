@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
+from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortError
 
 TEXT = b"hello " * 100
 ZIPPED = gzip.compress(TEXT)

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from ppapi_async import Dialect, FileCheckpoint, MemoryCheckpoint, Session, TransportError
-from ppapi_async.iteration import Items, Iteration
 from ppapi_async.models import Json
 from ppapi_async.sandbox import Books, Fault, Sandbox
+from ppapi_async.streaming.iteration import Items, Iteration
 from tests import virtual_time
 from tests.test_fleet import fleet_of, park
 from tests.test_watch import KEY, account_of, later, new_order, run, sandbox_of

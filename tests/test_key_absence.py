@@ -29,9 +29,9 @@ from ppapi_async import (
     RequestFacts,
     Session,
 )
-from ppapi_async.codec import Answer, Reader
 from ppapi_async.payouts import UNSETTLED
-from ppapi_async.wire import request_for
+from ppapi_async.protocol import Answer, Reader
+from ppapi_async.protocol.dialects import request_for
 from tests.leaks import (
     SPELLINGS,
     assert_absent,

@@ -1,4 +1,4 @@
-"""The rooms: who may know whom."""
+"""The house: which module may import which, and which of them do no input or output."""
 
 from __future__ import annotations
 
@@ -8,73 +8,54 @@ import sys
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
 import ppapi_async
 
 PACKAGE = Path(ppapi_async.__file__).parent
-LAYERS = (
-    {"errors", "version", "secret", "site_url", "files"},
-    {"redaction"},
-    {"account", "pacing", "health", "breaker", "places"},
-    {"models", "account_files"},
-    {"page", "clock", "counting"},
-    {"wire", "codec", "windows", "state", "inflate", "ledger", "clean", "unreadable"},
-    {"planning", "positions", "iteration", "decoding", "notes", "hidden", "discovery", "proxies"},
-    {"runs"},
-    {"transport"},
-    {"payouts", "arguments"},
-    {"streams", "connection"},
-    {"glance"},
-    {"polls"},
-    {"watch", "sources"},
-    {"session"},
-    {"members"},
-    {"conductor", "merged"},
-    {"fleet"},
-    {"", "sandbox", "testing", "cli", "demo", "__main__"},
-)
+FILES = sorted(PACKAGE.rglob("*.py"))
+MOST_MODULES, MOST_FOLDERS = 14, 9
+"""At the top level of the package, which is to be read at a glance."""
 PURE = {
+    "_validation",
     "account",
-    "arguments",
-    "breaker",
-    "clock",
-    "codec",
     "errors",
-    "health",
-    "hidden",
-    "inflate",
-    "ledger",
     "models",
-    "pacing",
-    "page",
-    "planning",
-    "positions",
+    "protocol",
     "redaction",
     "secret",
     "site_url",
-    "unreadable",
-    "counting",
-    "windows",
-    "wire",
+    "streaming/counting",
+    "streaming/planner",
+    "streaming/position",
+    "streaming/window_reader",
+    "transport/body",
+    "watching/backoff",
+    "watching/health",
+    "watching/tracker",
 }
-# Each outside library has one room.
-ROOMS_OF = {
-    "aiohttp": {
-        *("proxies", "transport", "connection", "clean", "fleet"),
-        *("sandbox", "testing", "demo", "cli"),
-    },
-    "cattrs": {"codec"},
-    "msgspec": {"codec", "sandbox"},
-    "json": {"codec", "models", "state", "sandbox"},
-    "sqlite3": {"state"},
-    "tomllib": {"account_files"},
+"""Modules and folders that do no input or output and wait for nothing."""
+HOMES = {
+    "aiohttp": {"transport", "fleet", "session", "sandbox", "testing", "cli"},
+    "cattrs": {"protocol"},
+    "msgspec": {"protocol", "sandbox"},
+    "json": {"protocol", "models", "storage", "sandbox"},
+    "sqlite3": {"storage"},
+    "tomllib": {"accounts_file"},
     "aiolimiter": {"fleet"},
 }
+"""Where a library may be imported."""
 
 
-def room_of(path: Path) -> str:
-    """Return the room of a file: the first part of its name below the package."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix("__init__") or ""
+def places_of(path: Path) -> tuple[str, str]:
+    """Return the folder of a file, or its name at the top level; and both, as PURE has them."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0], "/".join(parts[:2])
+
+
+def is_pure(path: Path) -> bool:
+    """Tell whether a module does no input or output."""
+    return not PURE.isdisjoint(places_of(path))
 
 
 def imports_of(path: Path) -> set[str]:
@@ -99,29 +80,26 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def test_an_import_goes_downwards_only() -> None:
+    """`[tool.importlinter]` has the levels; no two modules are in a circle."""
+    config = str(PACKAGE.parent / "pyproject.toml")
+    assert lint_imports(config_filename=config, no_cache=True) == 0
+
+
+def test_the_listing_is_short() -> None:
+    """What the package has at its top level is read at a glance."""
+    modules, folders = list(PACKAGE.glob("*.py")), list(PACKAGE.glob("*/__init__.py"))
+    assert len(modules) <= MOST_MODULES
+    assert len(folders) <= MOST_FOLDERS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_knows_only_rooms_below(path: Path) -> None:
-    """A module imports from lower layers, or from its own room."""
-    level = {room: number for number, layer in enumerate(LAYERS) for room in layer}
-    room = room_of(path)
-    for name in imports_of(path):
-        if name.split(".")[0] == "ppapi_async":
-            other = [*name.split("."), ""][1]
-            if other != room:
-                allowed = level[other] < level[room] or level[room] == len(LAYERS) - 1
-                assert allowed, f"{room} imports {other}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_each_library_has_one_room(path: Path) -> None:
-    """aiohttp, cattrs and JSON stay where design says; pure rooms do no I/O."""
-    room, names = room_of(path), {name.split(".")[0] for name in imports_of(path)}
-    for library, rooms in ROOMS_OF.items():
-        assert library not in names or room in rooms, f"{room} imports {library}"
-    if room in PURE:
+def test_each_library_has_its_home(path: Path) -> None:
+    """aiohttp, cattrs and JSON stay where they belong; pure modules do no input or output."""
+    names = {name.split(".")[0] for name in imports_of(path)}
+    for library, homes in HOMES.items():
+        assert library not in names or places_of(path)[0] in homes, library
+    if is_pure(path):
         assert not names & {"asyncio", "socket", "ssl", "time", "random", "os", "pathlib"}
 
 

@@ -13,10 +13,10 @@ from attrs import Factory, define, evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppapi_async.clock import SiteClock
-from ppapi_async.codec import dump_stored, parse_stored
-from ppapi_async.ledger import Ledger, Position, Schedule, Verdict
 from ppapi_async.models import Exchange
+from ppapi_async.protocol import dump_stored, parse_stored
+from ppapi_async.protocol.site_clock import SiteClock
+from ppapi_async.watching.tracker import Ledger, Position, Schedule, Verdict
 
 DAY, HOUR, MINUTE = 86_400, 3600, 60
 NOW = 1_780_000_000
@@ -547,7 +547,7 @@ def test_memory_is_bounded_by_the_lookback(by_edit: bool) -> None:
 
 def test_so_many_rows_are_known_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a site with too many rows only the newest are followed: memory and store are bounded."""
-    monkeypatch.setattr("ppapi_async.ledger._MOST_KNOWN", 100)
+    monkeypatch.setattr("ppapi_async.watching.tracker._MOST_KNOWN", 100)
     world = World(by_edit=False)
     world.poll()
     for _ in range(40):

@@ -8,10 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppapi_async.breaker import Breaker
 from ppapi_async.errors import AuthError, ServerError, TransportError
-from ppapi_async.health import Health
-from ppapi_async.pacing import LONGEST_WAIT, after_failures, after_success, next_beat, phase_of
+from ppapi_async.fleet.circuit_breaker import Breaker
+from ppapi_async.watching.backoff import (
+    LONGEST_WAIT,
+    after_failures,
+    after_success,
+    next_beat,
+    phase_of,
+)
+from ppapi_async.watching.health import Health
 
 INTERVALS = st.floats(1, 86_400)
 CHANCES = st.floats(0, 1, exclude_max=True)

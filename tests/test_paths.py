@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppapi_async import Account, FileCheckpoint, Fleet, Session, SQLiteState
-from ppapi_async.state.paths import checkpoint_of, state_of
+from ppapi_async.storage.paths import checkpoint_of, state_of
 from tests import virtual_time
 from tests.raw_server import KEY, RawServer, http
 

@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from ppapi_async.account import Dialect
-from ppapi_async.codec.text import restore
+from ppapi_async.protocol.text import restore
 from ppapi_async.sandbox import Books, Click, Partner, Payout, PayoutMethod
 from ppapi_async.sandbox.texts import through_float, wire_text
 from tests.test_sandbox import START, Caller, ids, recorded_books, recorded_order, serving

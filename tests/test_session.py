@@ -35,8 +35,8 @@ from ppapi_async import (
     Session,
     TransportError,
 )
-from ppapi_async.inflate import BodyReader, BodyTooLargeError, CutShortError
 from ppapi_async.sandbox import Books, Fault, Sandbox
+from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortError
 from tests.names import Names
 from tests.raw_server import INFO, KEY, RawServer, http
 

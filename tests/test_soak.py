@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ppapi_async.codec import Answer
 from ppapi_async.errors import PPAPIError
-from ppapi_async.transport import Steps, Transport
+from ppapi_async.protocol import Answer
+from ppapi_async.transport.client import Steps, Transport
 from tests.soak import HEAP, Footprint, Growth, Report, soak
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
@@ -66,7 +66,7 @@ async def test_footprint_tells_what_there_is_more_of(tmp_path: Path) -> None:
     with (tmp_path / "open").open("w"):
         more = Footprint.now().more_than(before)
     await task
-    assert more == {"descriptors": 1, "tasks": 1, "ppapi_async.codec.answer.Answer": 1}
+    assert more == {"descriptors": 1, "tasks": 1, "ppapi_async.protocol.responses.Answer": 1}
     del answer
     assert Footprint.now().more_than(before) == {}
 

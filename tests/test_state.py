@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.models import Json
-from ppapi_async.state import (
+from ppapi_async.storage import (
     Checkpoint,
     FileCheckpoint,
     MemoryCheckpoint,
@@ -37,8 +37,8 @@ from ppapi_async.state import (
     SQLiteState,
     State,
 )
-from ppapi_async.state.database import _READ_AT_ONCE, _WRITTEN_AT_ONCE, Database
-from ppapi_async.state.stores import Change
+from ppapi_async.storage.database import _READ_AT_ONCE, _WRITTEN_AT_ONCE, Database
+from ppapi_async.storage.stores import Change
 from tests.leaks import assert_survives_pickling
 from tests.state_child import WATCHES, Child, die_everywhere, entries_after, told_in
 
@@ -485,7 +485,7 @@ async def test_dropped(path: Path, monkeypatch: pytest.MonkeyPatch, exiting: boo
 
 EXITS = """
 import asyncio, gc, os, sys
-from ppapi_async.state import SQLiteState
+from ppapi_async.storage import SQLiteState
 state = SQLiteState(sys.argv[1])
 async def main():
     await state.save("w", {"a": "1"})
@@ -498,7 +498,7 @@ except asyncio.CancelledError:
 """
 FORKS = """
 import asyncio, os, sys
-from ppapi_async.state import SQLiteState
+from ppapi_async.storage import SQLiteState
 async def main():
     async with SQLiteState(sys.argv[1]) as state:
         await state.save("w", {"parent": "1"})
@@ -729,7 +729,7 @@ async def test_no_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SQLiteState(path) as state:
         await state.save(WATCH, {"a": "1"})
         with monkeypatch.context() as patch:
-            patch.setattr("ppapi_async.state.database._pages", Mock(side_effect=MemoryError))
+            patch.setattr("ppapi_async.storage.database._pages", Mock(side_effect=MemoryError))
             await failing(partial(state.load, WATCH), "could not be read: MemoryError; try again")
         assert await state.load(WATCH) == {"a": "1"}
 

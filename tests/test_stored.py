@@ -23,8 +23,8 @@ from ppapi_async import (
     PayoutStatus,
     StatusChange,
 )
-from ppapi_async.codec import dump_stored, parse_stored
 from ppapi_async.models import NO_EXTRA
+from ppapi_async.protocol import dump_stored, parse_stored
 
 T = TypeVar("T", Link, Exchange, Payout, Info)
 

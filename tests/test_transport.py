@@ -21,7 +21,7 @@ from ppapi_async import (
     Session,
     TransportError,
 )
-from ppapi_async.transport import is_transient, seconds_of, wait_asked_by
+from ppapi_async.transport.client import is_transient, seconds_of, wait_asked_by
 from tests.raw_server import KEY, RawServer, Reply, http
 
 

@@ -26,12 +26,12 @@ from ppapi_async import (
     PPAPIError,
     Session,
 )
-from ppapi_async.clock import ClockCheck
-from ppapi_async.connection import Connection
-from ppapi_async.notes import Poller
+from ppapi_async.protocol.site_clock import ClockCheck
 from ppapi_async.sandbox import Books, Order, Sandbox
 from ppapi_async.sandbox.manners import Answer, Call
-from ppapi_async.sources import row_poller
+from ppapi_async.transport.connection import Connection
+from ppapi_async.watching.delivery import Poller
+from ppapi_async.watching.resources import row_poller
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_unlogged
 from tests.test_watch import (

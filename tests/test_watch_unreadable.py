@@ -17,10 +17,10 @@ from ppapi_async import (
     RowsUnreadable,
     UnreadableRow,
 )
+from ppapi_async.protocol.unreadable import UnreadableRows, unreadable_error
 from ppapi_async.sandbox import Books, Order
 from ppapi_async.sandbox.answers import Site
 from ppapi_async.sandbox.manners import Answer, Call
-from ppapi_async.unreadable import UnreadableRows, unreadable_error
 from tests import virtual_time
 from tests.test_watch import (
     DAY,

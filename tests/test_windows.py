@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ppapi_async.counting import BEYOND, MOST_REQUESTS, Query
-from ppapi_async.evidence import Evidence
-from ppapi_async.page import Page
-from ppapi_async.planning import LIVE, Plan
-from ppapi_async.windows import WindowRead
+from ppapi_async.protocol.evidence import Evidence
+from ppapi_async.protocol.page import Page
+from ppapi_async.streaming.counting import BEYOND, MOST_REQUESTS, Query
+from ppapi_async.streaming.planner import LIVE, Plan
+from ppapi_async.streaming.window_reader import WindowRead
 
 from .conftest import DEPTH
 from .found import LOST, SEEDS, judge

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from ppapi_async import Account, Dialect
-from ppapi_async.wire import TRAITS, endpoints, request_for, traits_of
+from ppapi_async.protocol.dialects import TRAITS, endpoints, request_for, traits_of
 
 SAMPLES = Path(__file__).parent / "samples"
 ACCOUNT = Account("https://a.example", "K+/=&1")

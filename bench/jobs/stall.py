@@ -12,8 +12,8 @@ from attrs import define
 from bench.processes import Site
 from bench.rows import listed, newest_first
 from ppapi_async import Account, Exchange, Session
-from ppapi_async.clock import SiteClock
-from ppapi_async.codec import Answer, PageCodec, Reader
+from ppapi_async.protocol import Answer, PageCodec, Reader
+from ppapi_async.protocol.site_clock import SiteClock
 
 _TICK = 0.001
 _PAGE = 500

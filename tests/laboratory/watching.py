@@ -23,7 +23,7 @@ from ppapi_async import (
     Session,
 )
 from ppapi_async.sandbox.records import Payout
-from ppapi_async.sources import Record
+from ppapi_async.watching.resources import Record
 from tests import virtual_time
 from tests.leaks import assert_absent
 

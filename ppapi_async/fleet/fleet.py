@@ -1,0 +1,464 @@
+"""Many accounts at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+from attrs import define
+
+from ppapi_async._validation import Instant, instant
+from ppapi_async.account import Account
+from ppapi_async.errors import PPAPIError, TransportError
+from ppapi_async.fleet.circuit_breaker import Breaker
+from ppapi_async.fleet.member import Host, Member
+from ppapi_async.fleet.merged import Merged
+from ppapi_async.fleet.scheduler import Conductor, FleetEvent
+from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
+from ppapi_async.session import Session, connection_of
+from ppapi_async.storage import State
+from ppapi_async.storage.paths import StateOrPath, state_of
+from ppapi_async.streaming.iteration import Iteration
+from ppapi_async.streaming.stream import Stream
+from ppapi_async.transport.client import Duration, Hooks, RequestFacts, Retry, seconds_of
+from ppapi_async.transport.closing import Reading, wait_until_done
+from ppapi_async.transport.connection import check_limits, open_http
+from ppapi_async.transport.fairness import Decoding
+from ppapi_async.watching.backoff import LONGEST_WAIT, phase_of
+from ppapi_async.watching.delivery import Poller, in_use
+from ppapi_async.watching.poll_slots import Gate, Place
+from ppapi_async.watching.resources import INFO, LISTS, SOURCES, Record, info_poller, row_poller
+
+__all__ = ["Events", "Fleet", "FleetEvent"]
+
+RowT = TypeVar("RowT", bound=Row)
+_ACCOUNTS_OF_TURN = 100  # opened before others may run
+_KEEP_ALIVE = 5.0
+"""Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
+https connection costs 300 KB, and the next poll of its host is far away."""
+
+
+@define(eq=False)
+class Events(Iteration):
+    """What the accounts of a fleet have to tell: iterate it once, for as long as you like.
+
+    A change counts as told when the next event is asked for.
+    """
+
+    _tell: Callable[[Events], AsyncGenerator[FleetEvent, None]]
+
+    def __aiter__(self) -> AsyncIterator[FleetEvent]:
+        """Iterate over the events. It ends when the fleet is left.
+
+        Raises:
+            RuntimeError: the events are being iterated elsewhere.
+        """
+        return self._start(self._iterate, ends_quietly=True)
+
+    async def _iterate(self) -> AsyncGenerator[tuple[FleetEvent], None]:
+        async with contextlib.aclosing(self._tell(self)) as events:
+            async for event in events:
+                yield (event,)
+
+
+class Fleet:
+    """Accounts that are polled together, without one's trouble becoming another's.
+
+    Args:
+        accounts: of any number of sites; each needs a name of its own.
+        interval: from one poll of an account to its next, seconds or timedelta. Each account has
+            its turn at a moment of the interval that its name decides.
+        concurrency: accounts that are read at once.
+        per_host: requests to one host at once.
+        rate: requests a second to one host; needs the package aiolimiter (`ppapi-async[fleet]`).
+        state: where to keep what has been told, so that a restart goes on there; the path of an
+            SQLite file is enough.
+        since: what happened since then is told first; None tells only what happens from now on.
+        lookback: how old a row may be and its change is still told; None: 3 days for clicks, 30
+            for the rest.
+        http: an aiohttp session whose connector is to be shared, as for `Session`.
+        timeout, retry, page_size, largest_answer, hooks: as for `Session`. A poll that fails is
+            made up for by the next one, so requests are repeated only once unless told otherwise.
+        on_request: called with `RequestFacts` after each HTTP request, for metrics.
+        drain: how long requests under way may take to end when the fleet is left.
+
+    Raises:
+        ValueError: an argument is not usable, or two accounts have one name.
+
+    >>> async with Fleet(load_accounts("accounts.toml")) as fleet:         # doctest: +SKIP
+    ...     async for event in fleet.events("exchanges", "info"):
+    ...         print(event)
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account],
+        *,
+        interval: Duration = 60,
+        concurrency: int = 100,
+        per_host: int = 1,
+        rate: float | None = None,
+        state: StateOrPath | None = None,
+        since: Instant = None,
+        lookback: timedelta | None = None,
+        http: aiohttp.ClientSession | None = None,
+        timeout: Duration = 60,
+        retry: Retry | None = None,
+        page_size: int = 500,
+        largest_answer: int = 32 * 1024 * 1024,
+        on_request: Callable[[RequestFacts], object] | None = None,
+        drain: Duration = 10,
+        hooks: Hooks | None = None,
+    ) -> None:
+        _check(concurrency, per_host, rate, lookback)
+        check_limits(page_size, largest_answer)
+        timeout = seconds_of(timeout, "timeout")
+        self._interval = seconds_of(interval, "interval")
+        self._concurrency, self._per_host, self._rate = concurrency, per_host, rate
+        self._state: State = state_of(state)
+        self._since, self._lookback = instant(since, "since"), lookback
+        self._borrowed = http
+        self._http: aiohttp.ClientSession | None = None
+        self._drain = seconds_of(drain, "drain")
+        self._hooks = hooks or Hooks()
+        self._open_session = functools.partial(
+            Session,
+            timeout=timeout,
+            retry=retry or Retry(attempts=2),
+            page_size=page_size,
+            largest_answer=largest_answer,
+            on_request=on_request,
+            hooks=self._hooks,
+        )
+        self._accounts: dict[str, Account] = {}
+        self._members: dict[str, Member] = {}
+        self._hosts: dict[str, Host] = {}
+        self._retiring: dict[asyncio.Task[None], str] = {}
+        self._conductor: Conductor | None = None
+        self._events: Events | None = None
+        """What is, or was last, iterated over."""
+        self._under_way: set[Reading] = set()
+        """The rows of many accounts that are being read."""
+        self._closing: tuple[asyncio.Task[None], Conductor] | None = None
+        for account in accounts:
+            self.add(account)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._conductor is None else "open"
+        return f"<Fleet of {len(self._accounts)} accounts, {state}>"
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        if self._conductor is not None:
+            raise RuntimeError("the fleet is open already")
+        await self._wait_until_closed()
+        self._http = self._open_http()
+        self._places = asyncio.Semaphore(self._concurrency)
+        self._decoding = Decoding()
+        self._conductor = Conductor(
+            members=self._members,
+            interval=self._interval,
+            hooks=self._hooks,
+            make_poller=self._make_poller,
+        )
+        is_open = False
+        try:
+            for number, account in enumerate(list(self._accounts.values()), 1):
+                self._enlist(account)
+                if number % _ACCOUNTS_OF_TURN == 0:
+                    await asyncio.sleep(0)
+            is_open = True
+        finally:
+            if not is_open:
+                await self.aclose()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop polling, let requests under way end within `drain`, close the connections.
+
+        Loops over events end; those over rows fail, for the rows are not complete. Cancelled, it
+        breaks off what is under way; however often, all is closed in the end.
+        """
+        conductor, self._conductor = self._conductor, None
+        if conductor is not None:
+            self._closing = asyncio.create_task(self._close()), conductor
+        await self._wait_until_closed()
+
+    async def _wait_until_closed(self) -> None:
+        if self._closing is not None:
+            closing, conductor = self._closing
+            if closing.get_loop() is asyncio.get_running_loop():
+                await wait_until_done([closing], conductor.hurry)
+
+    async def _close(self) -> None:
+        events, self._events = self._events, None
+        for reading in list(self._under_way):
+            text = "the fleet was closed before all was read"
+            reading.stop(TransportError(text, sent=False))
+        try:
+            if events is not None:
+                await events.aclose()
+        finally:
+            members, http = list(self._members.values()), self._http
+            self._members.clear()
+            self._hosts.clear()
+            self._http = None
+            self._decoding = Decoding()  # its locks belong to this loop; the next may be another
+            try:
+                await asyncio.gather(*self._retiring, *(member.aclose() for member in members))
+            finally:
+                if http is not None and http is not self._borrowed:
+                    await http.close()
+
+    def _open_http(self) -> aiohttp.ClientSession:
+        if self._borrowed is not None:
+            return self._borrowed
+        return open_http(aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE))
+
+    @property
+    def _open_conductor(self) -> Conductor:
+        if self._conductor is None:
+            raise RuntimeError("the fleet is not open; use it inside `async with Fleet(…)`")
+        return self._conductor
+
+    # Members
+
+    def add(self, account: Account) -> None:
+        """Take an account in; if accounts are being polled, it is from its next turn on.
+
+        Raises:
+            ValueError: there is one of this name already.
+        """
+        if account.name in self._accounts:
+            raise ValueError(
+                f"accounts: two are called {account.name!r}; give each a name= of its own"
+            )
+        if self._conductor is not None:
+            self._enlist(account)
+            self._conductor.plan(self._members[account.name])
+        self._accounts[account.name] = account
+
+    def remove(self, name: str) -> None:
+        """Let an account go. A poll under way is broken off; what was saved of it stays.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        self._account(name)
+        del self._accounts[name]
+        member = self._members.pop(name, None)
+        if member is None or self._conductor is None:
+            return
+        member.host.members.discard(name)
+        if not member.host.members:
+            self._hosts.pop(member.session.account.host)
+        retiring = asyncio.create_task(member.aclose())
+        self._retiring[retiring] = name
+        retiring.add_done_callback(self._retiring.pop)
+
+    def pause(self, name: str) -> None:
+        """Poll an account no more until `resume`. A poll under way goes on to its end.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        member = self._member(name)
+        member.paused = True
+        self._open_conductor.plan(member)
+
+    def resume(self, name: str) -> None:
+        """Poll a paused or suspended account again, beginning now.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        member = self._member(name)
+        member.paused = member.suspended = False
+        member.unsupported.clear()
+        self._open_conductor.plan(member, self._hooks.clock())
+
+    def status(self) -> dict[str, AccountStatus]:
+        """Return how the fleet gets on with each account, by name."""
+        now = self._hooks.clock()
+        return {name: member.status(now) for name, member in self._members.items()}
+
+    def session(self, name: str) -> Session:
+        """Return the open session of an account, for whatever else there is to do.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        return self._member(name).session
+
+    def _account(self, name: str) -> Account:
+        if name not in self._accounts:
+            raise KeyError(f"the fleet has no account called {name!r}")
+        return self._accounts[name]
+
+    def _member(self, name: str) -> Member:
+        self._account(name)
+        if name not in self._members:
+            raise RuntimeError("the fleet is not open; use it inside `async with Fleet(…)`")
+        return self._members[name]
+
+    def _enlist(self, account: Account) -> None:
+        host = self._host(account.host)
+        session = self._open_session(account, http=self._http, limiter=host.gate)
+        connection_of(session).open(self._decoding)
+        host.members.add(account.name)
+        member = Member(session, host, phase_of(account.name, self._interval))
+        for retiring, name in self._retiring.items():
+            if name == account.name:
+                member.predecessor = retiring
+        self._members[account.name] = member
+
+    def _host(self, name: str) -> Host:
+        host = self._hosts.get(name)
+        if host is None:
+            gate = Gate(self._per_host, None if self._rate is None else _pace(self._rate))
+            breaker = Breaker(max(LONGEST_WAIT, self._interval))
+            places = asyncio.Semaphore(self._per_host)
+            host = self._hosts[name] = Host(gate, places, breaker)
+        return host
+
+    # Polling
+
+    def events(self, *sources: str) -> Events:
+        """Iterate over what the accounts have to tell, for ever: `Change`s and how polling goes.
+
+        In order for each account, in turns between them. A slow consumer slows the polls.
+
+        Args:
+            sources: any of "info", "links", "exchanges", "payouts"; all of them without any.
+
+        Raises:
+            ValueError: there is no such source.
+            RuntimeError: while iterating, if the events are being iterated elsewhere.
+        """
+        unknown = set(sources) - set(SOURCES)
+        if unknown:
+            raise ValueError(f"sources: pass any of {', '.join(SOURCES)}, not {sorted(unknown)}")
+        wanted = tuple(dict.fromkeys(sources)) or SOURCES
+        return Events(functools.partial(self._tell, wanted, self._open_conductor))
+
+    async def _tell(
+        self, sources: tuple[str, ...], conductor: Conductor, events: Events
+    ) -> AsyncGenerator[FleetEvent, None]:
+        former = self._events
+        if former is not None and not former.left:
+            raise RuntimeError("the events of a fleet can be iterated in one place at a time")
+        if self._conductor is not conductor:
+            return  # the fleet has been left
+        self._events = events
+        if former is not None:
+            await former.ended()
+        async with in_use(self._state):
+            conductor.start(sources)
+            try:
+                async with contextlib.aclosing(conductor.tell()) as told:
+                    async for event in told:
+                        yield event
+            finally:
+                await conductor.stop(self._drain)
+
+    def _make_poller(self, member: Member, source: str) -> Poller[Record]:
+        turn = functools.partial(Place, member.host.places, self._places)
+        if source == INFO:
+            return info_poller(connection_of(member.session), self._state, turn)
+        listed = LISTS[source]
+        return row_poller(
+            connection_of(member.session),
+            listed.method,
+            listed.record,
+            self._state,
+            interval=self._interval,
+            lookback=self._lookback or listed.lookback,
+            since=self._since,
+            turn=turn,
+        )
+
+    # All accounts at once
+
+    async def get_info(self) -> dict[str, Info | PPAPIError]:
+        """Return balance and methods of all accounts, or why not, by name."""
+        self._open_conductor  # noqa: B018 - raises unless the fleet is open
+        places = asyncio.Semaphore(self._concurrency)
+
+        async def ask(member: Member) -> Info | PPAPIError:
+            async with places:
+                return await member.ask(member.session.get_info())
+
+        members = dict(self._members)
+        answers = await asyncio.gather(*map(ask, members.values()))
+        return dict(zip(members, answers, strict=True))
+
+    def iter_links(self, start: Instant = None, end: Instant = None) -> Merged[Link]:
+        """Iterate over the clicks of all accounts as `(name, row)`; see `iter_exchanges`."""
+        return self._merge(lambda session: session.iter_links(start, end))
+
+    def iter_exchanges(
+        self, start: Instant = None, end: Instant = None, *, status_history: bool = False
+    ) -> Merged[Exchange]:
+        """Iterate over the exchanges of all accounts with `start <= time < end`.
+
+        As `(name, row)`: for each account complete and oldest first, in turns between accounts. An
+        account that fails ends with `(name, PPAPIError)`.
+
+        Raises:
+            ValueError: an argument is not usable.
+        """
+        return self._merge(
+            lambda session: session.iter_exchanges(start, end, status_history=status_history)
+        )
+
+    def iter_payouts(self, start: Instant = None, end: Instant = None) -> Merged[Payout]:
+        """Iterate over the payouts of all accounts as `(name, row)`; see `iter_exchanges`."""
+        return self._merge(lambda session: session.iter_payouts(start, end))
+
+    def _merge(self, open_stream: Callable[[Session], Stream[RowT]]) -> Merged[RowT]:
+        self._open_conductor  # noqa: B018 - raises unless the fleet is open
+        members = list(self._members.values())
+        for member in members:
+            open_stream(member.session)  # wrong arguments are told at once, not by some worker
+            break
+        return Merged(members, open_stream, self._concurrency, self._under_way)
+
+
+def _check(concurrency: int, per_host: int, rate: float | None, lookback: timedelta | None) -> None:
+    if concurrency < 1 or per_host < 1:
+        raise ValueError("concurrency, per_host: pass 1 or more")
+    if lookback is not None and lookback <= timedelta():
+        raise ValueError("lookback: pass a timedelta of more than 0")
+    if rate is not None and not rate > 0:
+        raise ValueError("rate: pass more than 0 requests a second")
+    if rate is not None:
+        _pace(rate)  # at once, where aiolimiter is missing
+
+
+def _pace(rate: float) -> AbstractAsyncContextManager[object]:
+    """Return what lets so many requests a second pass.
+
+    Raises:
+        ImportError: aiolimiter is not installed.
+    """
+    try:
+        from aiolimiter import AsyncLimiter  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ImportError("rate: needs aiolimiter; pip install 'ppapi-async[fleet]'") from None
+    return AsyncLimiter(1, 1 / rate)

@@ -1,0 +1,155 @@
+"""An account in a fleet, and the host that it shares with others."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import define, field
+
+from ppapi_async.account import Account
+from ppapi_async.errors import PPAPIError, TransportError
+from ppapi_async.fleet.circuit_breaker import Breaker
+from ppapi_async.models import AccountPhase, AccountStatus
+from ppapi_async.protocol import Reader
+from ppapi_async.session import Session, connection_of
+from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.watching.delivery import Poller
+from ppapi_async.watching.health import Health
+from ppapi_async.watching.poll_slots import Gate
+from ppapi_async.watching.resources import Record
+
+__all__ = ["Host", "Member", "unforeseen"]
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Host:
+    """What the accounts of one host share."""
+
+    gate: Gate
+    places: asyncio.Semaphore
+    """For windows that are read of it at once."""
+    breaker: Breaker
+    members: set[str] = field(factory=set)
+    """The names of the accounts."""
+
+
+@define(eq=False)
+class Member:
+    """An account in a fleet."""
+
+    session: Session
+    host: Host
+    phase: float
+    """When in the interval it is polled, in seconds."""
+    health: Health = field(factory=Health)
+    pollers: dict[str, Poller[Record]] = field(factory=dict)
+    unsupported: set[str] = field(factory=set)
+    """Sources that the site does not have."""
+    put_off: int = 0
+    """Polls in a row that were put off because the host does not answer others."""
+    suspended: bool = False
+    paused: bool = False
+    due: float | None = None
+    """When the next poll begins; None if none is planned."""
+    ticket: int = 0
+    """Of its valid place in the schedule; older ones are void."""
+    task: asyncio.Task[float | None] | None = None
+    """The poll under way."""
+    asking: set[asyncio.Task[object]] = field(factory=set)
+    """What is asked of it for a call that asks all accounts."""
+    predecessor: asyncio.Task[None] | None = None
+    """Lets go of an account of the same name, before this one is polled: they share their state."""
+    gone: bool = False
+    """Whether the account has been let go, or the fleet is being closed."""
+
+    @property
+    def name(self) -> str:
+        """The account's name."""
+        return self.session.account.name
+
+    async def ask(self, question: Coroutine[object, object, T]) -> T | PPAPIError:
+        """Return what comes of a question to this account, an error as a value.
+
+        The question is a task of its own: so it ends when the account is let go, and nothing that
+        goes wrong with one account is raised to whoever asks all of them.
+        """
+        if self.gone:
+            question.close()
+            return self._gone_error()
+        task = asyncio.create_task(question)
+        self.asking.add(task)
+        try:
+            await asyncio.wait([task])
+        finally:
+            self.asking.discard(task)
+            if not task.done():
+                task.cancel()
+                await wait_until_done([task])
+        if task.cancelled():
+            return self._gone_error()
+        error = task.exception()
+        if error is None:
+            return task.result()
+        return error if isinstance(error, PPAPIError) else unforeseen(self.session.account, error)
+
+    def _gone_error(self) -> PPAPIError:
+        text = "the account was removed from the fleet, or the fleet closed, before all was read"
+        return TransportError(text, account=self.name, sent=False)
+
+    async def aclose(self) -> None:
+        """Break off what is under way for this account, and close its session."""
+        self.gone, self.due, self.ticket = True, None, 0
+        tasks = [*self.asking] if self.task is None else [*self.asking, self.task]
+        for task in tasks:
+            task.cancel()
+        try:
+            await wait_until_done(tasks)
+        finally:
+            await self.session.aclose()
+
+    @property
+    def worked(self) -> bool:
+        """Whether anything could ever be read."""
+        return any(poller.worked for poller in self.pollers.values())
+
+    @property
+    def _phase_name(self) -> AccountPhase:
+        if self.task is not None:
+            return AccountPhase.POLLING
+        if self.suspended:
+            return AccountPhase.SUSPENDED
+        return AccountPhase.PAUSED if self.paused else AccountPhase.WAITING
+
+    def status(self, now: float) -> AccountStatus:
+        """Return how it gets on."""
+        began, health = self.health.last_success, self.health
+        return AccountStatus(
+            phase=self._phase_name,
+            dialect=self.session.dialect,
+            last_success=None if began is None else datetime.fromtimestamp(began, UTC),
+            next_poll=None if self.due is None else datetime.fromtimestamp(self.due, UTC),
+            failures=health.failures,
+            last_error=health.last_error,
+            lag=None if began is None else timedelta(seconds=max(0.0, now - began)),
+            clock_warning=connection_of(self.session).clock_check.warning,
+        )
+
+
+def unforeseen(account: Account, error: BaseException) -> PPAPIError:
+    """Return what to tell of an exception that nobody expected: its class, its text, its place.
+
+    It is no cause of the new one: its frames may hold the key.
+    """
+    text = "".join(traceback.format_exception_only(error)).strip()
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if frames:
+        text += f" (at {Path(frames[-1].f_code.co_filename).name}:{frames[-1].f_lineno})"
+    told = Reader(account, "").clip(text)
+    return PPAPIError(f"unforeseen, please report it: {told}", account=account.name)

@@ -1,0 +1,355 @@
+"""Polls the accounts of a fleet, each in its turn, and hands on what they have to tell.
+
+A poll is a task of its own, only while it lasts. What it has to tell waits in the outbox, one thing
+at a time for each poll, and the poll with it: so a slow consumer slows the polls and nothing piles
+up, and whoever has much to tell does not keep the others from telling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import heapq
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import TypeAlias, TypeGuard
+
+from attrs import define, field
+
+from ppapi_async.errors import (
+    MethodNotSupportedError,
+    PPAPIError,
+    ResponseError,
+    ResponseTooLargeError,
+    StateError,
+    TransportError,
+)
+from ppapi_async.fleet.member import Host, Member, unforeseen
+from ppapi_async.models import (
+    AccountFailed,
+    AccountRecovered,
+    AccountSuspended,
+    Change,
+    RowsUnreadable,
+)
+from ppapi_async.transport.client import Hooks, is_transient, wait_asked_by
+from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.watching.backoff import after_failures, next_beat
+from ppapi_async.watching.delivery import Poller, Telling
+from ppapi_async.watching.resources import Record
+
+__all__ = ["Conductor", "FleetEvent", "Notice"]
+
+_Item: TypeAlias = "Telling[Record] | Notice | BaseException"
+"""Something to tell, or what has gone wrong with the schedule."""
+FleetEvent: TypeAlias = (
+    Change[Record] | RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
+)
+_log = logging.getLogger("ppapi_async")
+_LONGEST_SLEEP = 30.0  # then the clock is looked at again: somebody may have set it
+
+
+class _LeavingError(Exception):
+    """The fleet is being left: a poll ends where it has something to tell."""
+
+
+@define(eq=False)
+class Notice:
+    """Something to tell about an account."""
+
+    change: AccountFailed | AccountRecovered | AccountSuspended
+    """Named as in `Telling`, which waits in the same outbox."""
+    confirmed: asyncio.Event = field(factory=asyncio.Event)
+
+
+@define(eq=False)
+class Conductor:
+    """Runs the polls of a fleet's members from `start` to `stop`."""
+
+    members: dict[str, Member]
+    interval: float
+    hooks: Hooks
+    make_poller: Callable[[Member, str], Poller[Record]]
+    sources: tuple[str, ...] = ()
+    _outbox: asyncio.Queue[_Item] = field(factory=asyncio.Queue)
+    _telling: Telling[Record] | Notice | None = None
+    """What the consumer has in hand."""
+    _schedule: list[tuple[float, int, Member]] = field(factory=list)
+    _tickets: int = 0
+    _woken: asyncio.Event = field(factory=asyncio.Event)
+    _looked: float = 0.0
+    _running: asyncio.Task[None] | None = None
+    _polls: set[asyncio.Task[float | None]] = field(factory=set)
+    _saves: set[asyncio.Task[None]] = field(factory=set)
+    _leaving: bool = False
+    _hurried: bool = False
+    """Whether whoever leaves has no time, which may be known before the polls are told to end."""
+
+    # Life
+
+    @property
+    def running(self) -> bool:
+        """Whether accounts are being polled."""
+        return self._running is not None
+
+    def start(self, sources: tuple[str, ...]) -> None:
+        """Begin to poll the members for these sources."""
+        self.sources, self._leaving, self._looked = sources, False, self._now()
+        self._hurried = False
+        self._telling = None
+        self._outbox, self._schedule = asyncio.Queue(), []
+        self._running = asyncio.create_task(self._conduct())
+        self._running.add_done_callback(self._check)
+        for member in self.members.values():
+            self.plan(member)
+
+    async def tell(self) -> AsyncGenerator[FleetEvent, None]:
+        """Yield what the accounts have to tell, until it is closed."""
+        while True:
+            item = await self._outbox.get()
+            if isinstance(item, BaseException):
+                raise item
+            self._telling = item
+            yield item.change
+            if isinstance(item, Notice):
+                item.confirmed.set()
+            else:
+                await self._confirm(item)
+            self._telling = None
+
+    async def _confirm(self, telling: Telling[Record]) -> None:
+        """Have it saved that it was told. A store that fails is trouble of this account alone."""
+        saving = asyncio.create_task(telling.confirm())
+        self._saves.add(saving)
+        saving.add_done_callback(self._saves.discard)
+        await asyncio.wait([saving])
+        error = None if saving.cancelled() else saving.exception()
+        if error is not None:
+            member = self.members.get(telling.change.account)
+            if member is not None:
+                telling.fail(unforeseen(member.session.account, error))
+
+    async def stop(self, drain: float) -> None:
+        """Let requests under way end, as long as that takes no more than `drain` seconds.
+
+        Cancelled, or hurried, it breaks them off. What has to be set is set before it waits: a
+        cancellation may come again at every wait.
+        """
+        running, self._running = self._running, None
+        if running is None:
+            return
+        self._leaving = True
+        running.cancel()
+        self._turn_away()
+        tasks = {running, *self._polls, *self._saves}
+        if self._hurried:
+            self.hurry()
+        try:
+            await asyncio.wait(tasks, timeout=drain)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await wait_until_done(tasks)
+
+    def hurry(self) -> None:
+        """Break off the requests that a stop lets end, now or when it comes to them."""
+        self._hurried = True
+        if self._leaving:
+            for task in self._polls:
+                task.cancel()
+
+    def _turn_away(self) -> None:
+        """End the polls whose news nobody will hear; from a store, they are told next time."""
+        items = [self._telling]
+        while not self._outbox.empty():
+            item = self._outbox.get_nowait()
+            items.append(None if isinstance(item, BaseException) else item)
+        for told in items:
+            if told is not None:
+                told.confirmed.set()
+
+    # The schedule
+
+    def _now(self) -> float:
+        return self.hooks.clock()
+
+    def plan(self, member: Member, due: float | None = None) -> None:
+        """Plan the next poll of a member: at its next turn unless told otherwise."""
+        member.due = None
+        if not self.running or member.paused or member.suspended or member.task is not None:
+            return
+        if due is None:
+            due = next_beat(self._now(), self.interval, member.phase)
+        self._tickets += 1
+        member.due, member.ticket = due, self._tickets
+        heapq.heappush(self._schedule, (due, member.ticket, member))
+        self._woken.set()
+
+    async def _conduct(self) -> None:
+        while True:
+            self._woken.clear()
+            self._realign()
+            while self._schedule and self._schedule[0][0] <= self._now():
+                due, ticket, member = heapq.heappop(self._schedule)
+                if ticket == member.ticket and due == member.due:
+                    self._begin(member)
+            wait = _LONGEST_SLEEP
+            if self._schedule:
+                wait = min(wait, max(0.0, self._schedule[0][0] - self._now()))
+            await self._sleep(wait)
+
+    def _realign(self) -> None:
+        """Plan anew where somebody has set the clock back: all that is due lies far ahead."""
+        now = self._now()
+        if now < self._looked - 1.0:
+            self._schedule.clear()
+            for member in self.members.values():
+                self.plan(member)
+        self._looked = now
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until then, or until something new is planned."""
+        sleeper = asyncio.ensure_future(self.hooks.sleep(seconds))
+        waker = asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waker.cancel()
+            await asyncio.gather(sleeper, waker, return_exceptions=True)
+
+    # A poll
+
+    def _begin(self, member: Member) -> None:
+        member.due = None
+        again = member.host.breaker.admit(self._now())
+        poll = self._poll(member) if again is None else self._put_off(member, again)
+        self._begin_task(member, poll)
+
+    def _begin_task(self, member: Member, poll: Coroutine[object, object, float | None]) -> None:
+        member.task = asyncio.create_task(poll)
+        self._polls.add(member.task)
+        member.task.add_done_callback(functools.partial(self._end, member))
+
+    def _end(self, member: Member, task: asyncio.Task[float | None]) -> None:
+        self._polls.discard(task)
+        member.task = None
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or self._leaving or self.members.get(member.name) is not member:
+            return
+        if error is None:
+            self.plan(member, task.result())
+        elif isinstance(error, Exception):  # others end the loop itself
+            trouble = unforeseen(member.session.account, error)
+            self._begin_task(member, self._fail(member, trouble, may_pass=True))
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        """Hand an exception of the schedule's own, of no account, to the consumer."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._outbox.put_nowait(error)
+
+    async def _poll(self, member: Member) -> float | None:
+        """Poll an account; return when the next poll is due, None for its usual turn."""
+        if member.predecessor is not None:
+            await asyncio.wait([member.predecessor])
+            member.predecessor = None
+        began, settled, member.put_off = self._now(), False, 0
+        try:
+            error = await self._poll_sources(member)
+            self._judge_host(member.host, error)
+            settled = True
+        finally:
+            if not settled:
+                member.host.breaker.abandon()
+        if error is not None:
+            return await self._fail(member, error)
+        await self._succeed(member, began)
+        return None
+
+    async def _poll_sources(self, member: Member) -> PPAPIError | None:
+        for source in self.sources:
+            if source in member.unsupported:
+                continue
+            poller = member.pollers.get(source)
+            if poller is None:
+                poller = member.pollers[source] = self.make_poller(member, source)
+            error = await self._poll_source(poller)
+            if isinstance(error, MethodNotSupportedError) and not poller.worked:
+                member.unsupported.add(source)
+                member.suspended = member.unsupported.issuperset(self.sources)
+                _log.warning("%s; it is polled no more", error)
+                await self._offer(Notice(AccountSuspended(member.name, error)))
+            elif error is not None:
+                return error
+        return None
+
+    async def _poll_source(self, poller: Poller[Record]) -> PPAPIError | None:
+        try:
+            async with contextlib.aclosing(poller.poll()) as tellings:
+                async for telling in tellings:
+                    await self._offer(telling)
+        except PPAPIError as error:
+            return error
+        return None
+
+    async def _offer(self, item: Telling[Record] | Notice) -> None:
+        """Wait until the consumer has taken it and asked for the next."""
+        if not self._leaving:
+            self._outbox.put_nowait(item)
+            await item.confirmed.wait()
+        if self._leaving:
+            raise _LeavingError
+
+    # What comes of it
+
+    def _judge_host(self, host: Host, error: PPAPIError | None) -> None:
+        if _is_of_host(error):
+            host.breaker.fail(self._now(), wait_asked_by(error))
+            return
+        was_open = host.breaker.is_open
+        host.breaker.succeed()
+        if was_open:
+            for name in host.members & self.members.keys():
+                self.plan(self.members[name])
+
+    async def _succeed(self, member: Member, began: float) -> None:
+        if member.health.succeed(began):
+            _log.info("%s: works again", member.name)
+            await self._offer(Notice(AccountRecovered(member.name)))
+
+    async def _fail(
+        self, member: Member, error: PPAPIError, *, may_pass: bool = False
+    ) -> float | None:
+        is_news = member.health.fail(error)
+        may_pass = may_pass or is_transient(error) or isinstance(error, StateError)
+        if not (member.worked or may_pass):
+            member.suspended = True
+            _log.warning("%s; the account is polled no more", error)
+            await self._offer(Notice(AccountSuspended(member.name, error)))
+            return None
+        wait = after_failures(member.health.failures, self.interval, self.hooks.chance())
+        due = self._now() + max(wait, wait_asked_by(error))
+        if is_news:
+            _log.warning("%s; polling on", error)
+            await self._offer(Notice(AccountFailed(member.name, error)))
+        return due
+
+    async def _put_off(self, member: Member, until: float) -> float:
+        """Do not poll an account whose host does not answer others."""
+        member.put_off += 1
+        if member.put_off > 1 and member.health.failures == 0:  # not if the probe was its own
+            text = "the host does not answer other accounts; it is asked again later"
+            error = TransportError(text, account=member.name, sent=False)
+            member.health.fail(error)
+            _log.warning("%s", error)
+            await self._offer(Notice(AccountFailed(member.name, error)))
+        return until
+
+
+def _is_of_host(error: PPAPIError | None) -> TypeGuard[PPAPIError]:
+    """Tell whether other accounts of the host will fare no better."""
+    return isinstance(error, TransportError | ResponseError) and not isinstance(
+        error, ResponseTooLargeError
+    )

@@ -1,0 +1,1 @@
+"""All rows of a range, window by window, each proven complete."""

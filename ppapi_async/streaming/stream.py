@@ -1,0 +1,464 @@
+"""Async iterators over all rows of a range: the plan carried out over the line to a site."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Generic, TypeAlias, TypeVar
+
+from attrs import define, field, frozen
+
+from ppapi_async.account import Dialect
+from ppapi_async.errors import (
+    IncompleteError,
+    MethodNotSupportedError,
+    PPAPIError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    ServerError,
+    TransportError,
+)
+from ppapi_async.models import Progress, Row, UnreadableRow, Window
+from ppapi_async.protocol import PageCodec
+from ppapi_async.protocol.dialects import traits_of
+from ppapi_async.protocol.evidence import Evidence
+from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.site_clock import SiteClock
+from ppapi_async.protocol.unreadable import unreadable_error
+from ppapi_async.storage import Checkpoint
+from ppapi_async.streaming.counting import Key, Query
+from ppapi_async.streaming.iteration import Iteration
+from ppapi_async.streaming.planner import LIVE, Plan, Segment
+from ppapi_async.streaming.position import Identity
+from ppapi_async.streaming.run import Run
+from ppapi_async.streaming.window_reader import WindowRead
+from ppapi_async.transport.client import Transport
+
+__all__ = [
+    "ANSWER_OF_WINDOW",
+    "OnUnreadable",
+    "Options",
+    "Request",
+    "Stream",
+    "params_of",
+    "recognise",
+    "trust",
+]
+
+RowT = TypeVar("RowT", bound=Row)
+ANSWER_OF_WINDOW = 2 * 1024 * 1024
+"""Bytes; a window that brings more is narrowed."""
+_ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for a failure
+_MOST_FAILED = 3  # windows in a row that are narrowed for that reason, each more than the last
+_ROWS_OF_TURN = 250  # handed out before others may run
+_BY_TIME = attrgetter("time", "id")
+
+
+OnUnreadable: TypeAlias = Callable[[UnreadableRow], object]
+"""Takes a row that cannot be read; may be `async def`."""
+
+
+@frozen(kw_only=True)
+class Options:
+    """How to go through a range; see `Session.iter_exchanges`."""
+
+    window: timedelta | None = None
+    concurrency: int = 1
+    newest_first: bool = False
+    checkpoint: Checkpoint | None = None
+    progress: Callable[[Progress], object] | None = None
+    on_unreadable: OnUnreadable | None = None
+    """Takes each row that cannot be read; the rows beside it come all the same."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.window is not None and self.window < timedelta(seconds=1):
+            raise ValueError("window: pass a timedelta of a second or more, or None to adapt")
+        if not 1 <= self.concurrency <= 64:
+            raise ValueError("concurrency: pass 1 to 64 windows at once")
+        if self.newest_first and self.checkpoint is not None:
+            raise ValueError("checkpoint: needs the order oldest first")
+
+
+@frozen(kw_only=True)
+class Request(Generic[RowT]):
+    """What to ask a site for."""
+
+    method: str
+    record: type[RowT]
+    start: datetime | None
+    end: datetime | None
+    params: dict[str, str | int]
+    ip: str | None = None
+    """Sent only to servers whose filter works: classic's get_links finds nothing with it."""
+    matches: Callable[[RowT], bool] | None = None
+    """The same filter, applied here to whatever comes."""
+
+    @property
+    def filters(self) -> str:
+        """What belongs to the identity of a checkpoint, apart from the range."""
+        return " ".join(f"{name}={value}" for name, value in self.params.items()) + (self.ip or "")
+
+
+async def recognise(line: Transport) -> None:
+    """Learn which dialect the site speaks, and so whom to trust with what, before the first page.
+
+    Raises:
+        PPAPIError: what get_info came to.
+    """
+    if line.dialect is None:
+        with contextlib.suppress(MethodNotSupportedError):
+            await line.get_info()
+
+
+def trust(evidence: Evidence, dialect: Dialect | None, page_size: int) -> None:
+    """Note what the dialect promises: where to begin. Its answers have to show the rest."""
+    traits = traits_of(dialect)
+    evidence.capped = traits.capped
+    evidence.page = page_size
+    evidence.newest_first = traits.newest_first
+
+
+def params_of(
+    request: Request[RowT],
+    query: Query,
+    dialect: Dialect | None,
+    evidence: Evidence,
+    page_size: int,
+) -> dict[str, str | int]:
+    """Return the parameters of one request for rows."""
+    params: dict[str, str | int] = {}
+    # 0 and below mean "no bound" to a server, so a start there is left out, and an end there
+    # is asked for as second 1: the rows of that second are outside the range and dropped.
+    if query.start is not None and query.start > 0:
+        params["start_time"] = query.start
+    if query.end is not None:
+        params["end_time"] = max(query.end, 1)
+    params |= request.params
+    if request.ip is not None and traits_of(dialect).filters_ip:
+        params["ip"] = request.ip
+    if evidence.capped is not False or query.offset:
+        params["limit"] = page_size if query.limit is None else min(query.limit, page_size)
+        if query.offset:
+            params["offset"] = query.offset
+    return params
+
+
+@define(eq=False)
+class Stream(Iteration, Generic[RowT]):
+    """The rows of a range, oldest first, each once, proven complete.
+
+    Iterate it once, row by row or by `windows()`. Leaving the loop early is fine; whoever keeps
+    the stream can also close it with `aclose` or `async with`.
+    """
+
+    _transport: Transport
+    _evidence: Evidence
+    _request: Request[RowT]
+    _page_size: int
+    _options: Options
+    _clock: SiteClock = field(init=False)
+    _codec: PageCodec[RowT] = field(init=False)
+    _requests: int = 0
+    _rows: int = 0
+    _failed_windows: int = 0
+    _run: Run[RowT] | None = field(default=None, init=False)
+    _unreadable: dict[Key, UnreadableRow] = field(factory=dict)
+    """Those that have been met."""
+
+    def __attrs_post_init__(self) -> None:
+        self._evidence = self._evidence.fresh()
+        self._clock = SiteClock(self._transport.account.zone)
+        reader = self._transport.reader(self._request.method)
+        self._codec = PageCodec(self._request.record, self._clock, reader)
+
+    # The face
+
+    def __aiter__(self) -> AsyncIterator[RowT]:
+        """Iterate over the rows.
+
+        Raises:
+            IncompleteError: some seconds could not be proven complete.
+            PPAPIError: what the site answered in the end.
+        """
+        return self._start(
+            self._read_rows, on_leave=self._leave, under_way=self._transport.under_way
+        )
+
+    def windows(self) -> AsyncIterator[Window[RowT]]:
+        """Iterate over proven windows instead of single rows; raises as iterating does."""
+        return self._start(
+            self._read_singly, on_leave=self._leave_window, under_way=self._transport.under_way
+        )
+
+    # Handing out
+
+    async def collect(self) -> list[RowT]:
+        """Return all rows; cancelled, it has cleaned up before it ends.
+
+        Raises:
+            PPAPIError: as iterating does.
+        """
+        rows: list[RowT] = []
+        async with self:
+            async for window in self.windows():
+                rows += window.records
+        return rows
+
+    async def read(self) -> AsyncGenerator[Window[RowT], None]:
+        """Yield the windows in the task that asks for them, which has to close the generator.
+
+        A window counts as handed out when the next one is asked for.
+
+        Raises:
+            PPAPIError: as iterating does.
+        """
+        run = self._run = await self._begin()
+        async with contextlib.aclosing(self._read_windows(run)) as windows:
+            async for window in windows:
+                run.handing_out = window.records
+                yield window
+                run.handed_out = len(window.records)
+                run.end_window()
+        run.save()
+
+    async def _read_rows(self) -> AsyncGenerator[list[RowT], None]:
+        async with contextlib.aclosing(self.read()) as windows:
+            async for window in windows:
+                yield window.records
+
+    async def _read_singly(self) -> AsyncGenerator[tuple[Window[RowT]], None]:
+        async with contextlib.aclosing(self.read()) as windows:
+            async for window in windows:
+                yield (window,)
+
+    def _leave(self, rows: int) -> None:
+        """Save the position; `rows` of the window under way have been handed out."""
+        if self._run is not None:
+            self._run.leave(rows)
+
+    def _leave_window(self, windows: int) -> None:
+        if self._run is not None:
+            self._run.leave(len(self._run.handing_out) if windows else 0)
+
+    async def _begin(self) -> Run[RowT]:
+        await recognise(self._transport)
+        request, traits = self._request, traits_of(self._transport.dialect)
+        moves = traits.rows_move and request.method == "get_exchanges"
+        present = max(self._transport.hooks.clock(), self._transport.server_time())
+        now = datetime.fromtimestamp(present, UTC)
+        clock, window = self._clock, self._options.window
+        account = self._transport.account
+        run: Run[RowT] = Run(
+            identity=Identity(
+                account=account.fingerprint,
+                former=() if self._options.checkpoint is None else account.former_fingerprints,
+                method=request.method,
+                filters=request.filters,
+                start=None if request.start is None else clock.first_second(request.start),
+                end=None if request.end is None else clock.last_second(request.end),
+            ),
+            checkpoint=self._options.checkpoint,
+            now=clock.last_second(now) + 1,
+            may_meet_again=moves,
+        )
+        trust(self._evidence, self._transport.dialect, self._page_size)
+        run.plan = Plan(
+            run.cursor,
+            run.identity.end,
+            now=run.now,
+            evidence=self._evidence,
+            window=None if window is None else int(window.total_seconds()),
+            newest_first=self._options.newest_first,
+            rows_move=moves,
+            jump=int(clock.jump(now).total_seconds()),
+            horizon=clock.last_second(now) + 1 + LIVE,  # of now, not of when it first began
+            second_of=clock.first_second,
+        )
+        return run
+
+    # Reading
+
+    async def _read_windows(self, run: Run[RowT]) -> AsyncGenerator[Window[RowT], None]:
+        plan, tasks = run.plan, run.tasks
+        try:
+            while not plan.done:
+                await self._read_some(run)
+                while (segment := plan.pop()) is not None:
+                    window = await self._window(run, segment)
+                    if window.records or segment.start is not None:
+                        yield window
+            if self._unreadable and self._options.on_unreadable is None:
+                account, method = self._transport.account.name, self._request.method
+                rows = list(self._unreadable.values())
+                raise unreadable_error(rows, account=account, method=method)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _read_some(self, run: Run[RowT]) -> None:
+        """Read windows until something has changed."""
+        if self._options.concurrency == 1:
+            segment = run.plan.take()
+            if segment is not None:
+                await self._read(run, segment)
+            return
+        while len(run.tasks) + run.plan.waiting < self._options.concurrency:
+            segment = run.plan.take()
+            if segment is None:
+                break
+            run.tasks[segment] = asyncio.create_task(self._read(run, segment))
+        # One that has failed waits here for its turn; to wait for it would be to wait for nothing.
+        under_way = [task for task in run.tasks.values() if not task.done()]
+        if under_way:
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        for segment in [s for s, task in run.tasks.items() if task.done()]:
+            if run.tasks[segment].exception() is None:
+                del run.tasks[segment]
+        head = run.plan.segments[-1 if self._options.newest_first else 0]
+        if head in run.tasks and run.tasks[head].done():
+            await run.tasks.pop(head)  # it failed, and all before it has been handed out
+
+    async def _read(self, run: Run[RowT], segment: Segment[RowT]) -> None:
+        """Read a window to its end, or as far as the plan wants it."""
+        read = run.plan.read(segment)
+        while (query := run.plan.ask(segment, read)) is not None:
+            page = await self._page_or_shrink(run, segment, query, first=read.requests == 0)
+            if page is None:
+                return
+            read.feed(page)
+        if read.unproven:
+            raise self._incomplete(read)
+
+    async def _page_or_shrink(
+        self, run: Run[RowT], segment: Segment[RowT], query: Query, *, first: bool
+    ) -> Page[RowT] | None:
+        """Return the page, or None where the window has been given back to be narrowed."""
+        may_shrink = first and segment.width != 1 and not self._evidence.unfiltered
+        gentle = may_shrink and self._failed_windows < _MOST_FAILED
+        try:
+            page = await self._ask(query, may_shrink=may_shrink, gentle=gentle)
+        except (TransportError, ServerError, ResponseTooLargeError) as error:
+            too_large = isinstance(error, ResponseTooLargeError)
+            if not (may_shrink if too_large else gentle and _may_be_too_long(error)):
+                raise
+            self._failed_windows += not too_large
+            if run.plan.shrink(segment, 1 if too_large else self._failed_windows):
+                return None
+            page = await self._ask(query, may_shrink=False, gentle=False)
+        self._failed_windows = 0
+        return page
+
+    async def _ask(self, query: Query, *, may_shrink: bool, gentle: bool) -> Page[RowT]:
+        request, dialect = self._request, self._transport.dialect
+        params = params_of(request, query, dialect, self._evidence, self._page_size)
+        self._requests += 1
+        return await self._transport.read(
+            self._request.method,
+            params,
+            self._codec.steps,
+            attempts_of=_attempts_of_window if gentle else None,
+            largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
+        )
+
+    async def _report_unreadable(self, segment: Segment[RowT]) -> None:
+        """Report what could not be read of a window, each row once; what is not taken is kept."""
+        start, end = self._request.start, self._request.end
+        unreadable, segment.unreadable = segment.unreadable, []
+        for key, row in unreadable:
+            is_outside = row.time is not None and (
+                (start is not None and row.time < start) or (end is not None and row.time >= end)
+            )
+            if is_outside or key in self._unreadable:
+                continue
+            self._unreadable[key] = row
+            if self._options.on_unreadable is not None:
+                taken = self._options.on_unreadable(row)
+                if inspect.isawaitable(taken):
+                    await taken
+
+    def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
+        spans = [
+            tuple(None if s is None else self._clock.second_to_instant(s) for s in span)
+            for span in read.unproven
+        ]
+        shown = "; ".join(f"{a or '…'} to {b or '…'}" for a, b in spans)
+        return IncompleteError(
+            f"cannot prove that all rows came of {shown}: the site cuts its answers there and"
+            " ignores what asks for the rest",
+            account=self._transport.account.name,
+            method=self._request.method,
+            spans=[(a, b) for a, b in spans],
+        )
+
+    async def _window(self, run: Run[RowT], segment: Segment[RowT]) -> Window[RowT]:
+        """Make the window that is handed out: in order, in range, filtered, without repeats."""
+        if len(segment.records) <= _ROWS_OF_TURN:
+            records = sorted(segment.records, key=_BY_TIME)
+        else:
+            async with self._transport.decoding.lock:
+                records = sorted(segment.records, key=_BY_TIME)
+                await asyncio.sleep(0)
+        segment.records = []
+        await self._report_unreadable(segment)
+        records = self._in_range(records)
+        if self._request.matches is not None:
+            records = [row for row in records if self._request.matches(row)]
+        if run.may_repeat(segment):
+            ids, repeats = {row.id for row in records}, set[int]()
+            for known in run.told.repeats(ids):
+                repeats |= known
+                await asyncio.sleep(0)
+            records = [row for row in records if row.id not in repeats]
+        seconds = (self._clock.first_second(row.time) for row in reversed(records))
+        run.begin_window(segment, next((s for s in seconds if s <= run.plan.horizon), None))
+        if self._options.newest_first:
+            records.reverse()
+        self._rows += len(records)
+        self._report(run)
+        return Window(
+            _later(self._request.start, self._instant(segment.start)),
+            _earlier(self._request.end, self._instant(segment.end, 1)),
+            records,
+            segment.requests,
+        )
+
+    def _in_range(self, records: list[RowT]) -> list[RowT]:
+        """Cut off what lies outside: where the zone's clock jumps, too much is asked for."""
+        start, end = self._request.start, self._request.end
+        first = 0 if start is None else bisect_left(records, start, key=attrgetter("time"))
+        last = None if end is None else bisect_left(records, end, key=attrgetter("time"))
+        return records[first:last] if first or last not in (None, len(records)) else records
+
+    def _instant(self, second: int | None, add: int = 0) -> datetime | None:
+        return None if second is None else self._clock.second_to_instant(second + add)
+
+    def _report(self, run: Run[RowT]) -> None:
+        if self._options.progress is not None:
+            covered = timedelta(seconds=run.covered)
+            self._options.progress(Progress(self._rows, covered, self._requests, run.fraction))
+
+
+def _may_be_too_long(error: PPAPIError) -> bool:
+    """Tell whether a range that is too long for the server may end like this."""
+    return error.sent if isinstance(error, TransportError) else isinstance(error, ServerError)
+
+
+def _attempts_of_window(error: PPAPIError) -> int | None:
+    """Return how often to ask before a window is narrowed; None where that would not help."""
+    if not _may_be_too_long(error):
+        return None
+    return 1 if isinstance(error, RequestTimeoutError) else _ATTEMPTS_OF_WINDOW
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one is not None and other is not None else one or other
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(one, other) if one is not None and other is not None else one or other

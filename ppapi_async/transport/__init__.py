@@ -1,0 +1,1 @@
+"""Requests and answers over aiohttp, which nothing else of the client knows."""

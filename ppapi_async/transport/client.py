@@ -1,0 +1,505 @@
+"""One account's line to its site: sends, waits, retries, never leaks. The only client-side aiohttp.
+
+Everything that goes wrong becomes a value of the error tree *inside* `_send`, and is raised outside
+of it: so no exception of aiohttp (they hold urls, and urls hold the key) ever becomes the cause,
+the context or the traceback of what a user sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import TypeAlias, TypeVar
+
+import aiohttp
+from attrs import define, field, frozen
+from yarl import URL
+
+from ppapi_async.account import Account, Dialect
+from ppapi_async.errors import (
+    PPAPIError,
+    RequestTimeoutError,
+    ResponseError,
+    ResponseTooLargeError,
+    TransportError,
+)
+from ppapi_async.models import Info
+from ppapi_async.protocol import LARGEST_INFO, Answer, Reader, clock_ahead, info_steps
+from ppapi_async.protocol.dialects import HttpRequest, endpoints, request_for
+from ppapi_async.protocol.own_key import without_key
+from ppapi_async.protocol.steps import Outcome
+from ppapi_async.transport.body import BodyReader, BodyTooLargeError
+from ppapi_async.transport.closing import Reading
+from ppapi_async.transport.discovery import Discovery
+from ppapi_async.transport.fairness import Decoding
+from ppapi_async.transport.http_requests import StaleConnectionError
+from ppapi_async.transport.proxies import NO_PROXY, Route
+
+__all__ = [
+    "Hooks",
+    "RequestFacts",
+    "Retry",
+    "Steps",
+    "Transport",
+    "is_transient",
+    "seconds_of",
+    "wait_asked_by",
+]
+
+T = TypeVar("T")
+_log = logging.getLogger("ppapi_async")
+Duration: TypeAlias = "float | timedelta"
+Steps: TypeAlias = Callable[[Answer], Outcome[T]]
+"""Decodes an answer; yields where others may run; returns the value or the error it is."""
+_TRANSIENT = frozenset(
+    {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
+)
+_LONGEST_ASKED = 86_400.0
+_FATAL = (
+    asyncio.CancelledError,
+    KeyboardInterrupt,
+    SystemExit,
+    MemoryError,
+    RecursionError,
+)
+"""What is no failure of the site's. It goes on, without the frames that hold a url."""
+_UNSENT: tuple[type[Exception], ...] = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+    UnicodeError,
+)
+"""What comes before a request is sent."""
+_NO_COMMON_VERSION = frozenset(
+    {
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "UNSUPPORTED_PROTOCOL",
+        "UNSUPPORTED_SSL_VERSION",
+        "NO_PROTOCOLS_AVAILABLE",
+    }
+)
+"""What OpenSSL calls it: by the server's alert, or by its answer."""
+_PARTS = 10
+"""Successes that give a repeat back to the budget."""
+_MOST_STALE = 100
+"""Connections in a row that are found to be unusable before a request is given up."""
+
+
+def seconds_of(value: Duration, argument: str) -> float:
+    """Return a positive duration in seconds.
+
+    Raises:
+        ValueError: it is not positive.
+        TypeError: it is no duration.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise TypeError(f"{argument}: pass seconds or a timedelta")
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{argument}: pass more than 0 seconds, not {seconds:g}")
+    return seconds
+
+
+def _duration(value: Duration) -> timedelta:
+    return value if isinstance(value, timedelta) else timedelta(seconds=value)
+
+
+@frozen(kw_only=True)
+class Retry:
+    """How often and how patiently reads are repeated. Payouts never are.
+
+    Args:
+        attempts: requests for one call, the first included; 1 never repeats.
+        delay: the first wait at most; it doubles each time, and the real wait is a random part of
+            it ("full jitter").
+        longest: no wait is longer. A server that asks (`Retry-After`) for more gets an error
+            instead of a client that sleeps.
+        budget: repeats that a session may have in hand. Each takes one, ten successes return one;
+            so a site that is down is not asked several times over for long.
+    """
+
+    attempts: int = field(default=4)
+    delay: timedelta = field(default=timedelta(seconds=0.5), converter=_duration)
+    longest: timedelta = field(default=timedelta(seconds=30), converter=_duration)
+    budget: int = field(default=20)
+
+    def __attrs_post_init__(self) -> None:
+        if self.attempts < 1 or self.budget < 0:
+            raise ValueError("retry: attempts start at 1, the budget at 0")
+        if self.delay < timedelta() or self.longest < timedelta():
+            raise ValueError("retry: a wait cannot be negative")
+
+    def wait(self, repeat: int, error: PPAPIError, chance: float) -> float | None:
+        """Return the seconds to wait before repeat 1, 2, …; None where it is not worth it."""
+        longest: float = self.longest.total_seconds()
+        asked = error.retry_after if isinstance(error, ResponseError) else None
+        if asked is not None:
+            return asked if asked <= longest else None
+        most: float = min(self.delay.total_seconds() * 2 ** (repeat - 1), longest)
+        return most * chance
+
+
+def is_transient(error: PPAPIError) -> bool:
+    """Tell whether the same request may well succeed in a moment."""
+    if isinstance(error, ResponseTooLargeError):
+        return False
+    if isinstance(error, ResponseError):  # with 200 it is a page that stands in for the API
+        return error.status in _TRANSIENT or error.status == 200
+    return isinstance(error, TransportError)
+
+
+def wait_asked_by(error: PPAPIError) -> float:
+    """Return the seconds that the server asked to be left alone; a day, if it asks for more."""
+    asked = error.retry_after if isinstance(error, ResponseError) else None
+    return min(asked or 0.0, _LONGEST_ASKED)
+
+
+@frozen
+class RequestFacts:
+    """What `Session.on_request` is told of each HTTP request; nothing in it is secret."""
+
+    account: str
+    method: str
+    attempt: int
+    status: int | None
+    """None where no answer came."""
+    seconds: float
+    received: int
+    """Bytes of the body, decompressed."""
+    error: str | None
+    """The name of the error's class."""
+
+
+@frozen
+class Hooks:
+    """What a test replaces: the wall clock, sleeping, and chance (0 ≤ x < 1)."""
+
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+
+
+def _of_version(error: Exception) -> str | None:
+    """Return what is to be said where no version of TLS is common to both sides."""
+    cause = getattr(error, "os_error", error)
+    reason = getattr(cause, "reason", None)
+    if reason not in _NO_COMMON_VERSION:
+        return None
+    return (
+        f"no version of TLS in common ({reason}): the server speaks only TLS 1.0, 1.1 or SSL, or"
+        " refuses what is offered; this client offers TLS 1.2 and newer, unless a connector that"
+        " was lent says otherwise"
+    )
+
+
+@define(eq=False)
+class Transport:
+    """Sends the requests of one account, one session long."""
+
+    account: Account
+    http: aiohttp.ClientSession = field(repr=False)
+    lone_http: aiohttp.ClientSession = field(repr=False)
+    """What payouts go through: each over a connection of its own."""
+    timeout: float
+    retry: Retry
+    largest_answer: int
+    hooks: Hooks
+    limiter: AbstractAsyncContextManager[object] | None = None
+    """Held while a request is under way."""
+    dialect: Dialect | None = None
+    on_request: Callable[[RequestFacts], object] | None = None
+    route: Route = field(default=NO_PROXY, repr=False)
+    decoding: Decoding = field(factory=Decoding, repr=False)
+    clock_ahead: float | None = None
+    """Seconds by which the `Date` of the latest answer is ahead of this machine's clock; None where
+    no answer had one. A cache's `Age` counts in."""
+    under_way: set[Reading] = field(factory=set, repr=False)
+    """The streams and watches that are being read: closing the session ends them."""
+    _clock_of: float = float("-inf")
+    """When the request began whose answer told `clock_ahead`."""
+    _discovery: Discovery = field(factory=Discovery)
+    _budget: int = field(init=False)
+    """Repeats in hand, in tenths, since ten times 0.1 is less than 1."""
+
+    def __attrs_post_init__(self) -> None:
+        self.dialect = self.account.dialect
+        self._budget = self.retry.budget * _PARTS
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session, or the connector it was lent, has been closed."""
+        return self.http.closed  # it counts as closed as soon as its connector is
+
+    def reader(self, method: str) -> Reader:
+        """Return who asks, for the codec's errors."""
+        return Reader(self.account, method)
+
+    def server_time(self) -> float:
+        """Return the present as unix time, by the server's own clock where its answers tell it."""
+        return self.hooks.clock() + (self.clock_ahead or 0.0)
+
+    def learn(self, dialect: Dialect | None) -> None:
+        """Remember what dialect an answer showed; the place that answered stays."""
+        if self.dialect is None:
+            self.dialect = dialect
+
+    @property
+    def knows_place(self) -> bool:
+        """Whether an answer has shown where the API is."""
+        return self._discovery.url is not None
+
+    async def read(
+        self,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        *,
+        attempts_of: Callable[[PPAPIError], int | None] | None = None,
+        largest: int | None = None,
+    ) -> T:
+        """Ask until there is a usable answer or no point in asking on.
+
+        `attempts_of` tells how often to ask at the most after an error, if less often than usual.
+
+        Raises:
+            PPAPIError: what the last answer came to.
+        """
+        attempt = 1
+        while True:
+            result = await self.once(method, params, steps, attempt=attempt, largest=largest)
+            if not isinstance(result, PPAPIError):
+                self._budget = min(self._budget + 1, self.retry.budget * _PARTS)
+                return result
+            most = None if attempts_of is None else attempts_of(result)
+            wait = self._wait(result, attempt, most)
+            if wait is None:
+                raise result
+            _log.debug("%s; asking again in %.1f s", result, wait)
+            await self.hooks.sleep(wait)
+            attempt += 1
+
+    def _wait(self, error: PPAPIError, attempt: int, most: int | None) -> float | None:
+        attempts = self.retry.attempts if most is None else min(most, self.retry.attempts)
+        if attempt >= attempts or not is_transient(error) or self._budget < _PARTS:
+            return None
+        wait = self.retry.wait(attempt, error, self.hooks.chance())
+        if wait is not None:
+            self._budget -= _PARTS
+        return wait
+
+    async def get_info(self) -> Info:
+        """Ask get_info, and remember the dialect that its answer shows.
+
+        Raises:
+            PPAPIError: what the last answer came to.
+        """
+        steps = functools.partial(info_steps, reader=self.reader("get_info"))
+        info, dialect = await self.read("get_info", {}, steps)
+        self.learn(dialect)
+        return info
+
+    async def once(
+        self,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        *,
+        attempt: int = 1,
+        largest: int | None = None,
+    ) -> T | PPAPIError:
+        """Send one request, and return what its answer came to; nothing is raised.
+
+        As long as the place of the API is not known, a place that answers 404 is not it, and the
+        request goes to the next.
+        """
+        most = largest or self.largest_answer
+        if method == "get_info":
+            most = min(most, LARGEST_INFO)
+
+        async def ask(place: str) -> T | PPAPIError:
+            return await self._ask_at(place, method, params, steps, attempt, most)
+
+        places = endpoints(self.account, self.dialect)
+        return await self._discovery.at_place(ask, places, self.account.name, method)
+
+    async def pay(
+        self,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        before: Callable[[], Awaitable[None]],
+    ) -> T | PPAPIError:
+        """Send one request over a connection of its own to the place that a read has found.
+
+        `before` is awaited when its turn has come; if it raises, nothing is sent.
+        """
+        place = self._discovery.url or endpoints(self.account, self.dialect)[0]
+        most = self.largest_answer
+        return await self._ask_at(place, method, params, steps, 1, most, before)
+
+    async def _ask_at(
+        self,
+        place: str,
+        method: str,
+        params: Mapping[str, str | int],
+        steps: Steps[T],
+        attempt: int,
+        largest: int,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> T | PPAPIError:
+        request = request_for(self.account, self.dialect, place, method, params)
+        async with self.limiter or contextlib.nullcontext():
+            await self.decoding.begin()
+            if before is not None:
+                await before()
+            began = self.hooks.clock()
+            answer = await self._send(request, method, largest, alone=before is not None)
+        result: T | PPAPIError
+        if isinstance(answer, PPAPIError):
+            result = answer
+        else:
+            result = await self._decode(answer, steps)
+        self._tell(method, attempt, began, answer, result)
+        return result
+
+    async def _decode(self, answer: Answer, steps: Steps[T]) -> T | PPAPIError:
+        """Return what an answer came to; what ends the program is raised as a fresh exception."""
+        try:
+            outcome = without_key(self.account.api_key, answer.body, steps(answer))
+            return await self.decoding.run(outcome, len(answer.body))
+        except _FATAL as error:
+            fatal = self._fresh(error)
+        del answer
+        raise fatal
+
+    def _tell(
+        self, method: str, attempt: int, began: float, answer: Answer | PPAPIError, result: object
+    ) -> None:
+        if self.on_request is None:
+            return
+        facts = RequestFacts(
+            account=self.account.name,
+            method=method,
+            attempt=attempt,
+            status=getattr(answer, "status", None),
+            seconds=max(0.0, self.hooks.clock() - began),
+            received=len(answer.body) if isinstance(answer, Answer) else 0,
+            error=type(result).__name__ if isinstance(result, PPAPIError) else None,
+        )
+        # In a callback of its own: a hook that fails must not turn a paid payout into an error.
+        asyncio.get_running_loop().call_soon(self.on_request, facts)
+
+    async def _send(
+        self, request: HttpRequest, method: str, largest: int, *, alone: bool = False
+    ) -> Answer | PPAPIError:
+        """Return the answer or what went wrong. Only what ends task or program is raised, fresh.
+
+        aiohttp's own frames hold the url: neither its exceptions nor the traceback of what goes
+        through it may go further than this.
+        """
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._exchange(request, method, largest, alone=alone)
+        except _FATAL as error:
+            fatal = self._fresh(error)
+        except AssertionError:
+            # So aiohttp ends a GET that it sends once more, if its session was closed meanwhile.
+            return self._error(TransportError, method, "the session was closed", sent=True)
+        except Exception as error:  # noqa: BLE001 - a lent connector may raise what nobody knows
+            return self._failure(error, method)
+        raise fatal
+
+    def _fresh(self, error: BaseException) -> BaseException:
+        """Return an exception like this one, without the frames that it came through."""
+        kind = next(kind for kind in _FATAL if isinstance(error, kind))
+        redact = self.account.redact
+        return kind(*[redact(arg) if isinstance(arg, str) else arg for arg in error.args])
+
+    async def _exchange(
+        self, request: HttpRequest, method: str, largest: int, *, alone: bool
+    ) -> Answer | PPAPIError:
+        for _ in range(_MOST_STALE):
+            if self.closed:
+                return self._error(TransportError, method, "the session is closed", sent=False)
+            try:
+                return await self._ask(request, method, largest, alone=alone)
+            except StaleConnectionError:
+                pass  # nothing was sent; the next connection of the pool, or a new one
+        text = "the site sends what nobody has asked for"
+        return self._error(TransportError, method, text, sent=False)
+
+    async def _ask(
+        self, request: HttpRequest, method: str, largest: int, *, alone: bool
+    ) -> Answer | PPAPIError:
+        headers = {"Accept-Encoding": "gzip, deflate", "Accept": "application/json"}
+        if request.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        login = {} if self.route.login is None else {"Proxy-Authorization": self.route.login}
+        if request.url().startswith("http:"):
+            headers |= login
+        began = self.hooks.clock()
+        async with (self.lone_http if alone else self.http).request(
+            request.verb,
+            URL(request.url(), encoded=True),
+            data=None if request.form is None else request.body(),
+            headers={**headers, **request.headers()},
+            allow_redirects=False,
+            raise_for_status=False,
+            proxy=self.route.proxy,
+            proxy_headers=login,
+            middlewares=(),  # in place of those of a lent session
+        ) as response:
+            self._compare_clocks(response.headers, began)
+            reader = BodyReader(response.headers.get("Content-Encoding", ""), largest)
+            try:
+                async for chunk in response.content.iter_any():
+                    reader.feed(chunk)
+                return Answer(response.status, response.headers.copy(), reader.close())
+            except BodyTooLargeError as error:
+                response.close()
+                text = f"{error}; ask for a shorter time, or raise largest_answer"
+                return self._too_large(text, method, response.status)
+
+    def _compare_clocks(self, headers: Mapping[str, str], began: float) -> None:
+        """Learn the server's clock from an answer; one that was asked for earlier is older news."""
+        ahead = clock_ahead(headers, self.hooks.clock())
+        if ahead is not None and began >= self._clock_of:
+            self.clock_ahead, self._clock_of = ahead, began
+
+    async def close(self) -> None:
+        """Close the connections that are not lent."""
+        try:
+            await self.lone_http.close()
+        finally:
+            await self.http.close()
+
+    def _too_large(self, text: str, method: str, status: int) -> ResponseTooLargeError:
+        return ResponseTooLargeError(text, account=self.account.name, method=method, status=status)
+
+    def _failure(self, error: Exception, method: str) -> PPAPIError:
+        """Translate what aiohttp raised. Its text may hold the url, so it is redacted."""
+        unsent = isinstance(error, (*_UNSENT, *self.route.errors))
+        if isinstance(error, TimeoutError):
+            text = "could not connect in time" if unsent else f"no answer in {self.timeout:g} s"
+            return self._error(RequestTimeoutError, method, text, sent=not unsent)
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"the proxy refuses ({error.status} {text}); check proxy= of the account"
+        if (said := _of_version(error)) is not None:
+            text = said
+        told = self.reader(method).clip(f"{type(error).__name__}: {text}")
+        return self._error(TransportError, method, told, sent=not unsent)
+
+    def _error(
+        self, kind: type[TransportError], method: str, text: str, *, sent: bool
+    ) -> TransportError:
+        return kind(text, account=self.account.name, method=method, sent=sent)

@@ -1,0 +1,81 @@
+"""Shares the event loop out among the requests that begin in it and the answers that it decodes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import TypeVar
+
+from attrs import define, field
+
+from ppapi_async.protocol import finish
+
+__all__ = ["Decoding"]
+
+T = TypeVar("T")
+_SMALL = 16 * 1024
+"""Bytes of an answer that is decoded at once, in about a fifth of a millisecond."""
+_TURN = 128 * 1024
+"""Bytes of small answers in one turn of the loop."""
+_REQUEST = 32 * 1024
+"""Bytes that could be decoded in the time that the beginning of a request takes."""
+
+
+@define(eq=False)
+class Decoding:
+    """Lets few requests begin in a turn of the loop, and one large answer or few small be decoded.
+
+    Sessions that share it do not hold the loop in a row, however many requests begin or answers
+    come at once; and an answer that takes long does not keep those of others waiting.
+    """
+
+    lock: asyncio.Lock = field(factory=asyncio.Lock)
+    """Held for a step of something large, over a turn of the loop. It is given in the order in
+    which it was asked for: so all get a step in turn, however long the others' work is."""
+    _beginning: asyncio.Lock = field(factory=asyncio.Lock)
+    """Held by the request that waits for the next turn of the loop; the others queue for it."""
+    _queued: int = 0
+    _spent: int = 0
+    """Of `_TURN`, in this turn of the loop."""
+
+    async def begin(self) -> None:
+        """Return when a request may begin: at once, or in a later turn of the loop."""
+        if not self._queued and self._has_room(_REQUEST):
+            self._spend(_REQUEST)
+            return
+        self._queued += 1
+        try:
+            async with self._beginning:
+                await asyncio.sleep(0)
+                self._spend(_REQUEST)
+        finally:
+            self._queued -= 1
+
+    async def run(self, steps: Generator[None, None, T], size: int) -> T:
+        """Carry the steps out, with chances for others in between, and return their result."""
+        if size <= _SMALL and self._has_room(size) and not self.lock.locked():
+            self._spend(size)
+            return finish(steps)
+        while True:
+            async with self.lock:
+                try:
+                    if size <= _SMALL:
+                        return finish(steps)
+                    next(steps)
+                except StopIteration as stop:
+                    value: T = stop.value
+                    return value
+                finally:
+                    # Still holding the lock: one step in a turn of the loop, whoever waits.
+                    await asyncio.sleep(0)
+
+    def _has_room(self, size: int) -> bool:
+        return self._spent + size <= _TURN
+
+    def _spend(self, size: int) -> None:
+        if not self._spent:
+            asyncio.get_running_loop().call_soon(self._begin_turn)
+        self._spent += max(size, 1)
+
+    def _begin_turn(self) -> None:
+        self._spent = 0

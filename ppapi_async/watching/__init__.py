@@ -1,0 +1,1 @@
+"""What is new and what has changed at an account, poll by poll."""

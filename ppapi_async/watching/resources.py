@@ -1,0 +1,99 @@
+"""What can be watched at an account, and the poller of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from datetime import datetime, timedelta
+from typing import TypeAlias, TypeVar
+
+from attrs import frozen
+
+from ppapi_async.models import Exchange, Info, Link, Payout, Row
+from ppapi_async.storage import State
+from ppapi_async.streaming.stream import Request
+from ppapi_async.transport.connection import Connection
+from ppapi_async.watching.backoff import phase_of
+from ppapi_async.watching.delivery import Notes, Poller
+from ppapi_async.watching.pollers import InfoPoller, RowPoller, Turn
+from ppapi_async.watching.tracker import PERIOD, Schedule
+
+__all__ = ["INFO", "LISTS", "SOURCES", "Record", "Source", "info_poller", "row_poller"]
+
+RowT = TypeVar("RowT", bound=Row)
+Record: TypeAlias = Link | Exchange | Payout | Info
+"""What the changes of a watch are about."""
+
+
+@frozen
+class Source:
+    """A method that lists rows."""
+
+    method: str
+    record: type[Link | Exchange | Payout]
+    lookback: timedelta
+    """How far back changes are followed, unless told otherwise."""
+
+
+INFO = "info"
+LISTS: Mapping[str, Source] = {
+    "links": Source("get_links", Link, timedelta(days=3)),
+    "exchanges": Source("get_exchanges", Exchange, timedelta(days=30)),
+    "payouts": Source("get_payouts", Payout, timedelta(days=30)),
+}
+SOURCES = (INFO, *LISTS)
+
+
+def row_poller(
+    connection: Connection,
+    method: str,
+    record: type[RowT],
+    state: State,
+    *,
+    interval: float,
+    lookback: timedelta,
+    since: datetime | None = None,
+    params: Mapping[str, str | int] | None = None,
+    turn: Turn = nullcontext,
+) -> RowPoller[RowT]:
+    """Return the poller of a method that lists rows; `interval` is that of its polls, in seconds.
+
+    Raises:
+        ValueError: `lookback` is not positive.
+    """
+    if lookback <= timedelta():
+        raise ValueError("lookback: pass a timedelta of more than 0")
+    line = connection.line
+    request = Request(method=method, record=record, start=None, end=None, params=dict(params or {}))
+    filters = f"?{request.filters}" if request.filters else ""
+    notes = _notes(connection, state, f"{method}{filters}")
+    of = Schedule.of_settled if record is Link else Schedule.of_changing
+    schedule = of(interval, lookback.total_seconds(), phase_of(notes.watch, PERIOD))
+    return RowPoller(
+        line=line,
+        evidence=connection.evidence(method),
+        request=request,
+        page_size=connection.page_size,
+        notes=notes,
+        schedule=schedule,
+        lookback=lookback,
+        clock_check=connection.clock_check,
+        since=since,
+        turn=turn,
+    )
+
+
+def info_poller(
+    connection: Connection,
+    state: State,
+    turn: Turn = nullcontext,
+) -> Poller[Info]:
+    """Return the poller of get_info."""
+    notes = _notes(connection, state, "get_info")
+    return InfoPoller(line=connection.line, notes=notes, turn=turn)
+
+
+def _notes(connection: Connection, state: State, what: str) -> Notes:
+    account = connection.account
+    former = [f"{fingerprint}/{what}" for fingerprint in account.former_fingerprints]
+    return Notes(state, f"{account.fingerprint}/{what}", former)

@@ -1,0 +1,101 @@
+"""Polling one account for as long as one likes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Generic, TypeVar
+
+from attrs import define, field
+
+from ppapi_async.errors import PPAPIError
+from ppapi_async.models import Change, Info, Row, RowsUnreadable
+from ppapi_async.storage import State
+from ppapi_async.streaming.iteration import Iteration
+from ppapi_async.transport.client import Transport, is_transient, wait_asked_by
+from ppapi_async.watching.backoff import after_failures, after_success
+from ppapi_async.watching.delivery import Poller, in_use
+from ppapi_async.watching.health import Health
+
+__all__ = ["OnError", "Watch"]
+
+RecordT = TypeVar("RecordT", bound=Row | Info)
+OnError = Callable[[PPAPIError | None], object]
+_log = logging.getLogger("ppapi_async")
+
+
+@define(eq=False)
+class Watch(Iteration, Generic[RecordT]):
+    """The changes at one account, for ever: iterate it once.
+
+    A change counts as told when the next one is asked for. Until then it is told again after a
+    restart with the same state. Leaving the loop early is fine; whoever keeps the watch can also
+    close it with `aclose` or `async with`.
+    """
+
+    _line: Transport
+    _poller: Poller[RecordT]
+    _state: State
+    _interval: float
+    _on_error: OnError | None
+    _health: Health = field(factory=Health, init=False)
+
+    def __aiter__(self) -> AsyncIterator[Change[RecordT]]:
+        """Iterate over the changes.
+
+        It ends when the session is closed.
+
+        Raises:
+            PPAPIError: nothing could ever be read, for a reason that will not pass by itself: a
+                wrong key, a method that the site does not have, an unreadable state.
+        """
+        return self._start(self._iterate, under_way=self._line.under_way, ends_quietly=True)
+
+    async def _iterate(self) -> AsyncGenerator[tuple[Change[RecordT]], None]:
+        async with in_use(self._state):
+            while not self._line.closed:
+                began = self._line.hooks.clock()
+                error: PPAPIError | None = None
+                try:
+                    async with contextlib.aclosing(self._poller.poll()) as tellings:
+                        async for telling in tellings:
+                            if isinstance(telling.change, RowsUnreadable):
+                                self._report(telling.change)
+                            else:
+                                yield (telling.change,)
+                            await telling.confirm()
+                except PPAPIError as caught:
+                    error = caught
+                if not self._line.closed:
+                    await self._line.hooks.sleep(self._judge(error, began))
+
+    def _judge(self, error: PPAPIError | None, began: float) -> float:
+        """Return how long to wait after a poll.
+
+        Raises:
+            PPAPIError: it is no use to go on.
+        """
+        hooks, health = self._line.hooks, self._health
+        if error is None:
+            if health.succeed(began):
+                _log.info("%s: %s works again", self._line.account.name, self._poller.method)
+                self._tell(None)
+            return after_success(self._interval, hooks.clock() - began, hooks.chance())
+        if not (self._poller.worked or is_transient(error)):
+            raise error
+        if health.fail(error):
+            _log.warning("%s; polling on", error)
+            self._tell(error)
+        wait = after_failures(health.failures, self._interval, hooks.chance())
+        return max(wait, wait_asked_by(error))
+
+    def _report(self, rows: RowsUnreadable) -> None:
+        _log.warning("%s; polling on", rows.error)
+        self._tell(rows.error)
+
+    def _tell(self, error: PPAPIError | None) -> None:
+        if self._on_error is not None:
+            # In a callback of its own: a hook that fails must not end the watch.
+            asyncio.get_running_loop().call_soon(self._on_error, error)
