@@ -118,15 +118,15 @@ async def watch_for(
             told += await _poll(poller)
     scale = DAY / INTERVAL / polls
     counted = (pure.requests * scale, pure.rows * scale, pure.received * scale / 1e6)
-    ledger = getattr(poller, "_ledger")  # noqa: B009 - of any version
-    return (*counted, told, len(ledger.known))
+    tracker = getattr(poller, "_tracker")  # noqa: B009 - of any version
+    return (*counted, told, len(tracker.known))
 
 
 async def _poll(poller: object) -> int:
     told = 0
     poll: Callable[[], object] = getattr(poller, "poll")  # noqa: B009 - of any version
-    async for telling in poll():  # type: ignore[attr-defined]
-        confirm: Callable[[], Awaitable[None]] = telling.confirm
+    async for delivery in poll():  # type: ignore[attr-defined]
+        confirm: Callable[[], Awaitable[None]] = delivery.confirm
         await confirm()
         told += 1
     return told

@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS exchanges
     (account, id, visitor, time, reward, accrued, PRIMARY KEY (account, id));
 """
 PUT_CLICK = "INSERT OR REPLACE INTO clicks VALUES (?, ?, ?, ?, ?)"
-# The time stays that of the first telling: on 2.7 sites it moves with each change.
+# The time stays that of the first delivery: on 2.7 sites it moves with each change.
 PUT_EXCHANGE = """
 INSERT INTO exchanges VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET reward = excluded.reward, accrued = excluded.accrued

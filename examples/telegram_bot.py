@@ -149,18 +149,18 @@ async def serve(fleet: Fleet, bot: Bot, chat: int) -> None:
         polling = asyncio.create_task(dispatcher.start_polling(bot, close_bot_session=False))
         idle = asyncio.Event()
         idle.set()
-        telling = asyncio.create_task(tell(fleet, bot, chat, idle))
-        await asyncio.wait([polling, telling], return_when=asyncio.FIRST_COMPLETED)
-        if not polling.done():  # telling has failed
+        delivery = asyncio.create_task(tell(fleet, bot, chat, idle))
+        await asyncio.wait([polling, delivery], return_when=asyncio.FIRST_COMPLETED)
+        if not polling.done():  # delivery has failed
             await dispatcher.stop_polling()
         try:
             await asyncio.wait_for(idle.wait(), LAST_WORDS)
             await asyncio.sleep(SAVING)  # the alert in hand was sent, and counts as told
         except TimeoutError:
-            telling.cancel()  # it is told after the restart
+            delivery.cancel()  # it is told after the restart
         await fleet.aclose()  # ends the events
-        await asyncio.wait([polling, telling], timeout=LAST_WORDS)
-        for task in (polling, telling):
+        await asyncio.wait([polling, delivery], timeout=LAST_WORDS)
+        for task in (polling, delivery):
             if task.done() and not task.cancelled():
                 task.result()
 

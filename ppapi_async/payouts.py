@@ -266,7 +266,7 @@ def _unsettled(line: Transport, attempt: PayoutAttempt | None) -> PayoutNotSent:
 def search_begin(attempt: PayoutAttempt) -> datetime | None:
     """Return from when on payouts may be an attempt's, by the clocks of both sides.
 
-    Where they were not compared there is no telling how wrong this machine's was.
+    Where they were not compared there is no saying how wrong this machine's was.
     """
     sent = _by_the_sites_clock(attempt)
     if sent is None:

@@ -97,7 +97,7 @@ async def test_a_request_that_is_cancelled_holds_nobody_up() -> None:
 
 
 class Noting(Decoding):
-    """Notes the turn in which each request begins."""
+    """WatchStore the turn in which each request begins."""
 
     turns: Turns
     begun: list[int]

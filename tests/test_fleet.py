@@ -33,7 +33,7 @@ from ppapi_async import (
     TransportError,
 )
 from ppapi_async.sandbox import NINES, ZERO_DATE, Books, Fault, Sandbox
-from ppapi_async.watching.poll_slots import Gate
+from ppapi_async.watching.poll_slots import HostLimiter
 from tests import virtual_time
 from tests.leaks import assert_absent
 from tests.test_watch import HOUR, KEY, books_of, later, new_order, run
@@ -407,7 +407,7 @@ def test_a_cancelled_wait_for_the_rate_gives_the_place_back() -> None:
             raise AssertionError
 
     async def main() -> None:
-        gate = Gate(1, Never())
+        gate = HostLimiter(1, Never())
         for _ in range(2):
             task = asyncio.create_task(gate.__aenter__())
             await asyncio.sleep(1)

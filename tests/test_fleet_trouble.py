@@ -184,7 +184,7 @@ async def listening(
 
 @define(eq=False)
 class Meter:
-    """Notes when each account's requests were sent and answered."""
+    """WatchStore when each account's requests were sent and answered."""
 
     spans: dict[str, list[tuple[float, float]]] = field(factory=lambda: defaultdict(list))
     facts: list[RequestFacts] = field(factory=list)

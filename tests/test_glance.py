@@ -12,9 +12,9 @@ from ppapi_async import Dialect, Exchange, Info, Session
 from ppapi_async.models import Row, RowsUnreadable
 from ppapi_async.sandbox import Fault, Order
 from ppapi_async.storage import MemoryState
-from ppapi_async.watching.delivery import Poller, Telling
+from ppapi_async.watching.delivery import Delivery, Poller
 from ppapi_async.watching.resources import info_poller, row_poller
-from ppapi_async.watching.tracker import Ledger, Verdict
+from ppapi_async.watching.tracker import Tracker, Verdict
 from tests import virtual_time
 from tests.test_watch import (
     DIALECTS,
@@ -40,20 +40,20 @@ def poller_of(session: Session, state: MemoryState | None = None) -> Poller[Exch
     )
 
 
-def record_of(telling: Telling[Exchange]) -> Exchange:
+def record_of(delivery: Delivery[Exchange]) -> Exchange:
     """Return the record of a change."""
-    assert not isinstance(telling.change, RowsUnreadable)
-    return telling.change.record
+    assert not isinstance(delivery.change, RowsUnreadable)
+    return delivery.change.record
 
 
 async def poll(poller: Poller[Exchange] | Poller[Info]) -> list[int]:
     """Poll, and return the ids of what was told."""
     told: list[int] = []
-    async for telling in poller.poll():
-        assert not isinstance(telling.change, RowsUnreadable)
-        record = telling.change.record
+    async for delivery in poller.poll():
+        assert not isinstance(delivery.change, RowsUnreadable)
+        record = delivery.change.record
         told.append(0 if isinstance(record, Info) else record.id)
-        await telling.confirm()
+        await delivery.acknowledge()
     return told
 
 
@@ -61,13 +61,13 @@ async def poll(poller: Poller[Exchange] | Poller[Info]) -> list[int]:
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the ids of rows as they are judged."""
     seen: list[int] = []
-    judge = Ledger.judge
+    judge = Tracker.judge
 
-    def spy(ledger: Ledger, row: Row, text: str) -> Verdict:
+    def spy(tracker: Tracker, row: Row, text: str) -> Verdict:
         seen.append(row.id)
-        return judge(ledger, row, text)
+        return judge(tracker, row, text)
 
-    monkeypatch.setattr(Ledger, "judge", spy)
+    monkeypatch.setattr(Tracker, "judge", spy)
     return seen
 
 
@@ -194,7 +194,7 @@ def test_a_full_page_is_not_taken_for_all() -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.HTML_502, Fault.CLOSED, Fault.TRUNCATED_JSON])
-def test_a_glance_that_fails_is_made_up_for(fault: Fault) -> None:
+def test_a_fast_poll_that_fails_is_made_up_for(fault: Fault) -> None:
     """The stream asks again, as patiently as ever."""
 
     async def main() -> None:
@@ -224,17 +224,17 @@ def test_what_could_not_be_saved_is_not_taken_for_told() -> None:
                 await asyncio.sleep(60)
             new_order(books)
             new_order(books)
-            tellings = poller.poll()
-            telling = await anext(tellings)
-            assert record_of(telling).id == 10
-            await tellings.aclose()  # left without being confirmed
+            deliveries = poller.poll()
+            delivery = await anext(deliveries)
+            assert record_of(delivery).id == 10
+            await deliveries.aclose()  # left without being confirmed
             assert await poll(poller) == [10, 11]
             assert virtual_time.now() > virtual_time.BEGINNING
 
     run(main)
 
 
-def test_who_does_not_confirm_is_told_so() -> None:
+def test_who_does_not_acknowledge_is_told_so() -> None:
     """A poller does not go on over what nobody has taken."""
 
     async def main() -> None:
@@ -243,10 +243,10 @@ def test_who_does_not_confirm_is_told_so() -> None:
             poller = poller_of(session)
             assert await poll(poller) == []
             new_order(books)
-            tellings = poller.poll()
-            await anext(tellings)
+            deliveries = poller.poll()
+            await anext(deliveries)
             with pytest.raises(RuntimeError, match="confirm"):
-                await anext(tellings)
+                await anext(deliveries)
 
     run(main)
 
@@ -264,9 +264,9 @@ def test_a_change_that_was_left_in_hand_is_taken_back(dialect: Dialect) -> None:
                 assert await poll(poller) == []
                 await asyncio.sleep(60)
             books.orders.put(evolve(order, reward="2"))
-            tellings = poller.poll()
-            assert record_of(await anext(tellings)).partner_reward == 2
-            await tellings.aclose()
+            deliveries = poller.poll()
+            assert record_of(await anext(deliveries)).partner_reward == 2
+            await deliveries.aclose()
             books.orders.put(order)
             assert await poll(poller) == [order.id]
             assert await poll(poller) == []
@@ -284,9 +284,9 @@ def test_a_balance_that_was_left_in_hand_is_taken_back() -> None:
             before = books.partner.balance
             assert await poll(poller) == []
             books.partner.balance = "1"
-            tellings = poller.poll()
-            await anext(tellings)
-            await tellings.aclose()
+            deliveries = poller.poll()
+            await anext(deliveries)
+            await deliveries.aclose()
             books.partner.balance = before
             assert await poll(poller) == [0]
             assert await poll(poller) == []

@@ -15,7 +15,7 @@ import ppapi_async
 PACKAGE = Path(ppapi_async.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_MODULES, MOST_FOLDERS = 14, 9
-"""At the top level of the package, which is to be read at a glance."""
+"""At the top level of the package, which is to be read at a fast poll."""
 PURE = {
     "_validation",
     "account",
@@ -87,7 +87,7 @@ def test_an_import_goes_downwards_only() -> None:
 
 
 def test_the_listing_is_short() -> None:
-    """What the package has at its top level is read at a glance."""
+    """What the package has at its top level is read at a fast poll."""
     modules, folders = list(PACKAGE.glob("*.py")), list(PACKAGE.glob("*/__init__.py"))
     assert len(modules) <= MOST_MODULES
     assert len(folders) <= MOST_FOLDERS

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ppapi_async.models import Exchange
 from ppapi_async.protocol import dump_stored, parse_stored
 from ppapi_async.protocol.site_clock import SiteClock
-from ppapi_async.watching.tracker import Ledger, Position, Schedule, Verdict
+from ppapi_async.watching.tracker import Position, Schedule, Tracker, Verdict
 
 DAY, HOUR, MINUTE = 86_400, 3600, 60
 NOW = 1_780_000_000
@@ -51,7 +51,7 @@ class World:
     """`(verdict, id, version)` of what the consumer has got."""
     told_at: dict[tuple[int, int], int] = Factory(dict)
     """When a version of a row was told."""
-    ledger: Ledger | None = None
+    tracker: Tracker | None = None
     saved_position: str = ""
     saves: int = 0
     """How often the position has been saved with something new in it."""
@@ -107,48 +107,48 @@ class World:
         if self.saved_position:
             position = parse_stored(self.saved_position, Position)
         elif since is not None:
-            position = Ledger.begin_at(since)
+            position = Tracker.begin_at(since)
         else:
-            position = Ledger.begin_now(self.now, self.lookback)
+            position = Tracker.begin_now(self.now, self.lookback)
         of = Schedule.of_settled if self.settled else Schedule.of_changing
-        self.ledger = Ledger(
+        self.tracker = Tracker(
             clock=SiteClock(ZoneInfo(self.zone)),
             schedule=of(self.interval, self.lookback, 12_345.0),
             meets_old=self.by_edit,
             position=position,
         )
         for row in self.saved_rows.values():
-            self.ledger.remember(row, dump_stored(row))
+            self.tracker.remember(row, dump_stored(row))
         if position.looked_to is not None:
-            self.look_first(self.ledger, position.looked_to)
+            self.look_first(self.tracker, position.looked_to)
 
-    def look_first(self, ledger: Ledger, start: int) -> None:
+    def look_first(self, tracker: Tracker, start: int) -> None:
         """Note what is there."""
         found = self.answer(start)
         for row in found:
-            self.keep(ledger, row)
-        ledger.look_on(self.now)
-        ledger.end_first_look(self.now, self.now, newest_of(found))
-        self.save(ledger)
+            self.keep(tracker, row)
+        tracker.look_on(self.now)
+        tracker.end_first_look(self.now, self.now, newest_of(found))
+        self.save(tracker)
 
-    def keep(self, ledger: Ledger, row: Exchange) -> None:
+    def keep(self, tracker: Tracker, row: Exchange) -> None:
         """Have a row known and saved."""
-        ledger.remember(row, dump_stored(row))
+        tracker.remember(row, dump_stored(row))
         self.saved_rows[row.id] = row
 
-    def save(self, ledger: Ledger) -> None:
+    def save(self, tracker: Tracker) -> None:
         """Have the position saved."""
-        text = dump_stored(ledger.to_save("site"))
+        text = dump_stored(tracker.to_save("site"))
         self.saves += text != self.saved_position
         self.saved_position = text
 
     def poll(self, *, fail_after: int | None = None, windows: int = 1) -> None:
         """Poll; a failure comes after so many rows."""
-        if self.ledger is None:
+        if self.tracker is None:
             self.open()
-        ledger = self.ledger
-        assert ledger is not None
-        began, reading = self.now, ledger.plan(self.now, self.now)
+        tracker = self.tracker
+        assert tracker is not None
+        began, reading = self.now, tracker.plan(self.now, self.now)
         found = self.answer(reading.start)
         size = max(1, len(found) // windows)
         for first in range(0, max(1, len(found)), size):
@@ -157,14 +157,14 @@ class World:
             for number, row in enumerate(window):
                 if fail_after is not None and first + number >= fail_after:
                     return
-                self.judge(ledger, row)
+                self.judge(tracker, row)
             read_to = None if last else int(found[first + size].time.timestamp())
-            for row_id in ledger.advance(self.now, read_to, newest_of(window)):
+            for row_id in tracker.advance(self.now, read_to, newest_of(window)):
                 del self.saved_rows[row_id]
-            self.save(ledger)
+            self.save(tracker)
         if fail_after is None:
-            ledger.end_poll(began, reading)
-            self.save(ledger)
+            tracker.end_poll(began, reading)
+            self.save(tracker)
 
     def act(self, step: str, number: int) -> None:
         """Do one of `STEPS`."""
@@ -191,16 +191,16 @@ class World:
         if moves or self.now + self.shift - self.time_of(row) < LOOKBACK - 5 * DAY:
             (self.edit if moving else self.accrue)(row.id)
 
-    def judge(self, ledger: Ledger, row: Exchange) -> None:
+    def judge(self, tracker: Tracker, row: Exchange) -> None:
         """Tell the consumer what there is to tell of a row."""
-        verdict = ledger.judge(row, dump_stored(row))
+        verdict = tracker.judge(row, dump_stored(row))
         if verdict is Verdict.SAME:
             return
         if verdict is not Verdict.PAST:
             version = int(row.partner_reward)
             self.told.append((verdict.name, row.id, version))
             self.told_at.setdefault((row.id, version), self.now)
-        self.keep(ledger, row)
+        self.keep(tracker, row)
 
 
 def newest_of(rows: list[Exchange]) -> int | None:
@@ -540,9 +540,9 @@ def test_memory_is_bounded_by_the_lookback(by_edit: bool) -> None:
         world.now += 6 * HOUR
         world.add()
         world.poll()
-    assert world.ledger is not None
-    assert len(world.ledger.known) <= 14
-    assert world.saved_rows.keys() == world.ledger.known.keys()
+    assert world.tracker is not None
+    assert len(world.tracker.known) <= 14
+    assert world.saved_rows.keys() == world.tracker.known.keys()
 
 
 def test_so_many_rows_are_known_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -555,11 +555,11 @@ def test_so_many_rows_are_known_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
         for second in range(10):
             world.add(world.now - second)
         world.poll()
-        assert world.ledger is not None
-        assert len(world.ledger.known) <= 110
-        assert world.saved_rows.keys() == world.ledger.known.keys()
-    assert world.ledger is not None
-    assert world.ledger.crowded
+        assert world.tracker is not None
+        assert len(world.tracker.known) <= 110
+        assert world.saved_rows.keys() == world.tracker.known.keys()
+    assert world.tracker is not None
+    assert world.tracker.crowded
     assert sorted(row_id for _, row_id, _ in world.told) == list(range(1, 401))
 
 
@@ -662,23 +662,23 @@ def test_an_hour_that_comes_twice_loses_nothing() -> None:
 
 
 def test_doubt_of_a_row_that_is_not_known_is_nothing() -> None:
-    """A row in hand that the ledger has forgotten is new to it, doubted or not."""
+    """A row in hand that the tracker has forgotten is new to it, doubted or not."""
     world = World(by_edit=False)
     world.add()
     world.poll()
-    ledger = world.ledger
-    assert ledger is not None
-    known = dict(ledger.known)
-    ledger.doubt(999)
-    assert ledger.known == known
-    ledger.doubt(1)
-    assert ledger.known.keys() == known.keys()
-    assert ledger.known != known
+    tracker = world.tracker
+    assert tracker is not None
+    known = dict(tracker.known)
+    tracker.doubt(999)
+    assert tracker.known == known
+    tracker.doubt(1)
+    assert tracker.known.keys() == known.keys()
+    assert tracker.known != known
 
 
 def test_positions_of_other_versions_are_refused() -> None:
     """A position is read back as it was; one of another version is an error."""
-    position = evolve(Ledger.begin_now(NOW, LOOKBACK), newest=3, worked=True)
+    position = evolve(Tracker.begin_now(NOW, LOOKBACK), newest=3, worked=True)
     assert parse_stored(dump_stored(position), Position) == position
     with pytest.raises(ValueError, match="version"):
         parse_stored(dump_stored(evolve(position, version=3)), Position)

@@ -304,7 +304,7 @@ async def test_killed_before_each_statement(tmp_path: Path) -> None:
 # --- the thread
 
 
-class Gate:
+class HostLimiter:
     """Holds the thread before it writes, and counts what it writes at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +333,7 @@ async def test_saves_that_wait_are_written_together(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one save is written the loop goes on; those that come meanwhile share a transaction."""
-    gate = Gate(monkeypatch)
+    gate = HostLimiter(monkeypatch)
     async with SQLiteState(path) as state, asyncio.TaskGroup() as tasks:
         first = tasks.create_task(state.save("0", {"position": "0"}))
         await gate.reached()
@@ -358,7 +358,7 @@ async def test_a_save_returns_after_its_commit(path: Path) -> None:
 
 async def test_a_cancelled_caller_harms_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled while it is written, or before: the others' saves are made, and each is whole."""
-    gate = Gate(monkeypatch)
+    gate = HostLimiter(monkeypatch)
     async with SQLiteState(path) as state:
         writing = asyncio.create_task(state.save(WATCH, {"a": "1", "b": "1"}))
         await gate.reached()
@@ -376,7 +376,7 @@ async def test_a_cancelled_caller_harms_nobody(path: Path, monkeypatch: pytest.M
 
 async def test_cancelled_while_closing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who closes may be cancelled; what waits is saved, and the thread ends all the same."""
-    gate = Gate(monkeypatch)
+    gate = HostLimiter(monkeypatch)
     state = SQLiteState(path)
     saving = asyncio.create_task(state.save(WATCH, {"a": "1"}))
     await gate.reached()
@@ -402,7 +402,7 @@ async def test_what_breaks_unforeseen_keeps_nobody_waiting(
         await state.save(WATCH, {"a": "1"})
         [thread] = threads()
         with monkeypatch.context() as patch:
-            gate = Gate(patch)
+            gate = HostLimiter(patch)
             patch.setattr(Database, "load", lambda *_: 1 / 0)
             calls = [state.save(WATCH, {"b": "1"}), state.load(WATCH), state.read(WATCH, "a")]
             tasks = [asyncio.ensure_future(call) for call in calls]
@@ -854,7 +854,7 @@ async def test_waits_for_other_writers(path: Path) -> None:
 
 async def test_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time-out each of those who wait gets an error of its own; later all is well."""
-    gate = Gate(monkeypatch)
+    gate = HostLimiter(monkeypatch)
     async with SQLiteState(path, timeout=0.03) as state:
         await state.load(WATCH)
         with raw(path) as other:

@@ -598,14 +598,14 @@ class Desk:
                 interval=60.0,
                 lookback=timedelta(days=3),
             )
-        async with contextlib.aclosing(self.poller.poll()) as tellings:
-            async for telling in tellings:
-                assert isinstance(telling.change, Change)
-                row = telling.change.record
-                self.told.setdefault(row.id, []).append((telling.change.kind, row))
+        async with contextlib.aclosing(self.poller.poll()) as deliveries:
+            async for delivery in deliveries:
+                assert isinstance(delivery.change, Change)
+                row = delivery.change.record
+                self.told.setdefault(row.id, []).append((delivery.change.kind, row))
                 if leave:
                     return
-                await telling.confirm()
+                await delivery.acknowledge()
 
 
 @pytest.mark.no_cover
@@ -613,7 +613,7 @@ class Desk:
 def test_promise_7_what_was_told_last_is_what_the_site_shows(
     dialect: Dialect, old: int, steps: list[tuple[str, int]]
 ) -> None:
-    """Through glances, answers that come again, restarts, rows that vanish and what is left."""
+    """Through fast polls, answers that come again, restarts, rows that vanish and what is left."""
 
     async def main() -> None:
         desk = Desk(dialect)

@@ -20,7 +20,7 @@ from ppapi_async.errors import PPAPIError, TransportError
 from ppapi_async.fleet.circuit_breaker import Breaker
 from ppapi_async.fleet.member import Host, Member
 from ppapi_async.fleet.merged import Merged
-from ppapi_async.fleet.scheduler import Conductor, FleetEvent
+from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
 from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
@@ -33,8 +33,8 @@ from ppapi_async.transport.connection import check_limits, open_http
 from ppapi_async.transport.fairness import Decoding
 from ppapi_async.watching.backoff import LONGEST_WAIT, phase_of
 from ppapi_async.watching.delivery import Poller, in_use
-from ppapi_async.watching.poll_slots import Gate, Place
-from ppapi_async.watching.resources import INFO, LISTS, SOURCES, Record, info_poller, row_poller
+from ppapi_async.watching.poll_slots import HostLimiter, PollSlot
+from ppapi_async.watching.resources import INFO, LISTS, RESOURCES, Record, info_poller, row_poller
 
 __all__ = ["Events", "Fleet", "FleetEvent"]
 
@@ -47,12 +47,12 @@ https connection costs 300 KB, and the next poll of its host is far away."""
 
 @define(eq=False)
 class Events(Iteration):
-    """What the accounts of a fleet have to tell: iterate it once, for as long as you like.
+    """What the accounts of a fleet have to deliver: iterate it once, for as long as you like.
 
-    A change counts as told when the next event is asked for.
+    A change counts as delivered when the next event is asked for.
     """
 
-    _tell: Callable[[Events], AsyncGenerator[FleetEvent, None]]
+    _deliver: Callable[[Events], AsyncGenerator[FleetEvent, None]]
 
     def __aiter__(self) -> AsyncIterator[FleetEvent]:
         """Iterate over the events. It ends when the fleet is left.
@@ -63,7 +63,7 @@ class Events(Iteration):
         return self._start(self._iterate, ends_quietly=True)
 
     async def _iterate(self) -> AsyncGenerator[tuple[FleetEvent], None]:
-        async with contextlib.aclosing(self._tell(self)) as events:
+        async with contextlib.aclosing(self._deliver(self)) as events:
             async for event in events:
                 yield (event,)
 
@@ -78,11 +78,11 @@ class Fleet:
         concurrency: accounts that are read at once.
         per_host: requests to one host at once.
         rate: requests a second to one host; needs the package aiolimiter (`ppapi-async[fleet]`).
-        state: where to keep what has been told, so that a restart goes on there; the path of an
-            SQLite file is enough.
-        since: what happened since then is told first; None tells only what happens from now on.
-        lookback: how old a row may be and its change is still told; None: 3 days for clicks, 30
-            for the rest.
+        state: where to keep what has been delivered, so that a restart goes on there; the path of
+            an SQLite file is enough.
+        since: what happened since then is delivered first; None: only what happens from now on.
+        lookback: how old a row may be and its change is still delivered; None: 3 days for clicks,
+            30 for the rest.
         http: an aiohttp session whose connector is to be shared, as for `Session`.
         timeout, retry, page_size, largest_answer, hooks: as for `Session`. A poll that fails is
             made up for by the next one, so requests are repeated only once unless told otherwise.
@@ -141,29 +141,29 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._hosts: dict[str, Host] = {}
         self._retiring: dict[asyncio.Task[None], str] = {}
-        self._conductor: Conductor | None = None
+        self._scheduler: Scheduler | None = None
         self._events: Events | None = None
         """What is, or was last, iterated over."""
         self._under_way: set[Reading] = set()
         """The rows of many accounts that are being read."""
-        self._closing: tuple[asyncio.Task[None], Conductor] | None = None
+        self._closing: tuple[asyncio.Task[None], Scheduler] | None = None
         for account in accounts:
             self.add(account)
 
     def __repr__(self) -> str:
-        state = "closed" if self._conductor is None else "open"
+        state = "closed" if self._scheduler is None else "open"
         return f"<Fleet of {len(self._accounts)} accounts, {state}>"
 
     # Life
 
     async def __aenter__(self) -> Self:
-        if self._conductor is not None:
+        if self._scheduler is not None:
             raise RuntimeError("the fleet is open already")
         await self._wait_until_closed()
         self._http = self._open_http()
-        self._places = asyncio.Semaphore(self._concurrency)
+        self._slots = asyncio.Semaphore(self._concurrency)
         self._decoding = Decoding()
-        self._conductor = Conductor(
+        self._scheduler = Scheduler(
             members=self._members,
             interval=self._interval,
             hooks=self._hooks,
@@ -195,16 +195,16 @@ class Fleet:
         Loops over events end; those over rows fail, for the rows are not complete. Cancelled, it
         breaks off what is under way; however often, all is closed in the end.
         """
-        conductor, self._conductor = self._conductor, None
-        if conductor is not None:
-            self._closing = asyncio.create_task(self._close()), conductor
+        scheduler, self._scheduler = self._scheduler, None
+        if scheduler is not None:
+            self._closing = asyncio.create_task(self._close()), scheduler
         await self._wait_until_closed()
 
     async def _wait_until_closed(self) -> None:
         if self._closing is not None:
-            closing, conductor = self._closing
+            closing, scheduler = self._closing
             if closing.get_loop() is asyncio.get_running_loop():
-                await wait_until_done([closing], conductor.hurry)
+                await wait_until_done([closing], scheduler.hurry)
 
     async def _close(self) -> None:
         events, self._events = self._events, None
@@ -232,10 +232,10 @@ class Fleet:
         return open_http(aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE))
 
     @property
-    def _open_conductor(self) -> Conductor:
-        if self._conductor is None:
+    def _open_scheduler(self) -> Scheduler:
+        if self._scheduler is None:
             raise RuntimeError("the fleet is not open; use it inside `async with Fleet(…)`")
-        return self._conductor
+        return self._scheduler
 
     # Members
 
@@ -249,9 +249,9 @@ class Fleet:
             raise ValueError(
                 f"accounts: two are called {account.name!r}; give each a name= of its own"
             )
-        if self._conductor is not None:
+        if self._scheduler is not None:
             self._enlist(account)
-            self._conductor.plan(self._members[account.name])
+            self._scheduler.plan(self._members[account.name])
         self._accounts[account.name] = account
 
     def remove(self, name: str) -> None:
@@ -263,7 +263,7 @@ class Fleet:
         self._account(name)
         del self._accounts[name]
         member = self._members.pop(name, None)
-        if member is None or self._conductor is None:
+        if member is None or self._scheduler is None:
             return
         member.host.members.discard(name)
         if not member.host.members:
@@ -280,7 +280,7 @@ class Fleet:
         """
         member = self._member(name)
         member.paused = True
-        self._open_conductor.plan(member)
+        self._open_scheduler.plan(member)
 
     def resume(self, name: str) -> None:
         """Poll a paused or suspended account again, beginning now.
@@ -291,7 +291,7 @@ class Fleet:
         member = self._member(name)
         member.paused = member.suspended = False
         member.unsupported.clear()
-        self._open_conductor.plan(member, self._hooks.clock())
+        self._open_scheduler.plan(member, self._hooks.clock())
 
     def status(self) -> dict[str, AccountStatus]:
         """Return how the fleet gets on with each account, by name."""
@@ -319,7 +319,7 @@ class Fleet:
 
     def _enlist(self, account: Account) -> None:
         host = self._host(account.host)
-        session = self._open_session(account, http=self._http, limiter=host.gate)
+        session = self._open_session(account, http=self._http, limiter=host.limiter)
         connection_of(session).open(self._decoding)
         host.members.add(account.name)
         member = Member(session, host, phase_of(account.name, self._interval))
@@ -331,57 +331,59 @@ class Fleet:
     def _host(self, name: str) -> Host:
         host = self._hosts.get(name)
         if host is None:
-            gate = Gate(self._per_host, None if self._rate is None else _pace(self._rate))
+            limiter = HostLimiter(self._per_host, None if self._rate is None else _pace(self._rate))
             breaker = Breaker(max(LONGEST_WAIT, self._interval))
-            places = asyncio.Semaphore(self._per_host)
-            host = self._hosts[name] = Host(gate, places, breaker)
+            slots = asyncio.Semaphore(self._per_host)
+            host = self._hosts[name] = Host(limiter, slots, breaker)
         return host
 
     # Polling
 
-    def events(self, *sources: str) -> Events:
-        """Iterate over what the accounts have to tell, for ever: `Change`s and how polling goes.
+    def events(self, *resources: str) -> Events:
+        """Iterate over what the accounts have to deliver, for ever: `Change`s and how polling goes.
 
         In order for each account, in turns between them. A slow consumer slows the polls.
 
         Args:
-            sources: any of "info", "links", "exchanges", "payouts"; all of them without any.
+            resources: any of "info", "links", "exchanges", "payouts"; all of them without any.
 
         Raises:
-            ValueError: there is no such source.
+            ValueError: there is no such resource.
             RuntimeError: while iterating, if the events are being iterated elsewhere.
         """
-        unknown = set(sources) - set(SOURCES)
+        unknown = set(resources) - set(RESOURCES)
         if unknown:
-            raise ValueError(f"sources: pass any of {', '.join(SOURCES)}, not {sorted(unknown)}")
-        wanted = tuple(dict.fromkeys(sources)) or SOURCES
-        return Events(functools.partial(self._tell, wanted, self._open_conductor))
+            raise ValueError(
+                f"resources: pass any of {', '.join(RESOURCES)}, not {sorted(unknown)}"
+            )
+        wanted = tuple(dict.fromkeys(resources)) or RESOURCES
+        return Events(functools.partial(self._deliver, wanted, self._open_scheduler))
 
-    async def _tell(
-        self, sources: tuple[str, ...], conductor: Conductor, events: Events
+    async def _deliver(
+        self, resources: tuple[str, ...], scheduler: Scheduler, events: Events
     ) -> AsyncGenerator[FleetEvent, None]:
         former = self._events
         if former is not None and not former.left:
             raise RuntimeError("the events of a fleet can be iterated in one place at a time")
-        if self._conductor is not conductor:
+        if self._scheduler is not scheduler:
             return  # the fleet has been left
         self._events = events
         if former is not None:
             await former.ended()
         async with in_use(self._state):
-            conductor.start(sources)
+            scheduler.start(resources)
             try:
-                async with contextlib.aclosing(conductor.tell()) as told:
-                    async for event in told:
+                async with contextlib.aclosing(scheduler.deliver()) as delivered:
+                    async for event in delivered:
                         yield event
             finally:
-                await conductor.stop(self._drain)
+                await scheduler.stop(self._drain)
 
-    def _make_poller(self, member: Member, source: str) -> Poller[Record]:
-        turn = functools.partial(Place, member.host.places, self._places)
-        if source == INFO:
-            return info_poller(connection_of(member.session), self._state, turn)
-        listed = LISTS[source]
+    def _make_poller(self, member: Member, resource: str) -> Poller[Record]:
+        take_slot = functools.partial(PollSlot, member.host.slots, self._slots)
+        if resource == INFO:
+            return info_poller(connection_of(member.session), self._state, take_slot)
+        listed = LISTS[resource]
         return row_poller(
             connection_of(member.session),
             listed.method,
@@ -390,18 +392,18 @@ class Fleet:
             interval=self._interval,
             lookback=self._lookback or listed.lookback,
             since=self._since,
-            turn=turn,
+            take_slot=take_slot,
         )
 
     # All accounts at once
 
     async def get_info(self) -> dict[str, Info | PPAPIError]:
         """Return balance and methods of all accounts, or why not, by name."""
-        self._open_conductor  # noqa: B018 - raises unless the fleet is open
-        places = asyncio.Semaphore(self._concurrency)
+        self._open_scheduler  # noqa: B018 - raises unless the fleet is open
+        slots = asyncio.Semaphore(self._concurrency)
 
         async def ask(member: Member) -> Info | PPAPIError:
-            async with places:
+            async with slots:
                 return await member.ask(member.session.get_info())
 
         members = dict(self._members)
@@ -432,10 +434,10 @@ class Fleet:
         return self._merge(lambda session: session.iter_payouts(start, end))
 
     def _merge(self, open_stream: Callable[[Session], Stream[RowT]]) -> Merged[RowT]:
-        self._open_conductor  # noqa: B018 - raises unless the fleet is open
+        self._open_scheduler  # noqa: B018 - raises unless the fleet is open
         members = list(self._members.values())
         for member in members:
-            open_stream(member.session)  # wrong arguments are told at once, not by some worker
+            open_stream(member.session)  # wrong arguments are refused at once, not by some worker
             break
         return Merged(members, open_stream, self._concurrency, self._under_way)
 

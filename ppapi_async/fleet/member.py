@@ -20,7 +20,7 @@ from ppapi_async.session import Session, connection_of
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.watching.delivery import Poller
 from ppapi_async.watching.health import Health
-from ppapi_async.watching.poll_slots import Gate
+from ppapi_async.watching.poll_slots import HostLimiter
 from ppapi_async.watching.resources import Record
 
 __all__ = ["Host", "Member", "unforeseen"]
@@ -32,8 +32,8 @@ T = TypeVar("T")
 class Host:
     """What the accounts of one host share."""
 
-    gate: Gate
-    places: asyncio.Semaphore
+    limiter: HostLimiter
+    slots: asyncio.Semaphore
     """For windows that are read of it at once."""
     breaker: Breaker
     members: set[str] = field(factory=set)
@@ -59,7 +59,7 @@ class Member:
     due: float | None = None
     """When the next poll begins; None if none is planned."""
     ticket: int = 0
-    """Of its valid place in the schedule; older ones are void."""
+    """Of its valid entry in the schedule; older ones are void."""
     task: asyncio.Task[float | None] | None = None
     """The poll under way."""
     asking: set[asyncio.Task[object]] = field(factory=set)
@@ -143,7 +143,7 @@ class Member:
 
 
 def unforeseen(account: Account, error: BaseException) -> PPAPIError:
-    """Return what to tell of an exception that nobody expected: its class, its text, its place.
+    """Return what to say of an exception that nobody expected: its class, its text, its place.
 
     It is no cause of the new one: its frames may hold the key.
     """
@@ -151,5 +151,5 @@ def unforeseen(account: Account, error: BaseException) -> PPAPIError:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if frames:
         text += f" (at {Path(frames[-1].f_code.co_filename).name}:{frames[-1].f_lineno})"
-    told = Reader(account, "").clip(text)
-    return PPAPIError(f"unforeseen, please report it: {told}", account=account.name)
+    clipped = Reader(account, "").clip(text)
+    return PPAPIError(f"unforeseen, please report it: {clipped}", account=account.name)

@@ -1,8 +1,8 @@
-"""Polls the accounts of a fleet, each in its turn, and hands on what they have to tell.
+"""Polls the accounts of a fleet, each in its turn, and hands on what they have to deliver.
 
-A poll is a task of its own, only while it lasts. What it has to tell waits in the outbox, one thing
-at a time for each poll, and the poll with it: so a slow consumer slows the polls and nothing piles
-up, and whoever has much to tell does not keep the others from telling.
+A poll is a task of its own, only while it lasts. What it has to deliver waits in the outbox, one
+thing at a time for each poll, and the poll waits with it. So a slow consumer slows the polls and
+nothing piles up, and an account that has much to deliver does not keep the others from delivering.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from ppapi_async.models import (
 from ppapi_async.transport.client import Hooks, is_transient, wait_asked_by
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.watching.backoff import after_failures, next_beat
-from ppapi_async.watching.delivery import Poller, Telling
+from ppapi_async.watching.delivery import Delivery, Poller
 from ppapi_async.watching.resources import Record
 
-__all__ = ["Conductor", "FleetEvent", "Notice"]
+__all__ = ["FleetEvent", "Notice", "Scheduler"]
 
-_Item: TypeAlias = "Telling[Record] | Notice | BaseException"
-"""Something to tell, or what has gone wrong with the schedule."""
+_Item: TypeAlias = "Delivery[Record] | Notice | BaseException"
+"""Something to deliver, or what has gone wrong with the schedule."""
 FleetEvent: TypeAlias = (
     Change[Record] | RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
 )
@@ -51,29 +51,29 @@ _LONGEST_SLEEP = 30.0  # then the clock is looked at again: somebody may have se
 
 
 class _LeavingError(Exception):
-    """The fleet is being left: a poll ends where it has something to tell."""
+    """The fleet is being left: a poll ends where it has something to deliver."""
 
 
 @define(eq=False)
 class Notice:
-    """Something to tell about an account."""
+    """Something to deliver about an account."""
 
     change: AccountFailed | AccountRecovered | AccountSuspended
-    """Named as in `Telling`, which waits in the same outbox."""
-    confirmed: asyncio.Event = field(factory=asyncio.Event)
+    """Named as in `Delivery`, which waits in the same outbox."""
+    acknowledged: asyncio.Event = field(factory=asyncio.Event)
 
 
 @define(eq=False)
-class Conductor:
+class Scheduler:
     """Runs the polls of a fleet's members from `start` to `stop`."""
 
     members: dict[str, Member]
     interval: float
     hooks: Hooks
     make_poller: Callable[[Member, str], Poller[Record]]
-    sources: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
     _outbox: asyncio.Queue[_Item] = field(factory=asyncio.Queue)
-    _telling: Telling[Record] | Notice | None = None
+    _telling: Delivery[Record] | Notice | None = None
     """What the consumer has in hand."""
     _schedule: list[tuple[float, int, Member]] = field(factory=list)
     _tickets: int = 0
@@ -84,7 +84,7 @@ class Conductor:
     _saves: set[asyncio.Task[None]] = field(factory=set)
     _leaving: bool = False
     _hurried: bool = False
-    """Whether whoever leaves has no time, which may be known before the polls are told to end."""
+    """Whether whoever leaves has no time, which may be known before the polls are asked to end."""
 
     # Life
 
@@ -93,19 +93,19 @@ class Conductor:
         """Whether accounts are being polled."""
         return self._running is not None
 
-    def start(self, sources: tuple[str, ...]) -> None:
-        """Begin to poll the members for these sources."""
-        self.sources, self._leaving, self._looked = sources, False, self._now()
+    def start(self, resources: tuple[str, ...]) -> None:
+        """Begin to poll the members for these resources."""
+        self.resources, self._leaving, self._looked = resources, False, self._now()
         self._hurried = False
         self._telling = None
         self._outbox, self._schedule = asyncio.Queue(), []
-        self._running = asyncio.create_task(self._conduct())
+        self._running = asyncio.create_task(self._run())
         self._running.add_done_callback(self._check)
         for member in self.members.values():
             self.plan(member)
 
-    async def tell(self) -> AsyncGenerator[FleetEvent, None]:
-        """Yield what the accounts have to tell, until it is closed."""
+    async def deliver(self) -> AsyncGenerator[FleetEvent, None]:
+        """Yield what the accounts have to deliver, until it is closed."""
         while True:
             item = await self._outbox.get()
             if isinstance(item, BaseException):
@@ -113,22 +113,22 @@ class Conductor:
             self._telling = item
             yield item.change
             if isinstance(item, Notice):
-                item.confirmed.set()
+                item.acknowledged.set()
             else:
-                await self._confirm(item)
+                await self._acknowledge(item)
             self._telling = None
 
-    async def _confirm(self, telling: Telling[Record]) -> None:
-        """Have it saved that it was told. A store that fails is trouble of this account alone."""
-        saving = asyncio.create_task(telling.confirm())
+    async def _acknowledge(self, delivery: Delivery[Record]) -> None:
+        """Save that it was delivered. A store that fails is trouble of this account alone."""
+        saving = asyncio.create_task(delivery.acknowledge())
         self._saves.add(saving)
         saving.add_done_callback(self._saves.discard)
         await asyncio.wait([saving])
         error = None if saving.cancelled() else saving.exception()
         if error is not None:
-            member = self.members.get(telling.change.account)
+            member = self.members.get(delivery.change.account)
             if member is not None:
-                telling.fail(unforeseen(member.session.account, error))
+                delivery.fail(unforeseen(member.session.account, error))
 
     async def stop(self, drain: float) -> None:
         """Let requests under way end, as long as that takes no more than `drain` seconds.
@@ -160,14 +160,14 @@ class Conductor:
                 task.cancel()
 
     def _turn_away(self) -> None:
-        """End the polls whose news nobody will hear; from a store, they are told next time."""
+        """End the polls whose news nobody will hear; from a store, they are delivered next time."""
         items = [self._telling]
         while not self._outbox.empty():
             item = self._outbox.get_nowait()
             items.append(None if isinstance(item, BaseException) else item)
-        for told in items:
-            if told is not None:
-                told.confirmed.set()
+        for one in items:
+            if one is not None:
+                one.acknowledged.set()
 
     # The schedule
 
@@ -186,7 +186,7 @@ class Conductor:
         heapq.heappush(self._schedule, (due, member.ticket, member))
         self._woken.set()
 
-    async def _conduct(self) -> None:
+    async def _run(self) -> None:
         while True:
             self._woken.clear()
             self._realign()
@@ -257,7 +257,7 @@ class Conductor:
             member.predecessor = None
         began, settled, member.put_off = self._now(), False, 0
         try:
-            error = await self._poll_sources(member)
+            error = await self._poll_resources(member)
             self._judge_host(member.host, error)
             settled = True
         finally:
@@ -268,37 +268,37 @@ class Conductor:
         await self._succeed(member, began)
         return None
 
-    async def _poll_sources(self, member: Member) -> PPAPIError | None:
-        for source in self.sources:
-            if source in member.unsupported:
+    async def _poll_resources(self, member: Member) -> PPAPIError | None:
+        for resource in self.resources:
+            if resource in member.unsupported:
                 continue
-            poller = member.pollers.get(source)
+            poller = member.pollers.get(resource)
             if poller is None:
-                poller = member.pollers[source] = self.make_poller(member, source)
-            error = await self._poll_source(poller)
+                poller = member.pollers[resource] = self.make_poller(member, resource)
+            error = await self._poll_resource(poller)
             if isinstance(error, MethodNotSupportedError) and not poller.worked:
-                member.unsupported.add(source)
-                member.suspended = member.unsupported.issuperset(self.sources)
+                member.unsupported.add(resource)
+                member.suspended = member.unsupported.issuperset(self.resources)
                 _log.warning("%s; it is polled no more", error)
                 await self._offer(Notice(AccountSuspended(member.name, error)))
             elif error is not None:
                 return error
         return None
 
-    async def _poll_source(self, poller: Poller[Record]) -> PPAPIError | None:
+    async def _poll_resource(self, poller: Poller[Record]) -> PPAPIError | None:
         try:
-            async with contextlib.aclosing(poller.poll()) as tellings:
-                async for telling in tellings:
-                    await self._offer(telling)
+            async with contextlib.aclosing(poller.poll()) as deliveries:
+                async for delivery in deliveries:
+                    await self._offer(delivery)
         except PPAPIError as error:
             return error
         return None
 
-    async def _offer(self, item: Telling[Record] | Notice) -> None:
+    async def _offer(self, item: Delivery[Record] | Notice) -> None:
         """Wait until the consumer has taken it and asked for the next."""
         if not self._leaving:
             self._outbox.put_nowait(item)
-            await item.confirmed.wait()
+            await item.acknowledged.wait()
         if self._leaving:
             raise _LeavingError
 

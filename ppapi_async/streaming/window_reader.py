@@ -18,7 +18,7 @@ What proves a window holds for any such server:
    so windows begin to ask at a row that is known from the one before. That a server sorts by time
    is shown by two pairs of neighbours in falling pages, one whose ids fall and one whose ids rise:
    what sorts by id has only one kind. Its dialect is believed only where `offset` is ignored, and
-   for a single look (`glance`), whose rows are looked at again.
+   for a single look (`fast poll`), whose rows are looked at again.
 4. *The same rows in another company.* Where `offset` is ignored, the rest is asked for once more:
    if it brings only known rows, and fewer than the answer before, it was not cut.
 

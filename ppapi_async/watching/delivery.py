@@ -14,7 +14,7 @@ from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.models import Change, Info, Row, RowsUnreadable
 from ppapi_async.storage import State
 
-__all__ = ["Notes", "Poller", "Telling", "in_use"]
+__all__ = ["Delivery", "Poller", "WatchStore", "in_use"]
 
 RecordT_co = TypeVar("RecordT_co", covariant=True, bound=Row | Info)
 
@@ -30,7 +30,7 @@ async def in_use(state: State) -> AsyncIterator[None]:
 
 
 @define(eq=False)
-class Notes:
+class WatchStore:
     """What one watch has in the store. What could not be saved is saved with what comes next."""
 
     state: State
@@ -69,7 +69,7 @@ class Notes:
             self._drop.add(name)
 
     async def announce(self, name: str, text: str) -> None:
-        """Save an entry now, if the store works; if not, what is told after it will say so."""
+        """Save an entry now, if the store works; if not, what is delivered after it will say so."""
         self.put(name, text)
         with contextlib.suppress(StateError):
             await self.flush()
@@ -90,44 +90,44 @@ class Notes:
 
 
 @define(eq=False)
-class Telling(Generic[RecordT_co]):
+class Delivery(Generic[RecordT_co]):
     """A change, or a report, on its way to the consumer.
 
-    It counts as told once `confirm` has been called.
+    It counts as delivered once `acknowledge` has been called.
     """
 
     change: Change[RecordT_co] | RowsUnreadable
     _save: Callable[[], Awaitable[None]]
-    confirmed: asyncio.Event = field(factory=asyncio.Event)
+    acknowledged: asyncio.Event = field(factory=asyncio.Event)
     error: PPAPIError | None = None
     """Why it could not be saved."""
-    _told: bool = False
+    _delivered: bool = False
 
-    async def confirm(self) -> None:
-        """Count it as told, and save that."""
+    async def acknowledge(self) -> None:
+        """Count it as delivered, and save that."""
         try:
             await self._save()
-            self._told = True
+            self._delivered = True
         except PPAPIError as error:
             self.error = error
-        self.confirmed.set()
+        self.acknowledged.set()
 
     def fail(self, error: PPAPIError) -> None:
-        """Note that it could not be saved, for a reason that `confirm` did not expect."""
+        """Note that it could not be saved, for a reason that `acknowledge` did not expect."""
         self.error = error
-        self.confirmed.set()
+        self.acknowledged.set()
 
     def check(self) -> None:
-        """Go on only if it has been told and saved.
+        """Go on only if it has been delivered and saved.
 
         Raises:
             PPAPIError: it could not be saved.
-            RuntimeError: nobody has confirmed it.
+            RuntimeError: nobody has acknowledged it.
         """
         if self.error is not None:
             raise self.error
-        if not self._told:
-            raise RuntimeError("confirm what was told before you ask for the next")
+        if not self._delivered:
+            raise RuntimeError("acknowledge what was delivered before you ask for the next")
 
 
 class Poller(Protocol[RecordT_co]):
@@ -141,8 +141,8 @@ class Poller(Protocol[RecordT_co]):
     def worked(self) -> bool:
         """Whether anything could ever be read."""
 
-    def poll(self) -> AsyncGenerator[Telling[RecordT_co], None]:
-        """Yield what is to be told, oldest first; the next one after the last was confirmed.
+    def poll(self) -> AsyncGenerator[Delivery[RecordT_co], None]:
+        """Yield what is to be delivered, oldest first, one by one as they are acknowledged.
 
         Raises:
             PPAPIError: the poll failed; the next one covers what it missed.

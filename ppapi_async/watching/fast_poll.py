@@ -2,7 +2,7 @@
 
 What is new since a moment ago fits into one answer on nearly all sites, and on most nothing is. So
 a stream with its plan is made only where that was not enough, and an answer that is byte for
-byte one that was told in whole before is not even decoded.
+byte one that was delivered in whole before is not even decoded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ppapi_async.streaming.stream import ANSWER_OF_WINDOW, Request, params_of, t
 from ppapi_async.streaming.window_reader import WindowRead
 from ppapi_async.transport.client import Steps, Transport, is_transient
 
-__all__ = ["Glance", "Glimpse", "Unchanged", "unless_known"]
+__all__ = ["FastPoll", "FastRows", "Unchanged", "unless_known"]
 
 T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
 _MOST_ROWS = 250  # sorted and judged in one go
 _MOST_REQUESTS = 2  # the rows, and the proof that they are all
-_FEW_REQUESTS = 4  # of a stream that proved more, after which a glance is worth a try
+_FEW_REQUESTS = 4  # of a stream that proved more, after which a fast poll is worth a try
 _MOST_KNOWN = 16  # answers
 _BY_TIME = attrgetter("time", "id")
 
@@ -42,7 +42,7 @@ class Unchanged:
 
 
 @frozen
-class Glimpse(Generic[RowT]):
+class FastRows(Generic[RowT]):
     """All rows of a time, out of one answer."""
 
     rows: list[RowT]
@@ -67,7 +67,7 @@ def unless_known(known: Container[int], steps: Steps[T]) -> Steps[tuple[T, int] 
 
 
 @define(eq=False)
-class Glance(Generic[RowT]):
+class FastPoll(Generic[RowT]):
     """Asks for the rows since a second with one request, or two where one proves too little."""
 
     line: Transport
@@ -77,9 +77,10 @@ class Glance(Generic[RowT]):
     fits: int = 0
     """How far back that was enough, in seconds."""
     _known: dict[int, datetime] = field(factory=dict)
-    """By the digests of answers that were told in whole: since when. All of their rows are known,
-    as long as no row has shown anything else, so that they need not be looked at again. An answer
-    is often that of a poll that began to read a little earlier, or much earlier at a quiet site."""
+    """By the digests of answers that were delivered in whole: since when. All of their rows are
+    known, as long as no row has shown anything else, so that they need not be looked at again. An
+    answer is often that of a poll that began to read a little earlier, or much earlier at a quiet
+    site."""
     _asked: tuple[int, datetime] | None = None
     """The digest of this poll's answer, and since when its rows are."""
     _clock: SiteClock = field(init=False)
@@ -92,7 +93,7 @@ class Glance(Generic[RowT]):
 
     async def read(
         self, start: datetime, end: datetime, depth: int
-    ) -> Glimpse[RowT] | Unchanged | None:
+    ) -> FastRows[RowT] | Unchanged | None:
         """Return all rows from `start` to `end`; None where it takes more requests.
 
         `depth` is how far back that is, in seconds.
@@ -103,22 +104,22 @@ class Glance(Generic[RowT]):
         self._asked = None
         if depth > self.fits:
             return None
-        glimpse: Glimpse[RowT] | Unchanged | None = None
+        found: FastRows[RowT] | Unchanged | None = None
         try:
-            glimpse = await self._look(start, end)
+            found = await self._look(start, end)
         except PPAPIError as error:
             if not (is_transient(error) or isinstance(error, ResponseTooLargeError)):
                 raise
-        if glimpse is None:
+        if found is None:
             self.fits = depth - 1
-        return glimpse
+        return found
 
     def forget(self) -> None:
         """Look at every answer again: a row is no longer what earlier answers showed."""
         self._known.clear()
 
     def end_poll(self, depth: int, requests: int) -> None:
-        """Take a poll as told in whole that took so many requests, 0 for a glance."""
+        """Take a poll as delivered in whole that took so many requests, 0 for a fast poll."""
         if self._asked is not None and requests == 0:
             digest, start = self._asked
             self._known[digest] = min(start, self._known.pop(digest, start))
@@ -142,7 +143,7 @@ class Glance(Generic[RowT]):
             return True
         return not isinstance(answer, Unchanged) and any(r.time >= end for r in answer[0].records)
 
-    async def _look(self, start: datetime, end: datetime) -> Glimpse[RowT] | Unchanged | None:
+    async def _look(self, start: datetime, end: datetime) -> FastRows[RowT] | Unchanged | None:
         """Read the time with few requests; None where they do not prove that all rows came."""
         evidence = self.evidence.fresh()
         trust(evidence, self.line.dialect, self.page_size)
@@ -166,7 +167,7 @@ class Glance(Generic[RowT]):
         # a row may have changed, or come, until the second answer.
         if rows != sorted(first_rows, key=_BY_TIME):
             self._asked = None
-        return Glimpse(rows, list(read.unreadable.values()))
+        return FastRows(rows, list(read.unreadable.values()))
 
     async def _ask(
         self,

@@ -7,18 +7,18 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Gate", "Place"]
+__all__ = ["HostLimiter", "PollSlot"]
 
 
-class Gate:
+class HostLimiter:
     """Held during each request to a host: so many at once, and no more than so many a second."""
 
     def __init__(self, at_once: int, pace: AbstractAsyncContextManager[object] | None) -> None:
-        self._places = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(at_once)
         self._pace = pace
 
     async def __aenter__(self) -> None:
-        await self._places.acquire()
+        await self._slots.acquire()
         if self._pace is None:
             return
         entered = False
@@ -27,7 +27,7 @@ class Gate:
             entered = True
         finally:
             if not entered:
-                self._places.release()
+                self._slots.release()
 
     async def __aexit__(
         self,
@@ -35,16 +35,16 @@ class Gate:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._places.release()
+        self._slots.release()
         if self._pace is not None:
             await self._pace.__aexit__(kind, error, traceback)
 
 
-class Place:
-    """Held while a window is read and told: a place of the host's, then one of the fleet's.
+class PollSlot:
+    """Held while a window is read and delivered: a slot of the host's, then one of the fleet's.
 
-    In this order, so that accounts of a host that hangs do not take all places of the fleet. The
-    place of the host is given back when the window has been read.
+    In this order, so that accounts of a host that hangs do not take all slots of the fleet. The
+    slot of the host is given back when the window has been read.
     """
 
     def __init__(self, at_host: asyncio.Semaphore, in_fleet: asyncio.Semaphore) -> None:
@@ -62,7 +62,7 @@ class Place:
         return self
 
     def end_reading(self) -> None:
-        """Give the host's place back."""
+        """Give the host's slot back."""
         if self._reading:
             self._reading = False
             self._at_host.release()

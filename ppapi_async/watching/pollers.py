@@ -1,4 +1,4 @@
-"""One poll of one account: what is new and what has changed, and that it was told."""
+"""One poll of one account: what is new and what has changed, and that it was delivered."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from ppapi_async.protocol.site_clock import ClockCheck, SiteClock
 from ppapi_async.protocol.unreadable import PREFIX, UnreadableRows, unreadable_error
 from ppapi_async.streaming.stream import Options, Request, Stream, recognise
 from ppapi_async.transport.client import Transport
-from ppapi_async.watching.delivery import Notes, Telling
-from ppapi_async.watching.fast_poll import Glance, Unchanged, unless_known
-from ppapi_async.watching.poll_slots import Place
+from ppapi_async.watching.delivery import Delivery, WatchStore
+from ppapi_async.watching.fast_poll import FastPoll, Unchanged, unless_known
+from ppapi_async.watching.poll_slots import PollSlot
 from ppapi_async.watching.tracker import (
     PERIOD,
     WRONG_ZONE,
-    Ledger,
     Position,
     Reading,
     Schedule,
+    Tracker,
     Verdict,
 )
 
-__all__ = ["InfoPoller", "RowPoller", "Turn"]
+__all__ = ["InfoPoller", "RowPoller", "TakeSlot"]
 
 RowT = TypeVar("RowT", bound=Row)
 RecordT = TypeVar("RecordT", bound=Row | Info)
@@ -54,10 +54,10 @@ RecordT_co = TypeVar("RecordT_co", covariant=True, bound=Row | Info)
 _POSITION = "position"
 _INFO = "info"
 _IN_HAND = "in hand"
-"""What is told, while it is not yet known whether it was: after a restart it may have to be taken
-back, if the row is by then what it was before."""
-Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[Place | None]]
-"""Makes what is held while a window is read and told, to bound what many pollers hold at once."""
+"""What is delivered, while it is not yet known whether it was: after a restart it may have to be
+taken back, if the row is by then what it was before."""
+TakeSlot: TypeAlias = Callable[[], AbstractAsyncContextManager[PollSlot | None]]
+"""Makes what is held while a window is read and delivered: it bounds what pollers hold at once."""
 _ROWS_OF_TURN = 250  # judged before others may run
 _MOST_AHEAD = 2 * 86_400
 """Seconds by which a server's clock is believed to be ahead of this machine's."""
@@ -72,16 +72,16 @@ class RowPoller(Generic[RowT]):
     evidence: Evidence
     request: Request[RowT]
     page_size: int
-    notes: Notes
+    store: WatchStore
     schedule: Schedule
     lookback: timedelta
     clock_check: ClockCheck
     since: datetime | None = None
-    turn: Turn = contextlib.nullcontext
-    _ledger: Ledger | None = None
+    take_slot: TakeSlot = contextlib.nullcontext
+    _tracker: Tracker | None = None
     _saved: Position | None = None
     _in_hand: dict[int, RowT] = field(factory=dict)
-    """What was being told when it was left: by a consumer, or by a process that ended."""
+    """What was being delivered when it was left: by a consumer, or by a process that ended."""
     _unreadable: UnreadableRows = field(factory=UnreadableRows)
     _failed: bool = False
     """Whether the last poll did."""
@@ -91,10 +91,10 @@ class RowPoller(Generic[RowT]):
     """Whether the log says that there are too many rows."""
     _beyond_due: int = 0
     """When to look for them next."""
-    _glance: Glance[RowT] = field(init=False)
+    _fast_poll: FastPoll[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._glance = Glance(self.line, self.evidence, self.request, self.page_size)
+        self._fast_poll = FastPoll(self.line, self.evidence, self.request, self.page_size)
 
     @property
     def method(self) -> str:
@@ -104,88 +104,90 @@ class RowPoller(Generic[RowT]):
     @property
     def worked(self) -> bool:
         """Whether a window could ever be read, in this process or an earlier one."""
-        position = self._saved if self._ledger is None else self._ledger.position
+        position = self._saved if self._tracker is None else self._tracker.position
         return position is not None and position.worked
 
-    async def poll(self) -> AsyncGenerator[Telling[RowT], None]:
-        """Yield what is to be told."""
-        ledger = self._ledger or await self._open()
-        if ledger.position.looked_to is not None:
-            await self._look_first(ledger)
+    async def poll(self) -> AsyncGenerator[Delivery[RowT], None]:
+        """Yield what is to be delivered."""
+        tracker = self._tracker or await self._open()
+        if tracker.position.looked_to is not None:
+            await self._look_first(tracker)
         failed, self._failed = self._failed, True
-        for reading in self._readings(ledger, failed=failed):
-            async with contextlib.aclosing(self._poll(ledger, reading)) as tellings:
-                async for telling in tellings:
-                    yield telling
-                    telling.check()
+        for reading in self._readings(tracker, failed=failed):
+            async with contextlib.aclosing(self._poll(tracker, reading)) as deliveries:
+                async for delivery in deliveries:
+                    yield delivery
+                    delivery.check()
         self._failed = False
         if self._unreadable.is_news:
             report = self._report()
             yield report
             report.check()
-        await self._flush(ledger)
+        await self._flush(tracker)
 
-    def _readings(self, ledger: Ledger, *, failed: bool) -> list[Reading]:
+    def _readings(self, tracker: Tracker, *, failed: bool) -> list[Reading]:
         """Return what to read: what is due, in one go.
 
         After a poll that failed, what is newest comes first by itself, so that an old part that
-        cannot be read does not keep what is new from being told.
+        cannot be read does not keep what is new from being delivered.
         """
-        due = ledger.plan(self._now(), self._present())
-        newest = ledger.plan_newest(self._present())
-        alone = not failed or ledger.position.past_before is not None or newest.start <= due.start
+        due = tracker.plan(self._now(), self._present())
+        newest = tracker.plan_newest(self._present())
+        alone = not failed or tracker.position.past_before is not None or newest.start <= due.start
         return [due] if alone else [newest, due]
 
-    async def _poll(self, ledger: Ledger, reading: Reading) -> AsyncGenerator[Telling[RowT], None]:
+    async def _poll(
+        self, tracker: Tracker, reading: Reading
+    ) -> AsyncGenerator[Delivery[RowT], None]:
         began, requests = self._now(), 0
         async with contextlib.aclosing(self._read(reading.start, reading.level.depth)) as windows:
             async for window in windows:
                 requests += window.requests
                 for number, row in enumerate(window.records, 1):
-                    telling = await self._judge(ledger, row)
-                    if telling is not None:
-                        yield telling
+                    delivery = await self._judge(tracker, row)
+                    if delivery is not None:
+                        yield delivery
                     if number % _ROWS_OF_TURN == 0:
                         await asyncio.sleep(0)
-                await self._advance(ledger, window)
-        ledger.end_poll(began, reading)
-        self._glance.end_poll(reading.level.depth, requests)
+                await self._advance(tracker, window)
+        tracker.end_poll(began, reading)
+        self._fast_poll.end_poll(reading.level.depth, requests)
         if not self._said_beyond and began >= self._beyond_due:
             self._beyond_due = began + PERIOD
             await self._look_beyond()
 
     # The store
 
-    async def _open(self) -> Ledger:
-        """Return the ledger, as it was saved or new."""
-        entries = await self.notes.load()
+    async def _open(self) -> Tracker:
+        """Return the tracker, as it was saved or new."""
+        entries = await self.store.load()
         saved = entries.pop(_POSITION, None)
         try:
             self._saved = None if saved is None else parse_stored(saved, Position)
             await recognise(self.line)  # only now: `worked` must be known if this fails
-            ledger = self._new_ledger()
-            await self._restore(ledger, entries)
+            tracker = self._new_tracker()
+            await self._restore(tracker, entries)
         except ValueError as error:
             raise self._damaged(error) from None
         self._note_move()
-        self._ledger = ledger
-        return ledger
+        self._tracker = tracker
+        return tracker
 
-    def _new_ledger(self) -> Ledger:
+    def _new_tracker(self) -> Tracker:
         position = self._saved
         if position is None and self.since is not None:
-            position = Ledger.begin_at(int(self.since.timestamp()))
+            position = Tracker.begin_at(int(self.since.timestamp()))
         if position is None:
-            position = Ledger.begin_now(self._present(), int(self.lookback.total_seconds()))
+            position = Tracker.begin_now(self._present(), int(self.lookback.total_seconds()))
         is_exchange = self.method == "get_exchanges"
-        return Ledger(
+        return Tracker(
             clock=SiteClock(self.line.account.zone),
             schedule=self.schedule,
             meets_old=is_exchange and traits_of(self.line.dialect).rows_move,
             position=position,
         )
 
-    async def _restore(self, ledger: Ledger, entries: dict[str, str]) -> None:
+    async def _restore(self, tracker: Tracker, entries: dict[str, str]) -> None:
         for number, (name, text) in enumerate(entries.items(), 1):
             if name.startswith(PREFIX):
                 self._unreadable.reported[name] = text
@@ -194,16 +196,16 @@ class RowPoller(Generic[RowT]):
             if name.startswith(_IN_HAND):
                 self._in_hand[row.id] = row
             else:
-                ledger.remember(row, text)
+                tracker.remember(row, text)
             if number % _ROWS_OF_TURN == 0:
                 await asyncio.sleep(0)
         for row_id in self._in_hand:
-            ledger.doubt(row_id)
+            tracker.doubt(row_id)
 
     def _damaged(self, error: ValueError) -> StateError:
         return StateError(
             f"{error}; it was saved by another version, or is damaged: delete the entries of"
-            f" {self.notes.watch} to begin anew",
+            f" {self.store.watch} to begin anew",
             account=self.line.account.name,
             method=self.method,
         )
@@ -221,11 +223,11 @@ class RowPoller(Generic[RowT]):
                 self._saved.host,
             )
 
-    async def _flush(self, ledger: Ledger) -> None:
-        position = ledger.to_save(self.line.account.host)
+    async def _flush(self, tracker: Tracker) -> None:
+        position = tracker.to_save(self.line.account.host)
         if position != self._saved:
-            self.notes.put(_POSITION, dump_stored(position))
-        await self.notes.flush()
+            self.store.put(_POSITION, dump_stored(position))
+        await self.store.flush()
         self._saved = position
 
     # Reading
@@ -245,54 +247,54 @@ class RowPoller(Generic[RowT]):
         ahead = min(max(0.0, self.line.clock_ahead or 0.0), _MOST_AHEAD)
         return datetime.fromtimestamp(self._now() + ahead + WRONG_ZONE, UTC)
 
-    async def _look_first(self, ledger: Ledger) -> None:
+    async def _look_first(self, tracker: Tracker) -> None:
         """Note what is there at the beginning, so that whatever is not is new."""
-        start, newest = ledger.position.looked_to, None
+        start, newest = tracker.position.looked_to, None
         if start is None:
             return
         async with contextlib.aclosing(self._read(start, WRONG_ZONE)) as windows:
             async for window in windows:
                 for row in window.records:
-                    self._remember(ledger, row, dump_stored(row))
+                    self._remember(tracker, row, dump_stored(row))
                 newest = _newest_of(window) or newest
-                ledger.look_on(start if window.end is None else int(window.end.timestamp()))
-                await self._flush(ledger)
-        ledger.end_first_look(self._now(), self._present(), newest)
-        await self._flush(ledger)
+                tracker.look_on(start if window.end is None else int(window.end.timestamp()))
+                await self._flush(tracker)
+        tracker.end_first_look(self._now(), self._present(), newest)
+        await self._flush(tracker)
 
     async def _read(self, start: int, depth: int) -> AsyncGenerator[Window[RowT], None]:
         first, end = datetime.fromtimestamp(start, UTC), self._end()
-        async with self.turn() as place:
-            glimpse = await self._glance.read(first, end, depth)
-            if place is not None:
-                place.end_reading()
-            if isinstance(glimpse, Unchanged):
+        async with self.take_slot() as slot:
+            found = await self._fast_poll.read(first, end, depth)
+            if slot is not None:
+                slot.end_reading()
+            if isinstance(found, Unchanged):
                 return
-            if glimpse is not None:
-                self._unreadable.find(glimpse.unreadable)
-                yield Window(None, None, glimpse.rows, 0)
+            if found is not None:
+                self._unreadable.find(found.unreadable)
+                yield Window(None, None, found.rows, 0)
                 return
         request = evolve(self.request, start=first, end=end)
         options = Options(on_unreadable=lambda row: self._unreadable.find([row]))
         stream = Stream(self.line, self.evidence, request, self.page_size, options)
         async with contextlib.aclosing(stream.read()) as windows:
             while True:
-                async with self.turn() as place:
+                async with self.take_slot() as slot:
                     window = await anext(windows, None)
                     if window is None:
                         return
-                    if place is not None:
-                        place.end_reading()
+                    if slot is not None:
+                        slot.end_reading()
                     yield window
 
     async def _look_beyond(self) -> None:
         """Say once if there are rows that are dated too far ahead to be read."""
         end = self._end()
-        async with self.turn() as place:
+        async with self.take_slot() as slot:
             with contextlib.suppress(PPAPIError):  # the next time that all is read tells it, too
-                self._said_beyond = await self._glance.beyond(end)
-            if place is not None:
-                place.end_reading()
+                self._said_beyond = await self._fast_poll.beyond(end)
+            if slot is not None:
+                slot.end_reading()
         if self._said_beyond:
             _log.warning(
                 "%s: %s: rows that are dated after %s, days ahead, are not delivered before then;"
@@ -304,38 +306,38 @@ class RowPoller(Generic[RowT]):
 
     # Judging
 
-    async def _judge(self, ledger: Ledger, row: RowT) -> Telling[RowT] | None:
+    async def _judge(self, tracker: Tracker, row: RowT) -> Delivery[RowT] | None:
         text = dump_stored(row)
-        verdict = ledger.judge(row, text)
+        verdict = tracker.judge(row, text)
         if verdict is Verdict.SAME:
             return None
-        self._glance.forget()
+        self._fast_poll.forget()
         change = None if verdict is Verdict.PAST else await self._change(row, verdict)
         if change is None:
-            self._remember(ledger, row, text)
+            self._remember(tracker, row, text)
             return None
 
         async def save() -> None:
-            self._remember(ledger, row, text)
+            self._remember(tracker, row, text)
             self._in_hand.pop(row.id, None)
-            self.notes.drop([in_hand])
-            await self.notes.flush()
+            self.store.drop([in_hand])
+            await self.store.flush()
 
         in_hand = f"{_IN_HAND} {row.id}"
         if change.previous is not None:
             self._in_hand[row.id] = row
-            ledger.doubt(row.id)
-            await self.notes.announce(in_hand, text)
-        return Telling(change, save)
+            tracker.doubt(row.id)
+            await self.store.announce(in_hand, text)
+        return Delivery(change, save)
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
-        """Return what to tell; None if the row is no different after all (`1.0` and `1.00`)."""
+        """Return what to deliver; None if the row is no different after all (`1.0` and `1.00`)."""
         account = self.line.account.name
         if verdict is Verdict.NEW:
             return Change(ChangeKind.NEW, row, account=account)
         if verdict is Verdict.OLD:
             return Change(ChangeKind.CHANGED, row, account=account)
-        saved = await self.notes.read(str(row.id))
+        saved = await self.store.read(str(row.id))
         if saved is None:  # somebody has emptied the store
             return Change(ChangeKind.CHANGED, row, account=account)
         previous = parse_stored(saved, self.request.record)
@@ -345,29 +347,29 @@ class RowPoller(Generic[RowT]):
         names = _differing(row, previous)
         return Change(ChangeKind.CHANGED, row, previous, names, account) if names else None
 
-    def _remember(self, ledger: Ledger, row: RowT, text: str) -> None:
-        ledger.remember(row, text)
-        self.notes.put(str(row.id), text)
-        self.notes.drop(self._unreadable.forget(row.id))
+    def _remember(self, tracker: Tracker, row: RowT, text: str) -> None:
+        tracker.remember(row, text)
+        self.store.put(str(row.id), text)
+        self.store.drop(self._unreadable.forget(row.id))
 
-    async def _advance(self, ledger: Ledger, window: Window[RowT]) -> None:
+    async def _advance(self, tracker: Tracker, window: Window[RowT]) -> None:
         newest = _newest_of(window)
         if newest is not None:
             self._check_clock(newest)
         read_to = None if window.end is None else int(window.end.timestamp())
-        dropped = ledger.advance(self._present(), read_to, newest)
-        self.notes.drop(str(row_id) for row_id in dropped)
-        self.notes.drop(f"{_IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
-        self.notes.drop(self._unreadable.forget_before(ledger.position.floor))
-        await self._flush(ledger)
-        if ledger.crowded and not self._said_crowded:
+        dropped = tracker.advance(self._present(), read_to, newest)
+        self.store.drop(str(row_id) for row_id in dropped)
+        self.store.drop(f"{_IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
+        self.store.drop(self._unreadable.forget_before(tracker.position.floor))
+        await self._flush(tracker)
+        if tracker.crowded and not self._said_crowded:
             self._said_crowded = True
             _log.warning(
                 "%s: %s: there are more rows than a watch remembers; changes are followed back to"
                 " %s only: pass a shorter lookback",
                 self.line.account.name,
                 self.method,
-                datetime.fromtimestamp(ledger.position.floor, UTC).isoformat(" ", "minutes"),
+                datetime.fromtimestamp(tracker.position.floor, UTC).isoformat(" ", "minutes"),
             )
 
     def _check_clock(self, newest: int) -> None:
@@ -378,17 +380,17 @@ class RowPoller(Generic[RowT]):
         if warning is not None:
             _log.warning("%s: %s", self.line.account.name, warning)
 
-    def _report(self) -> Telling[RowT]:
+    def _report(self) -> Delivery[RowT]:
         """Return what there is to say of rows that could not be read."""
         name, rows = self.line.account.name, list(self._unreadable.found.values())
         error = unreadable_error(rows, account=name, method=self.method)
 
         async def save() -> None:
             for entry, text in self._unreadable.report().items():
-                self.notes.put(entry, text)
-            await self.notes.flush()
+                self.store.put(entry, text)
+            await self.store.flush()
 
-        return Telling(RowsUnreadable(name, error), save)
+        return Delivery(RowsUnreadable(name, error), save)
 
 
 def _newest_of(window: Window[RowT]) -> int | None:
@@ -402,33 +404,33 @@ def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
 
 @define(eq=False, kw_only=True)
 class InfoPoller:
-    """Polls get_info; tells when balance, minimum or methods change."""
+    """Polls get_info: delivers when balance, minimum or methods change."""
 
     line: Transport
-    notes: Notes
-    turn: Turn = contextlib.nullcontext
+    store: WatchStore
+    take_slot: TakeSlot = contextlib.nullcontext
     worked: bool = False
     _last: Info | None = None
     _in_hand: Info | None = None
     _asked: int | None = None
     """The digest of this poll's answer."""
-    _told: int | None = None
-    """The same of the last answer that has been told."""
+    _delivered: int | None = None
+    """The same of the last answer that has been delivered."""
 
     @property
     def method(self) -> str:
         """The API method."""
         return "get_info"
 
-    async def poll(self) -> AsyncGenerator[Telling[Info], None]:
+    async def poll(self) -> AsyncGenerator[Delivery[Info], None]:
         """Yield at most one change."""
         if not self.worked:
             await self._open()
-        await self.notes.flush()  # what could not be saved last time
-        async with self.turn() as place:
+        await self.store.flush()  # what could not be saved last time
+        async with self.take_slot() as slot:
             info = await self._ask()
-            if place is not None:
-                place.end_reading()
+            if slot is not None:
+                slot.end_reading()
             self.worked = True
             if info is None:
                 return
@@ -437,30 +439,32 @@ class InfoPoller:
                 return
             previous, names = self._compare(info, self._last)
             if not names:
-                self._told = self._asked
+                self._delivered = self._asked
                 return
             name = self.line.account.name
             change = Change(ChangeKind.CHANGED, info, previous, names, name)
-            self._in_hand, self._told = info, None
-            await self.notes.announce(_IN_HAND, dump_stored(info))
-            telling = Telling(change, lambda: self._save(info))
-            yield telling
-            telling.check()
+            self._in_hand, self._delivered = info, None
+            await self.store.announce(_IN_HAND, dump_stored(info))
+            delivery = Delivery(change, lambda: self._save(info))
+            yield delivery
+            delivery.check()
 
     def _compare(self, info: Info, last: Info) -> tuple[Info, tuple[str, ...]]:
-        """Return what was told last, as far as one can know, and what differs from it."""
+        """Return what was delivered last, as far as one can know, and what differs from it."""
         in_hand, self._in_hand = self._in_hand, None
-        names = _told_names(info, last)
+        names = _names_to_deliver(info, last)
         if names or in_hand is None:
             return last, names
-        return in_hand, _told_names(info, in_hand)
+        return in_hand, _names_to_deliver(info, in_hand)
 
     async def _ask(self) -> Info | None:
         """Return the info, None if the answer is the one of last time."""
         line = self.line
         steps = functools.partial(info_steps, reader=line.reader("get_info"))
         answer: tuple[tuple[Info, Dialect | None], int] | Unchanged = await line.read(
-            "get_info", {}, unless_known(() if self._told is None else (self._told,), steps)
+            "get_info",
+            {},
+            unless_known(() if self._delivered is None else (self._delivered,), steps),
         )
         if isinstance(answer, Unchanged):
             return None
@@ -469,7 +473,7 @@ class InfoPoller:
         return info
 
     async def _open(self) -> None:
-        entries = await self.notes.load()
+        entries = await self.store.load()
         saved, in_hand = entries.get(_INFO), entries.get(_IN_HAND)
         if saved is None:
             return
@@ -481,13 +485,13 @@ class InfoPoller:
         self.worked = True
 
     async def _save(self, info: Info) -> None:
-        self._last, self._told, self._in_hand = info, self._asked, None
-        self.notes.put(_INFO, dump_stored(info))
-        self.notes.drop([_IN_HAND])
-        await self.notes.flush()
+        self._last, self._delivered, self._in_hand = info, self._asked, None
+        self.store.put(_INFO, dump_stored(info))
+        self.store.drop([_IN_HAND])
+        await self.store.flush()
 
 
-def _told_names(info: Info, last: Info) -> tuple[str, ...]:
+def _names_to_deliver(info: Info, last: Info) -> tuple[str, ...]:
     """Return the names of what has changed: what a method would pay moves with every rate."""
     same_methods = _methods(info) == _methods(last)
     return tuple(n for n in _differing(info, last) if n != "items" or not same_methods)

@@ -14,11 +14,11 @@ from ppapi_async.storage import State
 from ppapi_async.streaming.stream import Request
 from ppapi_async.transport.connection import Connection
 from ppapi_async.watching.backoff import phase_of
-from ppapi_async.watching.delivery import Notes, Poller
-from ppapi_async.watching.pollers import InfoPoller, RowPoller, Turn
+from ppapi_async.watching.delivery import Poller, WatchStore
+from ppapi_async.watching.pollers import InfoPoller, RowPoller, TakeSlot
 from ppapi_async.watching.tracker import PERIOD, Schedule
 
-__all__ = ["INFO", "LISTS", "SOURCES", "Record", "Source", "info_poller", "row_poller"]
+__all__ = ["INFO", "LISTS", "RESOURCES", "Record", "Resource", "info_poller", "row_poller"]
 
 RowT = TypeVar("RowT", bound=Row)
 Record: TypeAlias = Link | Exchange | Payout | Info
@@ -26,7 +26,7 @@ Record: TypeAlias = Link | Exchange | Payout | Info
 
 
 @frozen
-class Source:
+class Resource:
     """A method that lists rows."""
 
     method: str
@@ -36,12 +36,12 @@ class Source:
 
 
 INFO = "info"
-LISTS: Mapping[str, Source] = {
-    "links": Source("get_links", Link, timedelta(days=3)),
-    "exchanges": Source("get_exchanges", Exchange, timedelta(days=30)),
-    "payouts": Source("get_payouts", Payout, timedelta(days=30)),
+LISTS: Mapping[str, Resource] = {
+    "links": Resource("get_links", Link, timedelta(days=3)),
+    "exchanges": Resource("get_exchanges", Exchange, timedelta(days=30)),
+    "payouts": Resource("get_payouts", Payout, timedelta(days=30)),
 }
-SOURCES = (INFO, *LISTS)
+RESOURCES = (INFO, *LISTS)
 
 
 def row_poller(
@@ -54,7 +54,7 @@ def row_poller(
     lookback: timedelta,
     since: datetime | None = None,
     params: Mapping[str, str | int] | None = None,
-    turn: Turn = nullcontext,
+    take_slot: TakeSlot = nullcontext,
 ) -> RowPoller[RowT]:
     """Return the poller of a method that lists rows; `interval` is that of its polls, in seconds.
 
@@ -66,34 +66,34 @@ def row_poller(
     line = connection.line
     request = Request(method=method, record=record, start=None, end=None, params=dict(params or {}))
     filters = f"?{request.filters}" if request.filters else ""
-    notes = _notes(connection, state, f"{method}{filters}")
+    store = _store_of(connection, state, f"{method}{filters}")
     of = Schedule.of_settled if record is Link else Schedule.of_changing
-    schedule = of(interval, lookback.total_seconds(), phase_of(notes.watch, PERIOD))
+    schedule = of(interval, lookback.total_seconds(), phase_of(store.watch, PERIOD))
     return RowPoller(
         line=line,
         evidence=connection.evidence(method),
         request=request,
         page_size=connection.page_size,
-        notes=notes,
+        store=store,
         schedule=schedule,
         lookback=lookback,
         clock_check=connection.clock_check,
         since=since,
-        turn=turn,
+        take_slot=take_slot,
     )
 
 
 def info_poller(
     connection: Connection,
     state: State,
-    turn: Turn = nullcontext,
+    take_slot: TakeSlot = nullcontext,
 ) -> Poller[Info]:
     """Return the poller of get_info."""
-    notes = _notes(connection, state, "get_info")
-    return InfoPoller(line=connection.line, notes=notes, turn=turn)
+    store = _store_of(connection, state, "get_info")
+    return InfoPoller(line=connection.line, store=store, take_slot=take_slot)
 
 
-def _notes(connection: Connection, state: State, what: str) -> Notes:
+def _store_of(connection: Connection, state: State, what: str) -> WatchStore:
     account = connection.account
     former = [f"{fingerprint}/{what}" for fingerprint in account.former_fingerprints]
-    return Notes(state, f"{account.fingerprint}/{what}", former)
+    return WatchStore(state, f"{account.fingerprint}/{what}", former)

@@ -1,14 +1,14 @@
-"""What a watch has told of one method of one account, and what that makes of the rows of a poll.
+"""What a watch has delivered of one method of one account, and what the rows of a poll are then.
 
-A poll reads from some second to the present. The ledger knows every row that was told since
+A poll reads from some second to the present. The tracker knows every row that was delivered since
 `floor`, so a row it does not know is new, and one it knows otherwise has changed. What is left to
 decide is how far back each poll reads.
 
 The rule. A row of age A is read again at least every max(interval, A / 8), and at least every six
 hours, back to `lookback`. Nothing that can change is taken for settled: not the exchanges of a
 site whose filter goes by the last edit either, since an operator may set `accrued` and
-`partner_reward` there without moving it. Only a click (`Link`) is settled once told: it is read
-again for a little over an hour, and once a day, for such as come late.
+`partner_reward` there without moving it. Only a click (`Link`) is settled once delivered: it is
+read again for a little over an hour, and once a day, for such as come late.
 
 How. There are levels. Level 0 is read by every poll, level k every `interval` times 2 to the power
 of k, the last one every six hours and back to `lookback`. A poll reads back to the deepest level
@@ -24,7 +24,7 @@ line of the grid. So from one read of level k to the next it takes less than per
 k serves the ages up to 8 * (period(k + 1) + gap), so what it leaves to level k + 1 is old enough
 to wait for that. A row is a little older when it is read than it was when it changed, by period(k)
 + gap at the most, and so much further than the ages it serves a level reads back. How long polls
-themselves take comes on top, and while polls fail, nothing is told.
+themselves take comes on top, and while polls fail, nothing is delivered.
 
 What it costs. Each level reads about twice as far as the one before it and half as often, so all
 of them read the same in a day, and their number is the logarithm of `lookback` over the interval.
@@ -52,7 +52,7 @@ from attrs.validators import in_
 from ppapi_async.models import Row
 from ppapi_async.protocol.site_clock import SiteClock
 
-__all__ = ["PERIOD", "WRONG_ZONE", "Ledger", "Level", "Position", "Reading", "Schedule", "Verdict"]
+__all__ = ["PERIOD", "WRONG_ZONE", "Level", "Position", "Reading", "Schedule", "Tracker", "Verdict"]
 
 _VERSION = 2
 _UNDERSTOOD = (1, _VERSION)
@@ -158,14 +158,14 @@ class Verdict(Enum):
     """What a row of a poll is."""
 
     SAME = auto()
-    """Told before, and no different."""
+    """Delivered before, and no different."""
     PAST = auto()
-    """From before the watch began: not to be told."""
+    """From before the watch began: not to be delivered."""
     NEW = auto()
     DIFFERENT = auto()
-    """Told before, and perhaps different: compare it with what was told."""
+    """Delivered before, and perhaps different: compare it with what was delivered."""
     OLD = auto()
-    """Changed, but told too long ago to know how it was."""
+    """Changed, but delivered too long ago to know how it was."""
 
 
 @frozen(kw_only=True)
@@ -173,9 +173,9 @@ class Position:
     """How far a watch is: what is saved besides the rows."""
 
     start: int
-    """Everything before it has been told: a poll reads at least from here."""
+    """Everything before it has been delivered: a poll reads at least from here."""
     floor: int
-    """Every row since then that was told is known."""
+    """Every row since then that was delivered is known."""
     newest: int | None = None
     """The time of the newest row."""
     past_before: int | None = None
@@ -210,13 +210,13 @@ class Reading:
 
 
 @define
-class Ledger:
+class Tracker:
     """Judges rows, says how far back to read, and moves up.
 
     Args:
         clock: the site's.
         schedule: how far back polls read.
-        meets_old: whether a row that was told long ago may come again.
+        meets_old: whether a row that was delivered long ago may come again.
         position: where to begin.
     """
 
@@ -225,8 +225,8 @@ class Ledger:
     meets_old: bool
     position: Position
     known: dict[int, int] = field(factory=dict)
-    """By id, what is known of each row told: its second above a digest of its text, in one number,
-    which takes a third of what a pair does. Digest 0: compare it in any case."""
+    """By id, what is known of each row delivered: its second above a digest of its text, in one
+    number, which takes a third of what a pair does. Digest 0: compare it in any case."""
     crowded: bool = False
     """Whether there are more rows in `lookback` than are kept: the oldest are followed no more."""
     _highest_id: int = 0
@@ -237,7 +237,7 @@ class Ledger:
 
     @classmethod
     def begin_now(cls, now: int, lookback: int) -> Position:
-        """Return where a watch begins that tells nothing of the past.
+        """Return where a watch begins that delivers nothing of the past.
 
         First it looks at what is there, from `start` on: a row that comes later is newer than this,
         however wrong the zone.
@@ -248,7 +248,7 @@ class Ledger:
 
     @classmethod
     def begin_at(cls, since: int) -> Position:
-        """Return where a watch begins that tells first what has happened since then."""
+        """Return where a watch begins that delivers first what has happened since then."""
         return Position(start=since, floor=since)
 
     # Reading
@@ -298,12 +298,12 @@ class Ledger:
         return Verdict.NEW
 
     def remember(self, row: Row, text: str) -> None:
-        """Count a row as told."""
+        """Count a row as delivered."""
         self.known[row.id] = (int(row.time.timestamp()) << _DIGEST) + _digest(text)
         self._highest_id = max(self._highest_id, row.id)
 
     def doubt(self, row_id: int) -> None:
-        """Have a row compared with what was told, whatever it shows."""
+        """Have a row compared with what was delivered, whatever it shows."""
         if row_id in self.known:
             self.known[row_id] &= ~_MASK
 
@@ -314,7 +314,7 @@ class Ledger:
 
         Args:
             present: as for `plan`.
-            read_to: all rows before it have been told; None: all there are.
+            read_to: all rows before it have been delivered; None: all there are.
             newest: the second of the newest row that was read, None without any.
         """
         position, levels = self.position, self.schedule.levels

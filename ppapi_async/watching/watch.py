@@ -30,9 +30,9 @@ _log = logging.getLogger("ppapi_async")
 class Watch(Iteration, Generic[RecordT]):
     """The changes at one account, for ever: iterate it once.
 
-    A change counts as told when the next one is asked for. Until then it is told again after a
-    restart with the same state. Leaving the loop early is fine; whoever keeps the watch can also
-    close it with `aclose` or `async with`.
+    A change counts as delivered when the next one is asked for. Until then it is delivered again
+    after a restart with the same state. Leaving the loop early is fine; whoever keeps the watch can
+    also close it with `aclose` or `async with`.
     """
 
     _line: Transport
@@ -59,13 +59,13 @@ class Watch(Iteration, Generic[RecordT]):
                 began = self._line.hooks.clock()
                 error: PPAPIError | None = None
                 try:
-                    async with contextlib.aclosing(self._poller.poll()) as tellings:
-                        async for telling in tellings:
-                            if isinstance(telling.change, RowsUnreadable):
-                                self._report(telling.change)
+                    async with contextlib.aclosing(self._poller.poll()) as deliveries:
+                        async for delivery in deliveries:
+                            if isinstance(delivery.change, RowsUnreadable):
+                                self._report(delivery.change)
                             else:
-                                yield (telling.change,)
-                            await telling.confirm()
+                                yield (delivery.change,)
+                            await delivery.acknowledge()
                 except PPAPIError as caught:
                     error = caught
                 if not self._line.closed:
@@ -81,21 +81,21 @@ class Watch(Iteration, Generic[RecordT]):
         if error is None:
             if health.succeed(began):
                 _log.info("%s: %s works again", self._line.account.name, self._poller.method)
-                self._tell(None)
+                self._call_on_error(None)
             return after_success(self._interval, hooks.clock() - began, hooks.chance())
         if not (self._poller.worked or is_transient(error)):
             raise error
         if health.fail(error):
             _log.warning("%s; polling on", error)
-            self._tell(error)
+            self._call_on_error(error)
         wait = after_failures(health.failures, self._interval, hooks.chance())
         return max(wait, wait_asked_by(error))
 
     def _report(self, rows: RowsUnreadable) -> None:
         _log.warning("%s; polling on", rows.error)
-        self._tell(rows.error)
+        self._call_on_error(rows.error)
 
-    def _tell(self, error: PPAPIError | None) -> None:
+    def _call_on_error(self, error: PPAPIError | None) -> None:
         if self._on_error is not None:
             # In a callback of its own: a hook that fails must not end the watch.
             asyncio.get_running_loop().call_soon(self._on_error, error)
