@@ -46,6 +46,7 @@ from ppapi_async.protocol import (
     PageCodec,
     Reader,
     data_steps,
+    decoder,
     dump_stored,
     finish,
     info_steps,
