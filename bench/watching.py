@@ -55,7 +55,7 @@ class Clock:
 
 
 @define(eq=False, kw_only=True)
-class PureLine(Transport):
+class PureTransport(Transport):
     """Hands requests to a sandbox, and counts what comes back."""
 
     site: Sandbox = field(repr=False)
@@ -79,7 +79,9 @@ class PureLine(Transport):
 
 
 @asynccontextmanager
-async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Connection, PureLine]]:
+async def pure_session(
+    site: Sandbox, clock: Clock
+) -> AsyncIterator[tuple[Connection, PureTransport]]:
     """Open a session on the first partner of a sandbox that does not listen."""
     site._site.prepare()  # noqa: SLF001 - the way past its socket
     partner, dialect = site.books.partner, site.dialect
@@ -90,9 +92,11 @@ async def pure_session(site: Sandbox, clock: Clock) -> AsyncIterator[tuple[Conne
     async with Session(account, hooks=hooks) as session:
         connection = connection_of(session)
         parts = {
-            one.alias: getattr(connection.line, one.name) for one in fields(Transport) if one.init
+            one.alias: getattr(connection.transport, one.name)
+            for one in fields(Transport)
+            if one.init
         }
-        pure = connection._transport = PureLine(**parts, site=site)  # noqa: SLF001
+        pure = connection._transport = PureTransport(**parts, site=site)  # noqa: SLF001
         yield connection, pure
 
 

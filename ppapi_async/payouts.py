@@ -136,7 +136,7 @@ def _is_same(one: PayoutAttempt | None, other: PayoutAttempt) -> bool:
 
 
 async def request_payout(
-    line: Transport,
+    transport: Transport,
     method_id: int,
     account: str,
     *,
@@ -146,15 +146,15 @@ async def request_payout(
     even_if_unsettled: bool = False,
 ) -> PayoutReceipt:
     """Send one request and say what it came to; see `Session.add_payout`."""
-    entry = UNSETTLED.begin(line.account, even_if_unsettled=even_if_unsettled)
+    entry = UNSETTLED.begin(transport.account, even_if_unsettled=even_if_unsettled)
     if not isinstance(entry, _Entry):
-        raise _unsettled(line, entry)
+        raise _unsettled(transport, entry)
     known = False
     try:
-        if line.closed:
-            raise _not_sent(line, "the session is closed", "closed")
-        await _look(line, least, most)
-        result = await _send(line, method_id, account, entry, on_attempt)
+        if transport.closed:
+            raise _not_sent(transport, "the session is closed", "closed")
+        await _look(transport, least, most)
+        result = await _send(transport, method_id, account, entry, on_attempt)
         known = isinstance(result, PayoutReceipt | ApiError | PayoutNotSent)
     finally:
         UNSETTLED.end(entry, known=known)
@@ -165,21 +165,21 @@ async def request_payout(
     raise PayoutOutcomeUnknown(
         f"the payout may have been requested: {result.message}; do not repeat it, ask"
         " find_payout(error.attempt)",
-        account=line.account.name,
+        account=transport.account.name,
         method="add_payout",
         attempt=entry.attempt,
     ) from result
 
 
 async def _send(
-    line: Transport, method_id: int, account: str, entry: _Entry, on_attempt: OnAttempt | None
+    transport: Transport, method_id: int, account: str, entry: _Entry, on_attempt: OnAttempt | None
 ) -> PayoutReceipt | PPAPIError:
     """Send the request; the entry has an attempt from when it may have been sent."""
-    reader = line.reader("add_payout")
+    reader = transport.reader("add_payout")
 
     async def before() -> None:
-        sent_at = datetime.fromtimestamp(line.hooks.clock(), UTC)
-        attempt = PayoutAttempt(method_id, account, sent_at, line.clock_ahead)
+        sent_at = datetime.fromtimestamp(transport.hooks.clock(), UTC)
+        attempt = PayoutAttempt(method_id, account, sent_at, transport.clock_ahead)
         stored = None if on_attempt is None else on_attempt(attempt)
         if inspect.isawaitable(stored):
             await stored
@@ -187,13 +187,13 @@ async def _send(
 
     params: dict[str, str | int] = {"method_id": method_id, "account": account}
     steps = functools.partial(receipt_steps, reader=reader)
-    result = await line.pay("add_payout", params, steps, before)
+    result = await transport.pay("add_payout", params, steps, before)
     if isinstance(result, TransportError) and not result.sent:
-        return _not_sent(line, result.message, "closed" if line.closed else "connection")
+        return _not_sent(transport, result.message, "closed" if transport.closed else "connection")
     return result
 
 
-async def _look(line: Transport, least: Decimal | None, most: Decimal | None) -> None:
+async def _look(transport: Transport, least: Decimal | None, most: Decimal | None) -> None:
     """Find the place of the API by a read, if it is not known, and look at the balance.
 
     Raises:
@@ -201,12 +201,12 @@ async def _look(line: Transport, least: Decimal | None, most: Decimal | None) ->
         ApiError: the site refuses even to tell it.
     """
     is_guarded = least is not None or most is not None
-    if line.knows_place and not is_guarded:
+    if transport.knows_place and not is_guarded:
         return
     try:
-        balance = (await line.get_info()).balance
+        balance = (await transport.get_info()).balance
     except MethodNotSupportedError:
-        if is_guarded or not line.knows_place:
+        if is_guarded or not transport.knows_place:
             raise
         return  # the API is there; that it does not tell the balance does not matter
     except ApiError:
@@ -214,45 +214,45 @@ async def _look(line: Transport, least: Decimal | None, most: Decimal | None) ->
     except PPAPIError as error:
         if isinstance(error, DecodeError) and not is_guarded:
             return
-        problem: PayoutNotSent | None = _why_not(line, error)
+        problem: PayoutNotSent | None = _why_not(transport, error)
     else:
-        problem = _guard(line, balance, least, most)
+        problem = _guard(transport, balance, least, most)
     if problem is not None:
         raise problem
 
 
-def _why_not(line: Transport, error: PPAPIError) -> PayoutNotSent:
+def _why_not(transport: Transport, error: PPAPIError) -> PayoutNotSent:
     if isinstance(error, TransportError):
-        return _not_sent(line, error.message, "closed" if line.closed else "connection")
-    if line.knows_place:
-        return _not_sent(line, f"the balance could not be read: {error.message}", "guard")
-    return _not_sent(line, f"the API was not found: {error.message}", "place")
+        return _not_sent(transport, error.message, "closed" if transport.closed else "connection")
+    if transport.knows_place:
+        return _not_sent(transport, f"the balance could not be read: {error.message}", "guard")
+    return _not_sent(transport, f"the API was not found: {error.message}", "place")
 
 
 def _guard(
-    line: Transport, balance: Decimal, least: Decimal | None, most: Decimal | None
+    transport: Transport, balance: Decimal, least: Decimal | None, most: Decimal | None
 ) -> PayoutNotSent | None:
-    shown = line.reader("add_payout").clip(str(balance))
+    shown = transport.reader("add_payout").clip(str(balance))
     if least is not None and balance < least:
-        return _not_sent(line, f"the balance {shown} is below at_least {least}", "guard")
+        return _not_sent(transport, f"the balance {shown} is below at_least {least}", "guard")
     if most is not None and balance > most:
-        return _not_sent(line, f"the balance {shown} is above at_most {most}", "guard")
+        return _not_sent(transport, f"the balance {shown} is above at_most {most}", "guard")
     return None
 
 
 def _not_sent(
-    line: Transport, why: str, reason: str, attempt: PayoutAttempt | None = None
+    transport: Transport, why: str, reason: str, attempt: PayoutAttempt | None = None
 ) -> PayoutNotSent:
     return PayoutNotSent(
         f"no payout was requested: {why}",
-        account=line.account.name,
+        account=transport.account.name,
         method="add_payout",
         reason=reason,
         attempt=attempt,
     )
 
 
-def _unsettled(line: Transport, attempt: PayoutAttempt | None) -> PayoutNotSent:
+def _unsettled(transport: Transport, attempt: PayoutAttempt | None) -> PayoutNotSent:
     if attempt is None:
         why = "another one of this account is under way; wait for what becomes of it"
     else:
@@ -260,7 +260,7 @@ def _unsettled(line: Transport, attempt: PayoutAttempt | None) -> PayoutNotSent:
             f"it is not known what became of the one of {attempt.sent_at:%Y-%m-%d %H:%M} UTC; ask"
             " find_payout(error.attempt), or settle_payout if you know"
         )
-    return _not_sent(line, why, "unsettled", attempt)
+    return _not_sent(transport, why, "unsettled", attempt)
 
 
 def search_begin(attempt: PayoutAttempt) -> datetime | None:

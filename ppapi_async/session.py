@@ -183,9 +183,9 @@ class Session:
                 parameter cannot be sent.
         """
         check_call(method, params)
-        line = self._connection.line
-        reader = line.reader(method)
-        data = await line.once(method, params, functools.partial(data_steps, reader=reader))
+        transport = self._connection.transport
+        reader = transport.reader(method)
+        data = await transport.once(method, params, functools.partial(data_steps, reader=reader))
         if isinstance(data, PPAPIError):
             raise data
         return data
@@ -196,7 +196,7 @@ class Session:
         Raises:
             PPAPIError: what the answer came to in the end.
         """
-        return await self._connection.line.get_info()
+        return await self._connection.transport.get_info()
 
     async def get_links(
         self,
@@ -360,7 +360,7 @@ class Session:
         )
         connection = self._connection
         evidence = connection.evidence(method, ip)
-        return Stream(connection.line, evidence, request, connection.page_size, options)
+        return Stream(connection.transport, evidence, request, connection.page_size, options)
 
     # Watching
 
@@ -444,7 +444,11 @@ class Session:
         seconds = seconds_of(interval, "interval")
         store = state_of(state)
         return Watch(
-            self._connection.line, info_poller(self._connection, store), store, seconds, on_error
+            self._connection.transport,
+            info_poller(self._connection, store),
+            store,
+            seconds,
+            on_error,
         )
 
     def _watch(
@@ -470,7 +474,7 @@ class Session:
             since=instant(since, "since"),
             params=params,
         )
-        return Watch(self._connection.line, poller, store, seconds, on_error)
+        return Watch(self._connection.transport, poller, store, seconds, on_error)
 
     # Payouts
 
@@ -516,7 +520,7 @@ class Session:
         if least is not None and most is not None and least > most:
             raise ValueError("at_most: is less than at_least")
         return await request_payout(
-            self._connection.line,
+            self._connection.transport,
             method_id,
             account,
             least=least,
@@ -542,7 +546,9 @@ class Session:
                 raise ValueError("attempt: the error holds none")
             attempt = attempt.attempt
         payouts = await self.get_payouts(search_begin(attempt))
-        search = judge(attempt, payouts, compared=self._connection.line.clock_ahead is not None)
+        search = judge(
+            attempt, payouts, compared=self._connection.transport.clock_ahead is not None
+        )
         if search.outcome is not SearchOutcome.AMBIGUOUS:
             self.settle_payout(attempt)
         return search

@@ -290,7 +290,7 @@ def test_accounts_of_one_host_share_its_limit_however_it_is_spelled() -> None:
 
     async def main() -> None:
         async with fleet_of(accounts) as fleet:
-            limiters = {id(fleet.session(a.name)._connection.line.limiter) for a in accounts}
+            limiters = {id(fleet.session(a.name)._connection.transport.limiter) for a in accounts}
             assert len(limiters) == 1
             assert len(fleet._hosts) == 1
             for account in accounts:

@@ -399,7 +399,7 @@ def test_an_iterator_that_is_dropped_outside_its_loop_saves_its_position() -> No
             items = aiter(session.iter_exchanges(START, checkpoint=checkpoint))
             await anext(items)
             kept.append(items)
-            session._connection.line.under_way.clear()
+            session._connection.transport.under_way.clear()
             await session.aclose()
 
     with contextlib.suppress(AssertionError):
@@ -420,7 +420,7 @@ def test_an_iterator_may_be_dropped_in_another_thread() -> None:
                 first = await anext(items)
                 kept.append(items)
                 del items
-                under_way = session._connection.line.under_way
+                under_way = session._connection.transport.under_way
                 assert under_way
                 await asyncio.to_thread(kept.clear)
                 for _ in range(5):

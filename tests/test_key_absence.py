@@ -303,14 +303,14 @@ async def test_no_repr_shows_the_key(watch: Watch) -> None:
             account,
             account.api_key,
             stream,
-            session._connection.line,
+            session._connection.transport,
             request,
             reader,
             page,
         )
         for secret in (watch.key, LOGIN):
             assert_absent(secret, *holders, vars(session), f"{account}", account.fingerprint)
-        for holder in (account, account.api_key, session._connection.line, request, reader):
+        for holder in (account, account.api_key, session._connection.transport, request, reader):
             with pytest.raises(TypeError) as caught:
                 pickle.dumps(holder)
             assert_absent(watch.key, caught.value)

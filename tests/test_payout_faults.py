@@ -191,7 +191,7 @@ async def test_a_payout_is_told_to_the_hook() -> None:
 
     body = '{"error":1,"error_text":"no"}'
     async with served(on_request=facts.append) as (server, session, _):
-        session._connection.line.hooks = Hooks(clock=lambda: now)
+        session._connection.transport.hooks = Hooks(clock=lambda: now)
         server.script["get_info"] = takes(0.5, server.script["get_info"])
         server.script["add_payout"] = takes(2.5, server.script["add_payout"])
         await session.add_payout(11, WALLET)

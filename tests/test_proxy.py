@@ -176,7 +176,9 @@ def test_locks_that_were_waited_for_work_in_the_next_loop(kind: str) -> None:
     async def use(one: Session | Fleet) -> None:
         async with one:
             session = one.session("site.invalid") if isinstance(one, Fleet) else one
-            await asyncio.gather(*(hold(session._connection.line.decoding.lock) for _ in range(3)))
+            await asyncio.gather(
+                *(hold(session._connection.transport.decoding.lock) for _ in range(3))
+            )
 
     account = Account("https://site.invalid", KEY)
     one = Session(account) if kind == "session" else Fleet([account])

@@ -150,5 +150,5 @@ async def test_a_date_that_no_clock_shows_says_nothing_of_the_clock(date: str) -
         server.script = {"get_info": lambda _: dated, "get_links": lambda _: links}
         async with Session(server.url, KEY) as session:
             await session.get_info()
-            assert session._connection.line.clock_ahead is None
+            assert session._connection.transport.clock_ahead is None
             assert await session.get_links() == []

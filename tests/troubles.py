@@ -184,7 +184,7 @@ async def meet(name: str, tell: Tell) -> None:
 async def _work(session: Session, use: Use, tell: Tell) -> None:
     account, line, stream = (
         session.account,
-        session._connection.line,
+        session._connection.transport,
         session.iter_payouts(START, END),
     )
     fleet = Fleet([account], hooks=hooks())

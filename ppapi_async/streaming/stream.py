@@ -1,4 +1,4 @@
-"""Async iterators over all rows of a range: the plan carried out over the line to a site."""
+"""Async iterators over all rows of a range: the plan carried out, request by request."""
 
 from __future__ import annotations
 
@@ -104,15 +104,15 @@ class Request(Generic[RowT]):
         return " ".join(f"{name}={value}" for name, value in self.params.items()) + (self.ip or "")
 
 
-async def recognise(line: Transport) -> None:
+async def recognise(transport: Transport) -> None:
     """Learn which dialect the site speaks, and so whom to trust with what, before the first page.
 
     Raises:
         PPAPIError: what get_info came to.
     """
-    if line.dialect is None:
+    if transport.dialect is None:
         with contextlib.suppress(MethodNotSupportedError):
-            await line.get_info()
+            await transport.get_info()
 
 
 def trust(evidence: Evidence, dialect: Dialect | None, page_size: int) -> None:

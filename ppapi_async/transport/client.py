@@ -1,4 +1,4 @@
-"""One account's line to its site: sends, waits, retries, never leaks. The only client-side aiohttp.
+"""The requests of one account: sends, waits, repeats, never leaks. The only client-side aiohttp.
 
 Everything that goes wrong becomes a value of the error tree *inside* `_send`, and is raised outside
 of it: so no exception of aiohttp (they hold urls, and urls hold the key) ever becomes the cause,

@@ -87,7 +87,7 @@ def open_http(
 
 
 class Connection:
-    """The open line of a session, and what its streams and watches share; see `Session`.
+    """What sends the requests of a session, and what its streams and watches share.
 
     Args:
         account: where to connect.
@@ -220,8 +220,8 @@ class Connection:
             self._transport.on_request = hook
 
     @property
-    def line(self) -> Transport:
-        """The line to the site.
+    def transport(self) -> Transport:
+        """What sends the requests.
 
         Raises:
             RuntimeError: the session is not open.

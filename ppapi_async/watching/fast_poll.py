@@ -70,7 +70,7 @@ def unless_known(known: Container[int], steps: Steps[T]) -> Steps[tuple[T, int] 
 class FastPoll(Generic[RowT]):
     """Asks for the rows since a second with one request, or two where one proves too little."""
 
-    line: Transport
+    transport: Transport
     evidence: Evidence
     request: Request[RowT]
     page_size: int
@@ -87,8 +87,8 @@ class FastPoll(Generic[RowT]):
     _codec: PageCodec[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._clock = SiteClock(self.line.account.zone)
-        reader = self.line.reader(self.request.method)
+        self._clock = SiteClock(self.transport.account.zone)
+        reader = self.transport.reader(self.request.method)
         self._codec = PageCodec(self.request.record, self._clock, reader)
 
     async def read(
@@ -146,7 +146,7 @@ class FastPoll(Generic[RowT]):
     async def _look(self, start: datetime, end: datetime) -> FastRows[RowT] | Unchanged | None:
         """Read the time with few requests; None where they do not prove that all rows came."""
         evidence = self.evidence.fresh()
-        trust(evidence, self.line.dialect, self.page_size)
+        trust(evidence, self.transport.dialect, self.page_size)
         first, last = self._clock.first_second(start), self._clock.last_second(end)
         read: WindowRead[RowT] = WindowRead(evidence, first, last, believes_order=True)
         known = {digest for digest, since in self._known.items() if since <= start}
@@ -176,13 +176,15 @@ class FastPoll(Generic[RowT]):
         known: Container[int],
         page_size: int | None = None,
     ) -> tuple[Page[RowT], int] | Unchanged:
-        line = self.line
-        return await line.read(
+        transport = self.transport
+        return await transport.read(
             self.request.method,
-            params_of(self.request, query, line.dialect, evidence, page_size or self.page_size),
+            params_of(
+                self.request, query, transport.dialect, evidence, page_size or self.page_size
+            ),
             unless_known(known, self._codec.steps),
             attempts_of=_once,
-            largest=min(ANSWER_OF_WINDOW, line.largest_answer),
+            largest=min(ANSWER_OF_WINDOW, transport.largest_answer),
         )
 
 

@@ -68,7 +68,7 @@ _log = logging.getLogger("ppapi_async")
 class RowPoller(Generic[RowT]):
     """Polls a method that lists rows."""
 
-    line: Transport
+    transport: Transport
     evidence: Evidence
     request: Request[RowT]
     page_size: int
@@ -94,7 +94,7 @@ class RowPoller(Generic[RowT]):
     _fast_poll: FastPoll[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._fast_poll = FastPoll(self.line, self.evidence, self.request, self.page_size)
+        self._fast_poll = FastPoll(self.transport, self.evidence, self.request, self.page_size)
 
     @property
     def method(self) -> str:
@@ -164,7 +164,7 @@ class RowPoller(Generic[RowT]):
         saved = entries.pop(_POSITION, None)
         try:
             self._saved = None if saved is None else parse_stored(saved, Position)
-            await recognise(self.line)  # only now: `worked` must be known if this fails
+            await recognise(self.transport)  # only now: `worked` must be known if this fails
             tracker = self._new_tracker()
             await self._restore(tracker, entries)
         except ValueError as error:
@@ -181,9 +181,9 @@ class RowPoller(Generic[RowT]):
             position = Tracker.begin_now(self._present(), int(self.lookback.total_seconds()))
         is_exchange = self.method == "get_exchanges"
         return Tracker(
-            clock=SiteClock(self.line.account.zone),
+            clock=SiteClock(self.transport.account.zone),
             schedule=self.schedule,
-            meets_old=is_exchange and traits_of(self.line.dialect).rows_move,
+            meets_old=is_exchange and traits_of(self.transport.dialect).rows_move,
             position=position,
         )
 
@@ -206,13 +206,13 @@ class RowPoller(Generic[RowT]):
         return StateError(
             f"{error}; it was saved by another version, or is damaged: delete the entries of"
             f" {self.store.watch} to begin anew",
-            account=self.line.account.name,
+            account=self.transport.account.name,
             method=self.method,
         )
 
     def _note_move(self) -> None:
         """Say in the log if the site has moved, for it may be another one."""
-        account = self.line.account
+        account = self.transport.account
         if self._saved is not None and self._saved.host not in ("", account.host):
             _log.warning(
                 "%s: %s goes on at %s where it stopped at %s; a site that is not the same one needs"
@@ -224,7 +224,7 @@ class RowPoller(Generic[RowT]):
             )
 
     async def _flush(self, tracker: Tracker) -> None:
-        position = tracker.to_save(self.line.account.host)
+        position = tracker.to_save(self.transport.account.host)
         if position != self._saved:
             self.store.put(_POSITION, dump_stored(position))
         await self.store.flush()
@@ -233,18 +233,18 @@ class RowPoller(Generic[RowT]):
     # Reading
 
     def _now(self) -> int:
-        return int(self.line.hooks.clock())
+        return int(self.transport.hooks.clock())
 
     def _present(self) -> int:
         """Return the present as far as both clocks agree: what is later may not have been yet."""
-        return int(min(self.line.hooks.clock(), self.line.server_time()))
+        return int(min(self.transport.hooks.clock(), self.transport.server_time()))
 
     def _end(self) -> datetime:
         """Return what no row of the present lies after, whatever is wrong with clocks and zone.
 
         A site that has rows of a hundred years to come would keep a poll going for ever.
         """
-        ahead = min(max(0.0, self.line.clock_ahead or 0.0), _MOST_AHEAD)
+        ahead = min(max(0.0, self.transport.clock_ahead or 0.0), _MOST_AHEAD)
         return datetime.fromtimestamp(self._now() + ahead + WRONG_ZONE, UTC)
 
     async def _look_first(self, tracker: Tracker) -> None:
@@ -276,7 +276,7 @@ class RowPoller(Generic[RowT]):
                 return
         request = evolve(self.request, start=first, end=end)
         options = Options(on_unreadable=lambda row: self._unreadable.find([row]))
-        stream = Stream(self.line, self.evidence, request, self.page_size, options)
+        stream = Stream(self.transport, self.evidence, request, self.page_size, options)
         async with contextlib.aclosing(stream.read()) as windows:
             while True:
                 async with self.take_slot() as slot:
@@ -299,7 +299,7 @@ class RowPoller(Generic[RowT]):
             _log.warning(
                 "%s: %s: rows that are dated after %s, days ahead, are not delivered before then;"
                 " ask the site to mend their dates",
-                self.line.account.name,
+                self.transport.account.name,
                 self.method,
                 end.isoformat(" ", "minutes"),
             )
@@ -332,7 +332,7 @@ class RowPoller(Generic[RowT]):
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
         """Return what to deliver; None if the row is no different after all (`1.0` and `1.00`)."""
-        account = self.line.account.name
+        account = self.transport.account.name
         if verdict is Verdict.NEW:
             return Change(ChangeKind.NEW, row, account=account)
         if verdict is Verdict.OLD:
@@ -367,22 +367,22 @@ class RowPoller(Generic[RowT]):
             _log.warning(
                 "%s: %s: there are more rows than a watch remembers; changes are followed back to"
                 " %s only: pass a shorter lookback",
-                self.line.account.name,
+                self.transport.account.name,
                 self.method,
                 datetime.fromtimestamp(tracker.position.floor, UTC).isoformat(" ", "minutes"),
             )
 
     def _check_clock(self, newest: int) -> None:
         """Warn if rows are dated ahead of the server's own clock."""
-        if self.line.clock_ahead is None:
+        if self.transport.clock_ahead is None:
             return
-        warning = self.clock_check.see(newest, self.line.server_time())
+        warning = self.clock_check.see(newest, self.transport.server_time())
         if warning is not None:
-            _log.warning("%s: %s", self.line.account.name, warning)
+            _log.warning("%s: %s", self.transport.account.name, warning)
 
     def _report(self) -> Delivery[RowT]:
         """Return what there is to say of rows that could not be read."""
-        name, rows = self.line.account.name, list(self._unreadable.found.values())
+        name, rows = self.transport.account.name, list(self._unreadable.found.values())
         error = unreadable_error(rows, account=name, method=self.method)
 
         async def save() -> None:
@@ -406,7 +406,7 @@ def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
 class InfoPoller:
     """Polls get_info: delivers when balance, minimum or methods change."""
 
-    line: Transport
+    transport: Transport
     store: WatchStore
     take_slot: TakeSlot = contextlib.nullcontext
     worked: bool = False
@@ -441,7 +441,7 @@ class InfoPoller:
             if not names:
                 self._delivered = self._asked
                 return
-            name = self.line.account.name
+            name = self.transport.account.name
             change = Change(ChangeKind.CHANGED, info, previous, names, name)
             self._in_hand, self._delivered = info, None
             await self.store.announce(_IN_HAND, dump_stored(info))
@@ -459,9 +459,9 @@ class InfoPoller:
 
     async def _ask(self) -> Info | None:
         """Return the info, None if the answer is the one of last time."""
-        line = self.line
-        steps = functools.partial(info_steps, reader=line.reader("get_info"))
-        answer: tuple[tuple[Info, Dialect | None], int] | Unchanged = await line.read(
+        transport = self.transport
+        steps = functools.partial(info_steps, reader=transport.reader("get_info"))
+        answer: tuple[tuple[Info, Dialect | None], int] | Unchanged = await transport.read(
             "get_info",
             {},
             unless_known(() if self._delivered is None else (self._delivered,), steps),
@@ -469,7 +469,7 @@ class InfoPoller:
         if isinstance(answer, Unchanged):
             return None
         (info, dialect), self._asked = answer
-        line.learn(dialect)
+        transport.learn(dialect)
         return info
 
     async def _open(self) -> None:

@@ -63,14 +63,14 @@ def row_poller(
     """
     if lookback <= timedelta():
         raise ValueError("lookback: pass a timedelta of more than 0")
-    line = connection.line
+    transport = connection.transport
     request = Request(method=method, record=record, start=None, end=None, params=dict(params or {}))
     filters = f"?{request.filters}" if request.filters else ""
     store = _store_of(connection, state, f"{method}{filters}")
     of = Schedule.of_settled if record is Link else Schedule.of_changing
     schedule = of(interval, lookback.total_seconds(), phase_of(store.watch, PERIOD))
     return RowPoller(
-        line=line,
+        transport=transport,
         evidence=connection.evidence(method),
         request=request,
         page_size=connection.page_size,
@@ -90,7 +90,7 @@ def info_poller(
 ) -> Poller[Info]:
     """Return the poller of get_info."""
     store = _store_of(connection, state, "get_info")
-    return InfoPoller(line=connection.line, store=store, take_slot=take_slot)
+    return InfoPoller(transport=connection.transport, store=store, take_slot=take_slot)
 
 
 def _store_of(connection: Connection, state: State, what: str) -> WatchStore:

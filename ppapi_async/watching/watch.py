@@ -35,7 +35,7 @@ class Watch(Iteration, Generic[RecordT]):
     also close it with `aclose` or `async with`.
     """
 
-    _line: Transport
+    _transport: Transport
     _poller: Poller[RecordT]
     _state: State
     _interval: float
@@ -51,12 +51,12 @@ class Watch(Iteration, Generic[RecordT]):
             PPAPIError: nothing could ever be read, for a reason that will not pass by itself: a
                 wrong key, a method that the site does not have, an unreadable state.
         """
-        return self._start(self._iterate, under_way=self._line.under_way, ends_quietly=True)
+        return self._start(self._iterate, under_way=self._transport.under_way, ends_quietly=True)
 
     async def _iterate(self) -> AsyncGenerator[tuple[Change[RecordT]], None]:
         async with in_use(self._state):
-            while not self._line.closed:
-                began = self._line.hooks.clock()
+            while not self._transport.closed:
+                began = self._transport.hooks.clock()
                 error: PPAPIError | None = None
                 try:
                     async with contextlib.aclosing(self._poller.poll()) as deliveries:
@@ -68,8 +68,8 @@ class Watch(Iteration, Generic[RecordT]):
                             await delivery.acknowledge()
                 except PPAPIError as caught:
                     error = caught
-                if not self._line.closed:
-                    await self._line.hooks.sleep(self._judge(error, began))
+                if not self._transport.closed:
+                    await self._transport.hooks.sleep(self._judge(error, began))
 
     def _judge(self, error: PPAPIError | None, began: float) -> float:
         """Return how long to wait after a poll.
@@ -77,10 +77,10 @@ class Watch(Iteration, Generic[RecordT]):
         Raises:
             PPAPIError: it is no use to go on.
         """
-        hooks, health = self._line.hooks, self._health
+        hooks, health = self._transport.hooks, self._health
         if error is None:
             if health.succeed(began):
-                _log.info("%s: %s works again", self._line.account.name, self._poller.method)
+                _log.info("%s: %s works again", self._transport.account.name, self._poller.method)
                 self._call_on_error(None)
             return after_success(self._interval, hooks.clock() - began, hooks.chance())
         if not (self._poller.worked or is_transient(error)):
