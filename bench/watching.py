@@ -130,8 +130,8 @@ async def _poll(poller: object) -> int:
     told = 0
     poll: Callable[[], object] = getattr(poller, "poll")  # noqa: B009 - of any version
     async for delivery in poll():  # type: ignore[attr-defined]
-        confirm: Callable[[], Awaitable[None]] = delivery.confirm
-        await confirm()
+        acknowledge: Callable[[], Awaitable[None]] = delivery.acknowledge
+        await acknowledge()
         told += 1
     return told
 

@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from attrs import field, frozen
 from attrs.validators import optional
 
-from ppapi_async.redaction import Redactor
-from ppapi_async.secret import Secret, as_secret
+from ppapi_async.secret import Redactor, Secret, as_secret
 from ppapi_async.site_url import UNSENDABLE, SiteUrl, is_loopback, read_url
 
 __all__ = ["Account", "Dialect", "Secret", "as_secret"]

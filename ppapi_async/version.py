@@ -1,3 +1,3 @@
-"""The version, alone so that all rooms can import it."""
+"""The version, alone so that all modules can import it."""
 
 __version__ = "0.1.0"

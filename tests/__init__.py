@@ -1,1 +1,1 @@
-"""The tests: one module a room, and one for each promise."""
+"""The tests: one module for each of the package, and one for each promise."""

@@ -1,9 +1,9 @@
 """Servers found by search: `python -m tests.found [HOW MANY]` looks for them anew.
 
 Each seed is a simulated server and a way of reading it. Of many thousands those are kept that go
-through a line or branch of the pure rooms of reading that none before went through, so that each
+through a line or branch of the pure modules of reading that none before went through, so that each
 of their decisions is carried out in every run, whatever the property tests happen to draw. After a
-change to these rooms the seeds still hold as tests; where `tests.coverage_floors` names something
+change to these modules the seeds still hold as tests; where `tests.coverage_floors` names something
 that is no longer run, the search prints a new list.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["NOW", "SEEDS", "judge", "reader"]
 
 NOW = 10_000_000
 _AHEAD = NOW + 400 * 86_400
-_ROOMS = ("window_reader.py", "evidence.py", "planner.py", "counting.py")
+_MODULES = ("window_reader.py", "evidence.py", "planner.py", "counting.py")
 _BATCH = 200
 LONG = 1_000_000
 """The first seed of servers with many pages; those below have many oddities."""
@@ -290,7 +290,7 @@ def _run(seeds: range | list[int]) -> set[tuple[str, int, int]]:
     return {
         (Path(file).name, *arc)
         for file in data.measured_files()
-        if Path(file).name in _ROOMS
+        if Path(file).name in _MODULES
         for arc in data.arcs(file) or ()
     }
 

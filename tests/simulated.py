@@ -1,4 +1,4 @@
-"""A simulated site for the pure rooms: rows on a clock, cut and filtered as a server might."""
+"""A simulated site for the pure modules: rows on a clock, cut and filtered as a server might."""
 
 from __future__ import annotations
 

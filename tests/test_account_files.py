@@ -1139,7 +1139,7 @@ def test_frames_hold_secrets_only(write: Write, monkeypatch: pytest.MonkeyPatch)
         frame = inspect.currentframe()
         while (frame := frame and frame.f_back) is not None:
             if (
-                "account_files" in frame.f_code.co_filename
+                "accounts_file" in frame.f_code.co_filename
                 and "tests" not in frame.f_code.co_filename
             ):
                 shown.append(f"{frame.f_code.co_qualname}: {frame.f_locals!r}")

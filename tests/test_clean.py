@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ppapi_async.transport.http_requests import CleanRequest, StaleConnectionError
+from ppapi_async.transport.connector import CleanRequest, StaleConnectionError
 
 
 async def test_nothing_is_sent_over_a_connection_that_is_not_clean() -> None:

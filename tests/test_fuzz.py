@@ -71,7 +71,7 @@ from ppapi_async.protocol.responses import retry_after, strip_noise
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.protocol.text import restore
 from ppapi_async.streaming.counting import Query
-from ppapi_async.streaming.position import Identity, Position, Told
+from ppapi_async.streaming.state import Identity, Position, Told
 from ppapi_async.streaming.window_reader import WindowRead
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortError
 

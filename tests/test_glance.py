@@ -245,7 +245,7 @@ def test_who_does_not_acknowledge_is_told_so() -> None:
             new_order(books)
             deliveries = poller.poll()
             await anext(deliveries)
-            with pytest.raises(RuntimeError, match="confirm"):
+            with pytest.raises(RuntimeError, match="acknowledge"):
                 await anext(deliveries)
 
     run(main)

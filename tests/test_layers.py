@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import lint_imports
 
 import ppapi_async
 
@@ -22,16 +21,14 @@ PURE = {
     "errors",
     "models",
     "protocol",
-    "redaction",
     "secret",
     "site_url",
     "streaming/counting",
     "streaming/planner",
-    "streaming/position",
+    "streaming/state",
     "streaming/window_reader",
     "transport/body",
     "watching/backoff",
-    "watching/health",
     "watching/tracker",
 }
 """Modules and folders that do no input or output and wait for nothing."""
@@ -82,8 +79,11 @@ def imports_of(path: Path) -> set[str]:
 
 def test_an_import_goes_downwards_only() -> None:
     """`[tool.importlinter]` has the levels; no two modules are in a circle."""
-    config = str(PACKAGE.parent / "pyproject.toml")
-    assert lint_imports(config_filename=config, no_cache=True) == 0
+    # In a process of its own: it switches the loggers off that there are.
+    code = "import importlinter.cli as cli, sys; sys.exit(cli.lint_imports(no_cache=True))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_listing_is_short() -> None:

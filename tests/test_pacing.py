@@ -12,12 +12,12 @@ from ppapi_async.errors import AuthError, ServerError, TransportError
 from ppapi_async.fleet.circuit_breaker import Breaker
 from ppapi_async.watching.backoff import (
     LONGEST_WAIT,
+    Health,
     after_failures,
     after_success,
     next_beat,
     phase_of,
 )
-from ppapi_async.watching.health import Health
 
 INTERVALS = st.floats(1, 86_400)
 CHANCES = st.floats(0, 1, exclude_max=True)

@@ -40,7 +40,7 @@ from ppapi_async import (
 from ppapi_async.payouts import UNSETTLED, judge
 from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
 from ppapi_async.transport.client import Transport
-from ppapi_async.transport.http_requests import StaleConnectionError
+from ppapi_async.transport.connector import StaleConnectionError
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.names import Names

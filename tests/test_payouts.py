@@ -33,7 +33,7 @@ from ppapi_async import (
     Session,
 )
 from ppapi_async.payouts import Unsettled, judge, search_begin
-from ppapi_async.transport.http_requests import CleanRequest
+from ppapi_async.transport.connector import CleanRequest
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.raw_server import (
     FAULTS,

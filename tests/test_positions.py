@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ppapi_async import Account, FileCheckpoint, MemoryCheckpoint, Session
-from ppapi_async.streaming.position import Told
+from ppapi_async.streaming.state import Told
 from tests.raw_server import HOOKS, KEY, NOW, RawServer, http
 
 _ROWS = [{"id": str(n), "time": NOW - 600 + n, "date": ""} for n in (3, 2, 1)]

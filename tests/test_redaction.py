@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppapi_async import Account, Secret
-from ppapi_async.redaction import Redactor
+from ppapi_async.secret import Redactor
 from tests.leaks import SPELLINGS, assert_absent
 
 KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"

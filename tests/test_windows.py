@@ -1,4 +1,4 @@
-"""Promise 1 on the pure rooms: nothing lost, nothing twice, proven; whatever the server does."""
+"""Promise 1 on the pure modules: nothing lost, nothing twice, proven; whatever the server does."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_promise_1_every_row_once_or_unproven(reader: Reader) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_promise_1_servers_found_by_search(seed: int) -> None:
-    """The same of servers that together go through every decision of the pure rooms."""
+    """The same of servers that together go through every decision of the pure modules."""
     assert judge(seed) == ""
 
 

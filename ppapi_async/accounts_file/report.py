@@ -14,7 +14,7 @@ from attrs import Factory, define, field
 
 from ppapi_async.account import Secret
 from ppapi_async.files import risks
-from ppapi_async.redaction import Redactor
+from ppapi_async.secret import Redactor
 
 __all__ = ["Place", "Report"]
 

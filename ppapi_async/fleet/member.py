@@ -18,8 +18,8 @@ from ppapi_async.models import AccountPhase, AccountStatus
 from ppapi_async.protocol import Reader
 from ppapi_async.session import Session, connection_of
 from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.watching.backoff import Health
 from ppapi_async.watching.delivery import Poller
-from ppapi_async.watching.health import Health
 from ppapi_async.watching.poll_slots import HostLimiter
 from ppapi_async.watching.resources import Record
 

@@ -17,7 +17,7 @@ import attrs
 
 from ppapi_async.account import Secret
 from ppapi_async.protocol.steps import Outcome, T
-from ppapi_async.redaction import lower, places, replaced
+from ppapi_async.secret import lower, places, replaced
 
 __all__ = ["without_key"]
 

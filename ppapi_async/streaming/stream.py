@@ -34,8 +34,7 @@ from ppapi_async.storage import Checkpoint
 from ppapi_async.streaming.counting import Key, Query
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.planner import LIVE, Plan, Segment
-from ppapi_async.streaming.position import Identity
-from ppapi_async.streaming.run import Run
+from ppapi_async.streaming.state import Identity, Run
 from ppapi_async.streaming.window_reader import WindowRead
 from ppapi_async.transport.client import Transport
 

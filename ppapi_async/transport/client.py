@@ -37,10 +37,9 @@ from ppapi_async.protocol.own_key import without_key
 from ppapi_async.protocol.steps import Outcome
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError
 from ppapi_async.transport.closing import Reading
+from ppapi_async.transport.connector import NO_PROXY, Route, StaleConnectionError
 from ppapi_async.transport.discovery import Discovery
 from ppapi_async.transport.fairness import Decoding
-from ppapi_async.transport.http_requests import StaleConnectionError
-from ppapi_async.transport.proxies import NO_PROXY, Route
 
 __all__ = [
     "Hooks",

@@ -22,9 +22,8 @@ from ppapi_async.transport.client import (
     Transport,
 )
 from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.transport.connector import CleanRequest, LoneRequest, refuse_lent_proxy, route_of
 from ppapi_async.transport.fairness import Decoding
-from ppapi_async.transport.http_requests import CleanRequest, LoneRequest
-from ppapi_async.transport.proxies import refuse_lent_proxy, route_of
 from ppapi_async.version import __version__
 
 __all__ = ["Connection", "check_limits", "open_http"]

@@ -15,9 +15,8 @@ from ppapi_async.models import Change, Info, Row, RowsUnreadable
 from ppapi_async.storage import State
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.transport.client import Transport, is_transient, wait_asked_by
-from ppapi_async.watching.backoff import after_failures, after_success
+from ppapi_async.watching.backoff import Health, after_failures, after_success
 from ppapi_async.watching.delivery import Poller, in_use
-from ppapi_async.watching.health import Health
 
 __all__ = ["OnError", "Watch"]
 
