@@ -90,6 +90,7 @@ async def main() -> None:
             await first
             crossed.take("a poll with news")
         await watch.aclose()
+        sandbox.books.partner.balance = "100"
         method = next(iter((await session.get_info()).items))
         with noting() as crossed:
             await session.add_payout(method.id, "TXabcdefgh")
