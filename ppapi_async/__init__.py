@@ -132,3 +132,8 @@ __all__ = [
     "__version__",
     "load_accounts",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names, which is what completion offers."""
+    return sorted(__all__)

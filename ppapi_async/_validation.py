@@ -1,4 +1,4 @@
-"""What the calls of `Session` accept: each check names its argument and what to pass."""
+"""What calls accept: each check names its argument and says what to pass."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ppapi_async.account import Account, Secret
 from ppapi_async.models import LONGEST_WALLET, Exchange, Link
 from ppapi_async.site_url import UNSENDABLE
 
 __all__ = [
+    "Duration",
     "Instant",
     "account_of",
     "address",
     "amount",
     "check_call",
+    "check_callback",
+    "check_kind",
     "comes_from",
+    "duration",
     "instant",
+    "seconds_of",
     "wallet",
     "was_ordered_from",
+    "whole",
 ]
+
+T = TypeVar("T")
 
 _METHOD = re.compile(r"[a-z0-9_]{1,100}")
 _PAYOUTS = ("add_payout", "add_partner_payout")
@@ -32,10 +40,14 @@ _PARAMETER = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[A-Za-z0-9_]*\])*")
 _ROUTING = ("api_action", "api_key", "method")
 Instant: TypeAlias = datetime | int | None
 """An aware datetime, unix seconds, or None for an open end."""
+Duration: TypeAlias = float | timedelta
+"""Seconds, or a timedelta."""
 
 
 def account_of(account: Account | str, api_key: Secret | None) -> Account:
     """Return the account that a session is for."""
+    if not isinstance(account, Account | str):
+        raise TypeError("account: pass an Account, or the url of the site together with api_key")
     if isinstance(account, Account):
         if api_key is not None:
             raise ValueError("api_key: the account has one already")
@@ -43,6 +55,75 @@ def account_of(account: Account | str, api_key: Secret | None) -> Account:
     if api_key is None:
         raise ValueError("api_key: pass the key along with the url, or an Account")
     return Account(account, api_key)
+
+
+def seconds_of(value: Duration, argument: str) -> float:
+    """Return a positive duration in seconds.
+
+    Raises:
+        ValueError: it is not positive.
+        TypeError: it is no duration.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise TypeError(f"{argument}: pass seconds or a timedelta")
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except OverflowError:
+        raise ValueError(f"{argument}: pass fewer seconds") from None
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{argument}: pass more than 0 seconds, not {seconds:g}")
+    return seconds
+
+
+def duration(value: Duration, argument: str) -> timedelta:
+    """Return a positive duration.
+
+    Raises:
+        ValueError: it is not positive, or longer than any timedelta.
+        TypeError: it is no duration.
+    """
+    seconds = seconds_of(value, argument)
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        raise ValueError(f"{argument}: pass less than {timedelta.max.days} days") from None
+
+
+def whole(value: int, argument: str, what: str, *, least: int, most: int | None = None) -> int:
+    """Return a whole number within bounds; `what` says what to pass.
+
+    Raises:
+        ValueError: it is out of bounds.
+        TypeError: it is no whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument}: pass {what} as an int")
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"{argument}: pass {what}")
+    return value
+
+
+def check_callback(value: object, argument: str) -> None:
+    """Refuse what cannot be called, None aside.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{argument}: pass a function, or None for none")
+
+
+def check_kind(value: T, kind: type | tuple[type, ...], argument: str, what: str) -> T:
+    """Return the value if it is of the kind; `what` says what to pass.
+
+    Raises:
+        TypeError: it is of another.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{argument}: pass {what}")
+    return value
 
 
 def instant(value: Instant, argument: str) -> datetime | None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, tzinfo
 from enum import StrEnum
+from typing import Literal, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -31,6 +32,9 @@ _SHORT_KEY = 16
 _ROUNDS = 10_000
 _LONGEST_SECRET = 1_000
 _SHORTEST_TOLD = 4  # a secret of one to three characters may be part of any word
+
+
+DialectName: TypeAlias = Literal["classic", "delegating", "clone", "user-api"]
 
 
 class Dialect(StrEnum):
@@ -113,6 +117,14 @@ def _name_problem(name: str, key: Secret, others: Iterable[Secret]) -> str | Non
     if any(_is_told(secret, name) for secret in others):
         return "holds the login or the proxy's password; errors and logs show the name"
     return None
+
+
+def _dialect_of(dialect: Dialect | DialectName) -> Dialect:
+    try:
+        return Dialect(dialect)
+    except ValueError:
+        known = ", ".join(Dialect)
+        raise ValueError(f"dialect: pass None or one of {known}") from None
 
 
 def _zone_problem(timezone: str | ZoneInfo, key: Secret) -> str | None:
@@ -235,7 +247,7 @@ class Account:
         api_login: str | Secret | None = None,
         name: str = "",
         timezone: str | ZoneInfo = "UTC",
-        dialect: Dialect | None = None,
+        dialect: Dialect | DialectName | None = None,
         allow_http: bool = False,
         proxy: str | Secret | None = None,
     ) -> None:
@@ -258,7 +270,7 @@ class Account:
             api_login=api_login,
             name=name or site.readable_host,
             timezone=timezone.key if isinstance(timezone, ZoneInfo) else timezone,
-            dialect=dialect,
+            dialect=None if dialect is None else _dialect_of(dialect),
             allow_http=allow_http,
             proxy=proxy,
         )
@@ -281,13 +293,7 @@ class Account:
         return is_loopback(self.host)
 
     def _settle_dialect(self) -> None:
-        if self.dialect is not None:
-            try:
-                object.__setattr__(self, "dialect", Dialect(self.dialect))
-            except ValueError:
-                known = ", ".join(Dialect)
-                raise ValueError(f"dialect: pass None or one of {known}") from None
-        elif self.api_login is not None:
+        if self.dialect is None and self.api_login is not None:
             object.__setattr__(self, "dialect", Dialect.USER_API)
         if (self.dialect is Dialect.USER_API) != (self.api_login is not None):
             raise ValueError("api_login: goes with dialect 'user-api' and only with it")
@@ -302,7 +308,7 @@ class Account:
         *,
         name: str = "",
         timezone: str | ZoneInfo = "UTC",
-        dialect: Dialect | None = None,
+        dialect: Dialect | DialectName | None = None,
         allow_http: bool = False,
         proxy: str | Secret | None = None,
     ) -> Account:
@@ -314,6 +320,8 @@ class Account:
             ValueError: the link has no key, or is not a usable url.
         """
         proxy = None if proxy is None else as_secret(proxy)
+        if not isinstance(link, str):
+            raise TypeError("link: is not a str; pass the link from the partner's page")
         link, key = _split_link(link)  # from here on the frame holds no key
         if key is None:
             link = ""  # the key may stand somewhere else in it

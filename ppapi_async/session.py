@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,13 +12,18 @@ from typing import Self, TypeVar
 import aiohttp
 
 from ppapi_async._validation import (
+    Duration,
     Instant,
     account_of,
     address,
     amount,
     check_call,
+    check_callback,
+    check_kind,
     comes_from,
+    duration,
     instant,
+    seconds_of,
     wallet,
     was_ordered_from,
 )
@@ -48,8 +52,8 @@ from ppapi_async.payouts import (
 from ppapi_async.protocol import data_steps
 from ppapi_async.storage.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
 from ppapi_async.streaming.stream import OnUnreadable, Options, Request, Stream
-from ppapi_async.transport.client import Duration, Hooks, RequestFacts, Retry, seconds_of
-from ppapi_async.transport.connection import Connection, check_limits
+from ppapi_async.transport.client import Hooks, RequestFacts, Retry
+from ppapi_async.transport.connection import Connection, check_limits, check_options
 from ppapi_async.watching.resources import LISTS, info_poller, row_poller
 from ppapi_async.watching.watch import OnError, Watch
 
@@ -114,6 +118,9 @@ class Session:
             account = ""  # it may be a link with the key
             raise problem
         check_limits(page_size, largest_answer)
+        check_options(http=http, retry=retry, on_request=on_request, hooks=hooks)
+        if not isinstance(limiter, AbstractAsyncContextManager | None):
+            raise TypeError("limiter: pass what `async with` takes, such as an asyncio.Semaphore")
         self._connection = Connection(
             checked,
             http=http,
@@ -240,7 +247,7 @@ class Session:
         end: Instant = None,
         *,
         ip: str | None = None,
-        window: timedelta | None = None,
+        window: Duration | None = None,
         concurrency: int = 1,
         newest_first: bool = False,
         checkpoint: CheckpointOrPath | None = None,
@@ -252,7 +259,7 @@ class Session:
         Sites delete clicks after a while (classic ones after 60 days unless told otherwise).
         """
         options = Options(
-            window=window,
+            window=None if window is None else duration(window, "window"),
             concurrency=concurrency,
             newest_first=newest_first,
             checkpoint=checkpoint_of(checkpoint),
@@ -270,7 +277,7 @@ class Session:
         *,
         ip: str | None = None,
         status_history: bool = False,
-        window: timedelta | None = None,
+        window: Duration | None = None,
         concurrency: int = 1,
         newest_first: bool = False,
         checkpoint: CheckpointOrPath | None = None,
@@ -300,7 +307,7 @@ class Session:
             DecodeError: at the end, where rows cannot be read and nothing takes them.
         """
         options = Options(
-            window=window,
+            window=None if window is None else duration(window, "window"),
             concurrency=concurrency,
             newest_first=newest_first,
             checkpoint=checkpoint_of(checkpoint),
@@ -317,7 +324,7 @@ class Session:
         start: Instant = None,
         end: Instant = None,
         *,
-        window: timedelta | None = None,
+        window: Duration | None = None,
         concurrency: int = 1,
         newest_first: bool = False,
         checkpoint: CheckpointOrPath | None = None,
@@ -326,7 +333,7 @@ class Session:
     ) -> Stream[Payout]:
         """Iterate over the payouts requested in `start <= time < end`; see `iter_exchanges`."""
         options = Options(
-            window=window,
+            window=None if window is None else duration(window, "window"),
             concurrency=concurrency,
             newest_first=newest_first,
             checkpoint=checkpoint_of(checkpoint),
@@ -370,7 +377,7 @@ class Session:
         interval: Duration = 60,
         since: Instant = None,
         state: StateOrPath | None = None,
-        lookback: timedelta = _LOOKBACK_OF_LINKS,
+        lookback: Duration = _LOOKBACK_OF_LINKS,
         on_error: OnError | None = None,
     ) -> Watch[Link]:
         """Iterate over new clicks, for ever; arguments as in `watch_exchanges`."""
@@ -382,7 +389,7 @@ class Session:
         interval: Duration = 60,
         since: Instant = None,
         state: StateOrPath | None = None,
-        lookback: timedelta = _LOOKBACK,
+        lookback: Duration = _LOOKBACK,
         status_history: bool = False,
         on_error: OnError | None = None,
     ) -> Watch[Exchange]:
@@ -423,7 +430,7 @@ class Session:
         interval: Duration = 60,
         since: Instant = None,
         state: StateOrPath | None = None,
-        lookback: timedelta = _LOOKBACK,
+        lookback: Duration = _LOOKBACK,
         on_error: OnError | None = None,
     ) -> Watch[Payout]:
         """Iterate over new and changed payouts, for ever; arguments as in `watch_exchanges`."""
@@ -442,6 +449,7 @@ class Session:
         change. Arguments as in `watch_exchanges`.
         """
         seconds = seconds_of(interval, "interval")
+        check_callback(on_error, "on_error")
         store = state_of(state)
         return Watch(
             self._connection.transport,
@@ -459,10 +467,11 @@ class Session:
         interval: Duration,
         since: Instant,
         state: StateOrPath | None,
-        lookback: timedelta,
+        lookback: Duration,
         on_error: OnError | None,
     ) -> Watch[RecordT]:
         seconds = seconds_of(interval, "interval")
+        check_callback(on_error, "on_error")
         store = state_of(state)
         poller = row_poller(
             self._connection,
@@ -470,7 +479,7 @@ class Session:
             record,
             store,
             interval=seconds,
-            lookback=lookback,
+            lookback=duration(lookback, "lookback"),
             since=instant(since, "since"),
             params=params,
         )
@@ -516,6 +525,7 @@ class Session:
         if type(method_id) is not int or method_id <= 0:
             raise ValueError("method_id: pass the id of a payout method of get_info")
         account = wallet(account)
+        check_callback(on_attempt, "on_attempt")
         least, most = amount(at_least, "at_least"), amount(at_most, "at_most")
         if least is not None and most is not None and least > most:
             raise ValueError("at_most: is less than at_least")
@@ -541,6 +551,8 @@ class Session:
             PPAPIError: the payouts could not be read.
             ValueError: the error holds no attempt.
         """
+        if not isinstance(attempt, PayoutAttempt | PayoutOutcomeUnknown):
+            raise TypeError("attempt: pass the PayoutOutcomeUnknown, or its PayoutAttempt")
         if isinstance(attempt, PayoutOutcomeUnknown):
             if attempt.attempt is None:
                 raise ValueError("attempt: the error holds none")
@@ -566,6 +578,7 @@ class Session:
 
         Returns whether it was unsettled; one that is still under way stays so.
         """
+        check_kind(attempt, PayoutAttempt, "attempt", "a PayoutAttempt")
         return UNSETTLED.settle(self.account, attempt)
 
 

@@ -34,6 +34,7 @@ from ppapi_async import (
 )
 from ppapi_async.sandbox import NINES, ZERO_DATE, Books, Fault, Sandbox
 from ppapi_async.watching.poll_slots import HostLimiter
+from ppapi_async.watching.resources import ResourceName
 from tests import virtual_time
 from tests.leaks import assert_absent
 from tests.test_watch import HOUR, KEY, books_of, later, new_order, run
@@ -65,12 +66,12 @@ def fleet_of(accounts: Sequence[Account], **options: object) -> Fleet:
     return Fleet(accounts, hooks=virtual_time.hooks(), **options)  # type: ignore[arg-type]
 
 
-async def collect(fleet: Fleet, *sources: str, seconds: float) -> list[FleetEvent]:
+async def collect(fleet: Fleet, *resources: ResourceName, seconds: float) -> list[FleetEvent]:
     """Return the events of so many seconds."""
     found: list[FleetEvent] = []
 
     async def consume() -> None:
-        async for event in fleet.events(*sources):
+        async for event in fleet.events(*resources):
             found.append(event)  # noqa: PERF401 - what was found before it is cancelled counts
 
     task = asyncio.create_task(consume())
@@ -665,7 +666,7 @@ def test_unknown_sources_are_named() -> None:
     async def main() -> None:
         async with fleet_of([]) as fleet:
             with pytest.raises(ValueError, match="links"):
-                fleet.events("orders")
+                fleet.events("orders")  # type: ignore[arg-type]
 
     run(main)
 

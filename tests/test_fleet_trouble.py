@@ -45,6 +45,7 @@ from ppapi_async import (
 )
 from ppapi_async.sandbox import Books, Click, Fault, Order, Partner, Sandbox
 from ppapi_async.sandbox.traffic import Traffic
+from ppapi_async.watching.resources import ResourceName
 from tests import virtual_time
 from tests.names import Names
 
@@ -168,11 +169,11 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(
-    fleet: Fleet, *sources: str, pause: float = 0.0, stop: int = 10**9
+    fleet: Fleet, *resources: ResourceName, pause: float = 0.0, stop: int = 10**9
 ) -> AsyncIterator[Listener]:
     """Consume the events of a fleet meanwhile."""
     listener = Listener(pause, stop)
-    task = asyncio.create_task(listener.listen(aiter(fleet.events(*sources))))
+    task = asyncio.create_task(listener.listen(aiter(fleet.events(*resources))))
     try:
         yield listener
     finally:

@@ -118,3 +118,4 @@ def test_all_is_what_the_face_has() -> None:
     for name in ppapi_async.__all__:
         assert hasattr(ppapi_async, name)
     assert len(set(ppapi_async.__all__)) == len(ppapi_async.__all__)
+    assert dir(ppapi_async) == sorted(ppapi_async.__all__)

@@ -357,6 +357,21 @@ async def test_promise_1_a_checkpoint_of_weeks_ago_goes_on() -> None:
         assert await read() == set(range(1_001, 10_001))
 
 
+async def test_a_range_of_the_past_is_read_once() -> None:
+    """Its checkpoint says that all has come: a later stream hands out nothing more."""
+    checkpoint = MemoryCheckpoint()
+    books = Books.generate(3, 40, START, START + 9 * DAY)
+    middle = sorted(order.created for order in books.orders)[20]
+    async with Sandbox(books=books) as sandbox:
+        async with Session(account_of(sandbox)) as session:
+            stream = session.iter_exchanges(START, middle, checkpoint=checkpoint)
+            rows = [row.id async for row in stream]
+            assert rows == [row.id for row in await session.get_exchanges(START, middle)]
+            assert len(rows) == 20
+            again = session.iter_exchanges(START, middle, checkpoint=checkpoint)
+            assert [row async for row in again] == []
+
+
 async def test_checkpoint_within_windows(tmp_path: Path) -> None:
     """Window by window, closed in the middle of the range."""
     checkpoint = MemoryCheckpoint()

@@ -7,14 +7,20 @@ import contextlib
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
 import aiohttp
 from attrs import define
 
-from ppapi_async._validation import Instant, instant
+from ppapi_async._validation import (
+    Duration,
+    Instant,
+    duration,
+    instant,
+    seconds_of,
+    whole,
+)
 from ppapi_async.account import Account
 from ppapi_async.errors import PPAPIError, TransportError
 from ppapi_async.fleet.circuit_breaker import Breaker
@@ -27,18 +33,27 @@ from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
-from ppapi_async.transport.client import Duration, Hooks, RequestFacts, Retry, seconds_of
+from ppapi_async.transport.client import Hooks, RequestFacts, Retry
 from ppapi_async.transport.closing import Reading, wait_until_done
-from ppapi_async.transport.connection import check_limits, open_http
+from ppapi_async.transport.connection import check_limits, check_options, open_http
 from ppapi_async.transport.fairness import Decoding
 from ppapi_async.watching.backoff import LONGEST_WAIT, phase_of
 from ppapi_async.watching.delivery import Poller, in_use
 from ppapi_async.watching.poll_slots import HostLimiter, PollSlot
-from ppapi_async.watching.resources import INFO, LISTS, RESOURCES, Record, info_poller, row_poller
+from ppapi_async.watching.resources import (
+    INFO,
+    LISTS,
+    RESOURCES,
+    Record,
+    ResourceName,
+    info_poller,
+    row_poller,
+)
 
 __all__ = ["Events", "Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
+_MOST_A_SECOND = 10_000
 _ACCOUNTS_OF_TURN = 100  # opened before others may run
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
@@ -99,7 +114,7 @@ class Fleet:
 
     def __init__(
         self,
-        accounts: Iterable[Account],
+        accounts: Iterable[Account] | Account,
         *,
         interval: Duration = 60,
         concurrency: int = 100,
@@ -107,7 +122,7 @@ class Fleet:
         rate: float | None = None,
         state: StateOrPath | None = None,
         since: Instant = None,
-        lookback: timedelta | None = None,
+        lookback: Duration | None = None,
         http: aiohttp.ClientSession | None = None,
         timeout: Duration = 60,
         retry: Retry | None = None,
@@ -117,13 +132,15 @@ class Fleet:
         drain: Duration = 10,
         hooks: Hooks | None = None,
     ) -> None:
-        _check(concurrency, per_host, rate, lookback)
+        _check(concurrency, per_host, rate)
         check_limits(page_size, largest_answer)
+        check_options(http=http, retry=retry, on_request=on_request, hooks=hooks)
         timeout = seconds_of(timeout, "timeout")
         self._interval = seconds_of(interval, "interval")
         self._concurrency, self._per_host, self._rate = concurrency, per_host, rate
         self._state: State = state_of(state)
-        self._since, self._lookback = instant(since, "since"), lookback
+        self._since = instant(since, "since")
+        self._lookback = None if lookback is None else duration(lookback, "lookback")
         self._borrowed = http
         self._http: aiohttp.ClientSession | None = None
         self._drain = seconds_of(drain, "drain")
@@ -147,7 +164,10 @@ class Fleet:
         self._under_way: set[Reading] = set()
         """The rows of many accounts that are being read."""
         self._closing: tuple[asyncio.Task[None], Scheduler] | None = None
-        for account in accounts:
+        given, accounts = _accounts_of(accounts), ()
+        if given is None:
+            raise TypeError("accounts: pass Account objects, such as [Account(url, key)]")
+        for account in given:
             self.add(account)
 
     def __repr__(self) -> str:
@@ -244,7 +264,11 @@ class Fleet:
 
         Raises:
             ValueError: there is one of this name already.
+            TypeError: it is no `Account`.
         """
+        if not isinstance(account, Account):
+            del account  # it may be a link with the key
+            raise TypeError("account: pass an Account, such as Account(url, key)")
         if account.name in self._accounts:
             raise ValueError(
                 f"accounts: two are called {account.name!r}; give each a name= of its own"
@@ -307,6 +331,8 @@ class Fleet:
         return self._member(name).session
 
     def _account(self, name: str) -> Account:
+        if not isinstance(name, str):
+            raise TypeError("name: pass the name of an account as a str")
         if name not in self._accounts:
             raise KeyError(f"the fleet has no account called {name!r}")
         return self._accounts[name]
@@ -339,7 +365,7 @@ class Fleet:
 
     # Polling
 
-    def events(self, *resources: str) -> Events:
+    def events(self, *resources: ResourceName) -> Events:
         """Iterate over what the accounts have to deliver, for ever: `Change`s and how polling goes.
 
         In order for each account, in turns between them. A slow consumer slows the polls.
@@ -349,8 +375,11 @@ class Fleet:
 
         Raises:
             ValueError: there is no such resource.
+            TypeError: a resource is no str.
             RuntimeError: while iterating, if the events are being iterated elsewhere.
         """
+        if not all(isinstance(one, str) for one in resources):
+            raise TypeError("resources: pass names one by one, as in events('links', 'info')")
         unknown = set(resources) - set(RESOURCES)
         if unknown:
             raise ValueError(
@@ -442,14 +471,27 @@ class Fleet:
         return Merged(members, open_stream, self._concurrency, self._under_way)
 
 
-def _check(concurrency: int, per_host: int, rate: float | None, lookback: timedelta | None) -> None:
-    if concurrency < 1 or per_host < 1:
-        raise ValueError("concurrency, per_host: pass 1 or more")
-    if lookback is not None and lookback <= timedelta():
-        raise ValueError("lookback: pass a timedelta of more than 0")
-    if rate is not None and not rate > 0:
-        raise ValueError("rate: pass more than 0 requests a second")
+def _accounts_of(accounts: object) -> list[Account] | None:
+    """Return the accounts, or one by itself; None where something is no account.
+
+    Nothing is raised here: what is no account may be a link with the key.
+    """
+    if isinstance(accounts, Account):
+        return [accounts]
+    if isinstance(accounts, str) or not isinstance(accounts, Iterable):
+        return None
+    given = list(accounts)
+    return given if all(isinstance(one, Account) for one in given) else None
+
+
+def _check(concurrency: int, per_host: int, rate: float | None) -> None:
+    whole(concurrency, "concurrency", "1 or more", least=1)
+    whole(per_host, "per_host", "1 or more", least=1)
     if rate is not None:
+        if isinstance(rate, bool) or not isinstance(rate, int | float):
+            raise TypeError("rate: pass requests a second as a number")
+        if not 0 < rate <= _MOST_A_SECOND:
+            raise ValueError(f"rate: pass more than 0 and up to {_MOST_A_SECOND} requests a second")
         _pace(rate)  # at once, where aiolimiter is missing
 
 

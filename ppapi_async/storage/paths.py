@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TypeAlias
 
 from ppapi_async.storage.checkpoints import Checkpoint, FileCheckpoint
@@ -20,12 +21,31 @@ def state_of(value: StateOrPath | None) -> State:
 
     Raises:
         ValueError: the path cannot be one of a file.
+        TypeError: it is neither a state nor a path.
     """
     if value is None:
         return MemoryState()
-    return SQLiteState(value) if isinstance(value, str | os.PathLike) else value
+    if isinstance(value, str | os.PathLike):
+        return SQLiteState(value)
+    if not all(callable(getattr(value, name, None)) for name in ("load", "read", "save")):
+        raise TypeError("state: pass a State such as SQLiteState, or the path of a file")
+    return value
 
 
 def checkpoint_of(value: CheckpointOrPath | None) -> Checkpoint | None:
-    """Return the checkpoint itself, or one in the file of a path; None for none."""
-    return FileCheckpoint(value) if isinstance(value, str | os.PathLike) else value
+    """Return the checkpoint itself, or one in the file of a path; None for none.
+
+    Raises:
+        ValueError: there is no directory for the file.
+        TypeError: it is neither a checkpoint nor a path.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str | os.PathLike):
+        directory = Path(value).parent
+        if not directory.is_dir():
+            raise ValueError(f"checkpoint: there is no directory {str(directory)!r}; make it first")
+        return FileCheckpoint(value)
+    if not all(callable(getattr(value, name, None)) for name in ("load", "save")):
+        raise TypeError("checkpoint: pass a Checkpoint, or the path of a file")
+    return value

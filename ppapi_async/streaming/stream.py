@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
+from ppapi_async._validation import check_callback, whole
 from ppapi_async.account import Dialect
 from ppapi_async.errors import (
     IncompleteError,
@@ -76,9 +77,10 @@ class Options:
 
     def __attrs_post_init__(self) -> None:
         if self.window is not None and self.window < timedelta(seconds=1):
-            raise ValueError("window: pass a timedelta of a second or more, or None to adapt")
-        if not 1 <= self.concurrency <= 64:
-            raise ValueError("concurrency: pass 1 to 64 windows at once")
+            raise ValueError("window: pass a second or more, or None to adapt")
+        whole(self.concurrency, "concurrency", "1 to 64 windows at once", least=1, most=64)
+        check_callback(self.progress, "progress")
+        check_callback(self.on_unreadable, "on_unreadable")
         if self.newest_first and self.checkpoint is not None:
             raise ValueError("checkpoint: needs the order oldest first")
 
@@ -147,7 +149,7 @@ def params_of(
     return params
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Stream(Iteration, Generic[RowT]):
     """The rows of a range, oldest first, each once, proven complete.
 
@@ -168,6 +170,12 @@ class Stream(Iteration, Generic[RowT]):
     _run: Run[RowT] | None = field(default=None, init=False)
     _unreadable: dict[Key, UnreadableRow] = field(factory=dict)
     """Those that have been met."""
+
+    def __repr__(self) -> str:
+        request, name = self._request, self._transport.account.name
+        start = "the beginning" if request.start is None else f"{request.start:%Y-%m-%d %H:%M:%S}"
+        end = "now on" if request.end is None else f"{request.end:%Y-%m-%d %H:%M:%S}"
+        return f"<Stream of {request.method} of {name!r}, {start} to {end}>"
 
     def __attrs_post_init__(self) -> None:
         self._evidence = self._evidence.fresh()

@@ -22,6 +22,7 @@ import aiohttp
 from attrs import define, field, frozen
 from yarl import URL
 
+from ppapi_async._validation import Duration, duration, whole
 from ppapi_async.account import Account, Dialect
 from ppapi_async.errors import (
     PPAPIError,
@@ -48,13 +49,11 @@ __all__ = [
     "Steps",
     "Transport",
     "is_transient",
-    "seconds_of",
     "wait_asked_by",
 ]
 
 T = TypeVar("T")
 _log = logging.getLogger("ppapi_async")
-Duration: TypeAlias = "float | timedelta"
 Steps: TypeAlias = Callable[[Answer], Outcome[T]]
 """Decodes an answer; yields where others may run; returns the value or the error it is."""
 _TRANSIENT = frozenset(
@@ -93,23 +92,11 @@ _MOST_STALE = 100
 """Connections in a row that are found to be unusable before a request is given up."""
 
 
-def seconds_of(value: Duration, argument: str) -> float:
-    """Return a positive duration in seconds.
-
-    Raises:
-        ValueError: it is not positive.
-        TypeError: it is no duration.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
-        raise TypeError(f"{argument}: pass seconds or a timedelta")
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{argument}: pass more than 0 seconds, not {seconds:g}")
-    return seconds
-
-
-def _duration(value: Duration) -> timedelta:
-    return value if isinstance(value, timedelta) else timedelta(seconds=value)
+def _wait(value: Duration) -> timedelta:
+    """Return how long to wait, which may be not at all."""
+    if not isinstance(value, bool) and value in (0, timedelta()):
+        return timedelta()
+    return duration(value, "retry: delay, longest")
 
 
 @frozen(kw_only=True)
@@ -127,15 +114,13 @@ class Retry:
     """
 
     attempts: int = field(default=4)
-    delay: timedelta = field(default=timedelta(seconds=0.5), converter=_duration)
-    longest: timedelta = field(default=timedelta(seconds=30), converter=_duration)
+    delay: timedelta = field(default=timedelta(seconds=0.5), converter=_wait)
+    longest: timedelta = field(default=timedelta(seconds=30), converter=_wait)
     budget: int = field(default=20)
 
     def __attrs_post_init__(self) -> None:
-        if self.attempts < 1 or self.budget < 0:
-            raise ValueError("retry: attempts start at 1, the budget at 0")
-        if self.delay < timedelta() or self.longest < timedelta():
-            raise ValueError("retry: a wait cannot be negative")
+        whole(self.attempts, "retry: attempts", "1 or more", least=1)
+        whole(self.budget, "retry: budget", "0 or more", least=0)
 
     def wait(self, repeat: int, error: PPAPIError, chance: float) -> float | None:
         """Return the seconds to wait before repeat 1, 2, …; None where it is not worth it."""
@@ -185,6 +170,11 @@ class Hooks:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("clock", "sleep", "chance"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"{name}: pass a function")
 
 
 def _of_version(error: Exception) -> str | None:

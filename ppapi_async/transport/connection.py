@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 
+from ppapi_async._validation import check_callback, check_kind, whole
 from ppapi_async.account import Account, Dialect
 from ppapi_async.errors import TransportError
 from ppapi_async.protocol.evidence import Evidence
@@ -26,7 +27,7 @@ from ppapi_async.transport.connector import CleanRequest, LoneRequest, refuse_le
 from ppapi_async.transport.fairness import Decoding
 from ppapi_async.version import __version__
 
-__all__ = ["Connection", "check_limits", "open_http"]
+__all__ = ["Connection", "check_limits", "check_options", "open_http"]
 
 _log = logging.getLogger("ppapi_async")
 _CONNECT = 15.0
@@ -40,11 +41,29 @@ def check_limits(page_size: int, largest_answer: int) -> None:
 
     Raises:
         ValueError: one of them.
+        TypeError: one of them is no int.
     """
-    if isinstance(page_size, bool) or not 1 <= page_size <= 500:
-        raise ValueError("page_size: pass 1 to 500 rows; servers send no more")
-    if largest_answer < _SMALLEST_LIMIT:
-        raise ValueError(f"largest_answer: pass at least {_SMALLEST_LIMIT} bytes")
+    whole(page_size, "page_size", "1 to 500 rows; servers send no more", least=1, most=500)
+    least = _SMALLEST_LIMIT
+    whole(largest_answer, "largest_answer", f"at least {least} bytes", least=least)
+
+
+def check_options(
+    *,
+    http: aiohttp.ClientSession | None,
+    retry: Retry | None,
+    on_request: Callable[[RequestFacts], object] | None,
+    hooks: Hooks | None,
+) -> None:
+    """Refuse what a session or a fleet cannot use.
+
+    Raises:
+        TypeError: one of them is of another kind.
+    """
+    check_kind(http, (aiohttp.ClientSession, type(None)), "http", "an aiohttp.ClientSession")
+    check_kind(retry, (Retry, type(None)), "retry", "a Retry, such as Retry(attempts=3)")
+    check_callback(on_request, "on_request")
+    check_kind(hooks, (Hooks, type(None)), "hooks", "Hooks, such as Hooks(clock=…)")
 
 
 def open_http(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -18,7 +18,16 @@ from ppapi_async.watching.delivery import Poller, WatchStore
 from ppapi_async.watching.pollers import InfoPoller, RowPoller, TakeSlot
 from ppapi_async.watching.tracker import PERIOD, Schedule
 
-__all__ = ["INFO", "LISTS", "RESOURCES", "Record", "Resource", "info_poller", "row_poller"]
+__all__ = [
+    "INFO",
+    "LISTS",
+    "RESOURCES",
+    "Record",
+    "Resource",
+    "ResourceName",
+    "info_poller",
+    "row_poller",
+]
 
 RowT = TypeVar("RowT", bound=Row)
 Record: TypeAlias = Link | Exchange | Payout | Info
@@ -35,13 +44,14 @@ class Resource:
     """How far back changes are followed, unless told otherwise."""
 
 
-INFO = "info"
+ResourceName: TypeAlias = Literal["info", "links", "exchanges", "payouts"]
+INFO: ResourceName = "info"
 LISTS: Mapping[str, Resource] = {
     "links": Resource("get_links", Link, timedelta(days=3)),
     "exchanges": Resource("get_exchanges", Exchange, timedelta(days=30)),
     "payouts": Resource("get_payouts", Payout, timedelta(days=30)),
 }
-RESOURCES = (INFO, *LISTS)
+RESOURCES: tuple[ResourceName, ...] = ("info", "links", "exchanges", "payouts")
 
 
 def row_poller(

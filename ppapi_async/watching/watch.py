@@ -25,7 +25,7 @@ OnError = Callable[[PPAPIError | None], object]
 _log = logging.getLogger("ppapi_async")
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Watch(Iteration, Generic[RecordT]):
     """The changes at one account, for ever: iterate it once.
 
@@ -40,6 +40,10 @@ class Watch(Iteration, Generic[RecordT]):
     _interval: float
     _on_error: OnError | None
     _health: Health = field(factory=Health, init=False)
+
+    def __repr__(self) -> str:
+        name, interval = self._transport.account.name, self._interval
+        return f"<Watch of {self._poller.method} of {name!r}, every {interval:g} s>"
 
     def __aiter__(self) -> AsyncIterator[Change[RecordT]]:
         """Iterate over the changes.
