@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl
 
+import attrs
 from attrs import field, frozen
 
 from ppapi_async.account import Dialect
@@ -81,6 +82,38 @@ class _NoExtra(Mapping[str, object]):
 NO_EXTRA = _NoExtra()
 
 
+def _plain(value: object) -> object:
+    """Return a value as JSON has it."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+class Record:
+    """What all records have."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the record as `json.dumps`, pandas and Arrow take it, exactly.
+
+        Amounts are text, as the site wrote them, and instants text by ISO 8601, in UTC: JSON has
+        neither, and its numbers are read as floats. `extra` is a dict of its own.
+        """
+        kind = cast("type[attrs.AttrsInstance]", type(self))
+        return {one.name: _plain(getattr(self, one.name)) for one in attrs.fields(kind)}
+
+
 class Row(Protocol):
     """What all rows of a list method have."""
 
@@ -107,22 +140,32 @@ class PayoutStatus(Enum):
 
 
 @frozen
-class Link:
-    """A visit that the partner brought: one row of get_links."""
+class Link(Record):
+    """A visit that the partner brought: one row of get_links. It never changes.
+
+    Attributes:
+        id: the site's id of the visit.
+        time: when, as an aware datetime in UTC, corrected by the account's zone.
+        date: the same as the site wrote it, by its own clock.
+        browser: what the visitor's browser is, as the site took it; from the visitor, and hostile.
+        ip: the visitor's address, None where the site gives none.
+        referrer: the page that the visitor came from; from the visitor, and hostile.
+        user_hash: the visitor at this site; an `Exchange` of the same visitor has it, too.
+        query_string: the query of the landing page, with the partner's sub-ids; from the visitor,
+            and hostile; see `query`.
+        extra: keys that the library does not know, as the site sent them; amounts among them are
+            Decimals.
+    """
 
     id: int
     time: datetime
-    """When, in UTC."""
     date: str = ""
-    """The site's own wall-clock, as it wrote it."""
     browser: str = ""
     ip: str | None = None
     referrer: str = ""
     user_hash: str = ""
-    """The visitor's hash at the site; an `Exchange` of the same visitor carries it too."""
     query_string: str = ""
-    """The query of the landing page, with the partner's sub-ids; see `query`."""
-    extra: Mapping[str, object] = NO_EXTRA
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
 
     @property
     def query(self) -> dict[str, str]:
@@ -131,8 +174,14 @@ class Link:
 
 
 @frozen
-class StatusChange:
-    """One step in an exchange's history (`status_history=True`)."""
+class StatusChange(Record):
+    """One step in an exchange's history (`status_history=True`).
+
+    Attributes:
+        time: when, in UTC.
+        status: what the exchange became; see `Exchange.status`.
+        date: the time as the site wrote it, by its own clock.
+    """
 
     time: datetime
     status: str
@@ -140,19 +189,46 @@ class StatusChange:
 
 
 @frozen
-class Exchange:
-    """An order of a visitor that the partner brought: one row of get_exchanges."""
+class Exchange(Record):
+    """An order of a visitor that the partner brought: one row of get_exchanges.
+
+    Attributes:
+        id: the site's id of the order.
+        time: when, in UTC: created on classic sites; on 2.7 ones last edited, and moved forward by
+            each change of the status.
+        amount_give: what the visitor gives, in `currency_code_give`.
+        amount_get: what the visitor gets, in `currency_code_get`.
+        exchange_success: whether the order was carried out: on 2.7 sites, whether its `status` is
+            `success`. It may go back to False.
+        accrued: whether the reward has been credited; an operator may take it back, without moving
+            `time`.
+        partner_reward: the reward, in the site's base currency, which the API does not name; a
+            forecast until `accrued`. Operators change it by hand, without moving `time`.
+        date: the time as the site wrote it, by its own clock.
+        currency_code_give: the currency that is given, such as `BTC`; "" where the site has none.
+        currency_code_get: the currency that is got; "" where the site has none.
+        course_give: the rate: so much of the one currency for `course_get` of the other.
+        course_get: the other side of the rate.
+        user_hash: the visitor at this site, as in `Link`.
+        user_ip: the visitor's address, None where the site gives none.
+        psys_give: the payment system of what is given; only 2.7 sites tell.
+        psys_get: the payment system of what is got; only 2.7 sites tell.
+        status: how far the order is; only 2.7 sites tell. An open set: new, payed, success, cancel,
+            … and a site's own (`my12`).
+        hash: the order's public hash; only 2.7 sites tell.
+        statuses: the history, where it is asked for by `status_history=True` and the
+            site keeps it.
+        extra: keys that the library does not know, as the site sent them; amounts among them are
+            Decimals.
+    """
 
     id: int
     time: datetime
-    """When, in UTC: created on classic sites, last edited on 2.7 ones."""
     amount_give: Decimal
     amount_get: Decimal
     exchange_success: bool
     accrued: bool
-    """Whether the reward has been credited. It can go back to False."""
     partner_reward: Decimal
-    """In the site's base currency; a forecast until `accrued`."""
     date: str = ""
     currency_code_give: str = ""
     currency_code_get: str = ""
@@ -163,15 +239,30 @@ class Exchange:
     psys_give: str | None = None
     psys_get: str | None = None
     status: str | None = None
-    """An open set: new, payed, success, cancel, … and a site's own (`my12`). 2.7 only."""
     hash: str | None = None
     statuses: tuple[StatusChange, ...] = ()
-    extra: Mapping[str, object] = NO_EXTRA
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
-class Payout:
-    """A request for a payout: one row of get_payouts. `time` does not move with the status."""
+class Payout(Record):
+    """A request for a payout: one row of get_payouts.
+
+    Attributes:
+        id: the site's id of the request, the `payout_id` of the receipt.
+        time: when it was requested, in UTC; it does not move with the status.
+        method_id: the `PayoutMethod.id` it was requested by.
+        account: the wallet or card that it goes to.
+        pay_amount: the amount of the payout, in `pay_currency_code`.
+        original_amount: the same before it was converted, in `original_currency_code`.
+        status: where it stands; changes until it is done or cancelled.
+        date: the time as the site wrote it, by its own clock.
+        pay_currency_code: the currency of the payout.
+        original_currency_code: the currency of the balance that it is taken from.
+        extra: keys that the library does not know, as the site sent them; amounts among them are
+            Decimals.
+    """
 
     id: int
     time: datetime
@@ -183,32 +274,51 @@ class Payout:
     date: str = ""
     pay_currency_code: str = ""
     original_currency_code: str = ""
-    extra: Mapping[str, object] = NO_EXTRA
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
-class PayoutMethod:
-    """A way to be paid. A site lists it only while its reserve covers the balance."""
+class PayoutMethod(Record):
+    """A way to be paid. A site lists it only while its reserve covers the balance.
+
+    Attributes:
+        id: what `Session.add_payout` takes.
+        title: its name at the site.
+        commission: what is taken off, in per cent; the wire's `comission`.
+        amount: what one would receive of the whole balance, in the method's currency; moves with
+            every rate.
+        extra: keys that the library does not know, as the site sent them; amounts among them are
+            Decimals.
+    """
 
     id: int
     title: str
     commission: Decimal
-    """In per cent; the wire's `comission`."""
     amount: Decimal
-    """What one would receive of the whole balance, in the method's currency."""
-    extra: Mapping[str, object] = NO_EXTRA
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
-class Info:
-    """The partner's account: get_info."""
+class Info(Record):
+    """The partner's account: get_info.
+
+    Attributes:
+        balance: what can be paid out, in the site's base currency, which the API does not name.
+        min_payout: the least balance that a payout is made of, in the same currency.
+        items: the ways to be paid that there are just now.
+        partner_id: the partner's id at the site; only 2.7 sites tell.
+        extra: keys that the library does not know, as the site sent them; amounts among them are
+            Decimals.
+    """
 
     balance: Decimal
-    """In the site's base currency, which the API does not name."""
     min_payout: Decimal
     items: tuple[PayoutMethod, ...] = ()
     partner_id: int | None = None
-    extra: Mapping[str, object] = NO_EXTRA
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
@@ -273,8 +383,13 @@ class PayoutAttempt:
 
 
 @frozen
-class PayoutReceipt:
-    """The site took the request for a payout."""
+class PayoutReceipt(Record):
+    """The site took the request for a payout.
+
+    Attributes:
+        payout_id: the `Payout.id` of the request.
+        text: what the site says about it, often nothing.
+    """
 
     payout_id: int
     text: str = ""
