@@ -382,11 +382,15 @@ class WindowRead(Generic[RowT]):
         return True
 
     def _follow(self, part: _Part, rest: _Part, keys: list[Key], new: int) -> None:
-        """Go on with the rest, at once or once it is seen that it is not empty."""
+        """Go on with the rest, at once or once it is seen that it is not empty.
+
+        What is newer than a page that rises is asked for at once: the page may have left out rows
+        of its last second, and rows that move away before the count may be as many.
+        """
         rest = evolve(rest, before=len(keys))
         if self.evidence.unfiltered and not new:
             self._feed_disorder(part, keys)
-        elif self.evidence.looks_cut(len(keys)):
+        elif self.evidence.looks_cut(len(keys)) or (new and rest.seam_at_start):
             self._parts.append(rest)
         elif new or not self._was_whole(part, len(keys)):
             self._loose.append(rest)
