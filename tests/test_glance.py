@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 
-from ppapi_async import Dialect, Exchange, Info, Session
+from ppapi_async import Dialect, Exchange, Info, PPAPIError, Session
 from ppapi_async.models import Row, RowsUnreadable
 from ppapi_async.sandbox import Fault, Order
 from ppapi_async.storage import MemoryState
@@ -127,6 +127,30 @@ def test_promise_7_an_answer_that_was_overtaken_is_not_known() -> None:
                 books.orders.put(changed)
                 await asyncio.sleep(60)
                 assert await poll(poller) == [order.id]
+
+    run(main)
+
+
+def test_promise_7_what_has_grown_too_old_is_not_new() -> None:
+    """A poll that failed is made up for in two readings; the first one forgets what is too old."""
+
+    async def main() -> None:
+        now = int(virtual_time.now())
+        old = Order(id=1, created=now - 30 * 86_400 + 3_600, reward="1")
+        books = books_of()
+        books.orders.put(old)
+        async with sandbox_of(Dialect.CLASSIC, books) as sandbox, session_on(sandbox) as session:
+            poller = poller_of(session)
+            for _ in range(3):
+                assert await poll(poller) == []
+                await asyncio.sleep(60)
+            await asyncio.sleep(7 * 3_600)
+            sandbox.faults.add(Fault.HTML_404, times=1)
+            with pytest.raises(PPAPIError):
+                await poll(poller)
+            await asyncio.sleep(60)
+            new = new_order(books)
+            assert await poll(poller) == [new.id]
 
     run(main)
 

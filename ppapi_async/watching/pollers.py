@@ -140,7 +140,10 @@ class RowPoller(Generic[RowT]):
         self, tracker: Tracker, reading: Reading
     ) -> AsyncGenerator[Delivery[RowT], None]:
         began, requests = self._now(), 0
-        async with contextlib.aclosing(self._read(reading.start, reading.level.depth)) as windows:
+        # A reading before this one may have moved the floor up: what lies before it is forgotten,
+        # and would seem new.
+        start = max(reading.start, tracker.position.floor)
+        async with contextlib.aclosing(self._read(start, reading.level.depth)) as windows:
             async for window in windows:
                 requests += window.requests
                 for number, row in enumerate(window.records, 1):
