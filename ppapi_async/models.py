@@ -242,7 +242,6 @@ class Exchange(Record):
     hash: str | None = None
     statuses: tuple[StatusChange, ...] = ()
     extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
-    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
@@ -275,7 +274,6 @@ class Payout(Record):
     pay_currency_code: str = ""
     original_currency_code: str = ""
     extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
-    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
@@ -297,7 +295,6 @@ class PayoutMethod(Record):
     commission: Decimal
     amount: Decimal
     extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
-    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen
@@ -318,7 +315,6 @@ class Info(Record):
     items: tuple[PayoutMethod, ...] = ()
     partner_id: int | None = None
     extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
-    """Keys that the library does not know, as the site sent them."""
 
 
 @frozen

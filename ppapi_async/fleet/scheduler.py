@@ -73,7 +73,7 @@ class Scheduler:
     make_poller: Callable[[Member, str], Poller[Record]]
     resources: tuple[str, ...] = ()
     _outbox: asyncio.Queue[_Item] = field(factory=asyncio.Queue)
-    _telling: Delivery[Record] | Notice | None = None
+    _in_hand: Delivery[Record] | Notice | None = None
     """What the consumer has in hand."""
     _schedule: list[tuple[float, int, Member]] = field(factory=list)
     _tickets: int = 0
@@ -97,7 +97,7 @@ class Scheduler:
         """Begin to poll the members for these resources."""
         self.resources, self._leaving, self._looked = resources, False, self._now()
         self._hurried = False
-        self._telling = None
+        self._in_hand = None
         self._outbox, self._schedule = asyncio.Queue(), []
         self._running = asyncio.create_task(self._run())
         self._running.add_done_callback(self._check)
@@ -110,13 +110,13 @@ class Scheduler:
             item = await self._outbox.get()
             if isinstance(item, BaseException):
                 raise item
-            self._telling = item
+            self._in_hand = item
             yield item.change
             if isinstance(item, Notice):
                 item.acknowledged.set()
             else:
                 await self._acknowledge(item)
-            self._telling = None
+            self._in_hand = None
 
     async def _acknowledge(self, delivery: Delivery[Record]) -> None:
         """Save that it was delivered. A store that fails is trouble of this account alone."""
@@ -161,7 +161,7 @@ class Scheduler:
 
     def _turn_away(self) -> None:
         """End the polls whose news nobody will hear; from a store, they are delivered next time."""
-        items = [self._telling]
+        items = [self._in_hand]
         while not self._outbox.empty():
             item = self._outbox.get_nowait()
             items.append(None if isinstance(item, BaseException) else item)

@@ -66,13 +66,7 @@ def row_poller(
     params: Mapping[str, str | int] | None = None,
     take_slot: TakeSlot = nullcontext,
 ) -> RowPoller[RowT]:
-    """Return the poller of a method that lists rows; `interval` is that of its polls, in seconds.
-
-    Raises:
-        ValueError: `lookback` is not positive.
-    """
-    if lookback <= timedelta():
-        raise ValueError("lookback: pass a timedelta of more than 0")
+    """Return the poller of a method that lists rows; `interval` is in seconds."""
     transport = connection.transport
     request = Request(method=method, record=record, start=None, end=None, params=dict(params or {}))
     filters = f"?{request.filters}" if request.filters else ""
