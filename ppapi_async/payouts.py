@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -37,6 +36,7 @@ from ppapi_async.models import (
     SearchOutcome,
 )
 from ppapi_async.protocol import receipt_steps
+from ppapi_async.transport.callbacks import call
 from ppapi_async.transport.client import Transport
 
 __all__ = [
@@ -180,9 +180,8 @@ async def _send(
     async def before() -> None:
         sent_at = datetime.fromtimestamp(transport.hooks.clock(), UTC)
         attempt = PayoutAttempt(method_id, account, sent_at, transport.clock_ahead)
-        stored = None if on_attempt is None else on_attempt(attempt)
-        if inspect.isawaitable(stored):
-            await stored
+        if on_attempt is not None:
+            await call(on_attempt, attempt)
         entry.attempt = attempt
 
     params: dict[str, str | int] = {"method_id": method_id, "account": account}

@@ -83,7 +83,9 @@ class Session:
         largest_answer: bytes of an answer, on the wire and unpacked, before it is refused.
         limiter: held while an HTTP request is under way: an `asyncio.Semaphore`, an
             `aiolimiter.AsyncLimiter`. Share it among sessions that are to be limited together.
-        on_request: called with `RequestFacts` after each HTTP request, for metrics.
+        on_request: called with `RequestFacts` after each HTTP request, for metrics; may be
+            `async def`: then it is called again when the last call has ended, and closing the
+            session waits for it, some seconds at the most.
         hooks: clock, sleep and chance, for tests.
 
     Raises:
@@ -296,7 +298,7 @@ class Session:
             newest_first: from new to old; what comes or moves meanwhile comes last.
             checkpoint: where to keep the position, so that a later stream goes on where this
                 one was left; the path of a file is enough.
-            progress: called after every window.
+            progress: called with `Progress` after every window; may be `async def`.
             on_unreadable: called with each row that cannot be read, once; may be `async def`.
                 Without it they are listed by a `DecodeError`, after all others have come.
 
@@ -411,7 +413,8 @@ class Session:
                 each, and its text of about half a kilobyte in the state.
             status_history: ask for `statuses` (2.7 sites with the log module).
             on_error: called with the error when polls begin to fail, and with None when they work
-                again; with a `DecodeError` for rows that cannot be read, while polls go on.
+                again; with a `DecodeError` for rows that cannot be read, while polls go on. It may
+                be `async def`; polls do not wait for it.
 
         Raises:
             ValueError: an argument is not usable.

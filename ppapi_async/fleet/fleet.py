@@ -101,7 +101,8 @@ class Fleet:
         http: an aiohttp session whose connector is to be shared, as for `Session`.
         timeout, retry, page_size, largest_answer, hooks: as for `Session`. A poll that fails is
             made up for by the next one, so requests are repeated only once unless told otherwise.
-        on_request: called with `RequestFacts` after each HTTP request, for metrics.
+        on_request: called with `RequestFacts` after each HTTP request, for metrics; may be
+            `async def`, as for `Session`.
         drain: how long requests under way may take to end when the fleet is left.
 
     Raises:

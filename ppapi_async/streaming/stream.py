@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -37,6 +36,7 @@ from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.planner import LIVE, Plan, Segment
 from ppapi_async.streaming.state import Identity, Run
 from ppapi_async.streaming.window_reader import WindowRead
+from ppapi_async.transport.callbacks import call
 from ppapi_async.transport.client import Transport
 
 __all__ = [
@@ -385,9 +385,7 @@ class Stream(Iteration, Generic[RowT]):
                 continue
             self._unreadable[key] = row
             if self._options.on_unreadable is not None:
-                taken = self._options.on_unreadable(row)
-                if inspect.isawaitable(taken):
-                    await taken
+                await call(self._options.on_unreadable, row)
 
     def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
         spans = [
@@ -427,7 +425,10 @@ class Stream(Iteration, Generic[RowT]):
         if self._options.newest_first:
             records.reverse()
         self._rows += len(records)
-        self._report(run)
+        if self._options.progress is not None:
+            covered = timedelta(seconds=run.covered)
+            progress = Progress(self._rows, covered, self._requests, run.fraction)
+            await call(self._options.progress, progress)
         return Window(
             _later(self._request.start, self._instant(segment.start)),
             _earlier(self._request.end, self._instant(segment.end, 1)),
@@ -444,11 +445,6 @@ class Stream(Iteration, Generic[RowT]):
 
     def _instant(self, second: int | None, add: int = 0) -> datetime | None:
         return None if second is None else self._clock.second_to_instant(second + add)
-
-    def _report(self, run: Run[RowT]) -> None:
-        if self._options.progress is not None:
-            covered = timedelta(seconds=run.covered)
-            self._options.progress(Progress(self._rows, covered, self._requests, run.fraction))
 
 
 def _may_be_too_long(error: PPAPIError) -> bool:

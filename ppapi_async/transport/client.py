@@ -37,6 +37,7 @@ from ppapi_async.protocol.dialects import HttpRequest, endpoints, request_for
 from ppapi_async.protocol.own_key import without_key
 from ppapi_async.protocol.steps import Outcome
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError
+from ppapi_async.transport.callbacks import Callbacks
 from ppapi_async.transport.closing import Reading
 from ppapi_async.transport.connector import NO_PROXY, Route, StaleConnectionError
 from ppapi_async.transport.discovery import Discovery
@@ -213,6 +214,7 @@ class Transport:
     no answer had one. A cache's `Age` counts in."""
     under_way: set[Reading] = field(factory=set, repr=False)
     """The streams and watches that are being read: closing the session ends them."""
+    callbacks: Callbacks = field(factory=Callbacks, repr=False)
     _clock_of: float = float("-inf")
     """When the request began whose answer told `clock_ahead`."""
     _discovery: Discovery = field(factory=Discovery)
@@ -384,8 +386,7 @@ class Transport:
             received=len(answer.body) if isinstance(answer, Answer) else 0,
             error=type(result).__name__ if isinstance(result, PPAPIError) else None,
         )
-        # In a callback of its own: a hook that fails must not turn a paid payout into an error.
-        asyncio.get_running_loop().call_soon(self.on_request, facts)
+        self.callbacks.call_soon(self.on_request, facts)
 
     async def _send(
         self, request: HttpRequest, method: str, largest: int, *, alone: bool = False
@@ -464,12 +465,13 @@ class Transport:
         if ahead is not None and began >= self._clock_of:
             self.clock_ahead, self._clock_of = ahead, began
 
-    async def close(self) -> None:
-        """Close the connections that are not lent."""
+    async def close(self, asking: asyncio.Task[object] | None = None) -> None:
+        """Close the connections that are not lent, and wait for callbacks, but not for `asking`."""
         try:
             await self.lone_http.close()
         finally:
             await self.http.close()
+            await self.callbacks.close(asking)
 
     def _too_large(self, text: str, method: str, status: int) -> ResponseTooLargeError:
         return ResponseTooLargeError(text, account=self.account.name, method=method, status=status)

@@ -197,7 +197,7 @@ class Connection:
         """Close what was opened, however often it is called or cancelled."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            self._closing = asyncio.create_task(_close(transport))
+            self._closing = asyncio.create_task(_close(transport, asyncio.current_task()))
         closing = self._closing
         if closing is not None and closing.get_loop() is asyncio.get_running_loop():
             await wait_until_done([closing])
@@ -258,13 +258,13 @@ class Connection:
         return self.account.dialect if self._transport is None else self._transport.dialect
 
 
-async def _close(transport: Transport) -> None:
+async def _close(transport: Transport, asking: asyncio.Task[object] | None) -> None:
     readings = list(transport.under_way)
     for reading in readings:
         text = "the session was closed before all was read"
         account = transport.account.name
         reading.stop(TransportError(text, account=account, sent=False))
     try:
-        await transport.close()
+        await transport.close(asking)
     finally:
         await asyncio.gather(*(reading.wait_until_left() for reading in readings))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define, field
 
@@ -21,7 +20,8 @@ from ppapi_async.watching.delivery import Poller, in_use
 __all__ = ["OnError", "Watch"]
 
 RecordT = TypeVar("RecordT", bound=Row | Info)
-OnError = Callable[[PPAPIError | None], object]
+OnError: TypeAlias = Callable[[PPAPIError | None], object]
+"""Is told how polling goes; may be `async def`."""
 _log = logging.getLogger("ppapi_async")
 
 
@@ -100,5 +100,4 @@ class Watch(Iteration, Generic[RecordT]):
 
     def _call_on_error(self, error: PPAPIError | None) -> None:
         if self._on_error is not None:
-            # In a callback of its own: a hook that fails must not end the watch.
-            asyncio.get_running_loop().call_soon(self._on_error, error)
+            self._transport.callbacks.call_soon(self._on_error, error)
