@@ -47,12 +47,13 @@ from ppapi_async import (
     SQLiteState,
 )
 from ppapi_async.account import Dialect
-from ppapi_async.fleet.fleet import Events
+from ppapi_async.fleet.events import Events
 from ppapi_async.payouts import UNSETTLED
 from ppapi_async.sandbox import Books, Fault, Sandbox
 from ppapi_async.storage import Checkpoint, State
 from ppapi_async.streaming.stream import Stream
-from ppapi_async.watching.pollers import InfoPoller, RowPoller
+from ppapi_async.watching.info_poller import InfoPoller
+from ppapi_async.watching.row_poller import RowPoller
 from ppapi_async.watching.watch import Watch
 from tests import virtual_time
 from tests.raw_server import FAULTS, KEY, RawServer, Reply, Seen, http

@@ -28,7 +28,7 @@ PURE = {
     "streaming/state",
     "streaming/window_reader",
     "transport/body",
-    "watching/backoff",
+    "watching/poll_policy",
     "watching/tracker",
 }
 """Modules and folders that do no input or output and wait for nothing."""

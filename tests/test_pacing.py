@@ -8,11 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppapi_async.errors import AuthError, ServerError, TransportError
+from ppapi_async.errors import (
+    ApiDisabledError,
+    AuthError,
+    MethodNotSupportedError,
+    PPAPIError,
+    RateLimitedError,
+    ServerError,
+    StateError,
+    TransportError,
+)
 from ppapi_async.fleet.circuit_breaker import Breaker
-from ppapi_async.watching.backoff import (
+from ppapi_async.watching.poll_policy import (
     LONGEST_WAIT,
-    Health,
+    PollPolicy,
     after_failures,
     after_success,
     next_beat,
@@ -64,20 +73,53 @@ def test_phases_are_spread_evenly_and_stable() -> None:
 
 def test_trouble_is_news_once() -> None:
     """Each kind of error once until all is well, and that it is well once."""
-    health = Health()
+    policy = PollPolicy(60)
     server, auth = ServerError("502"), AuthError("key")
-    assert not health.succeed(1)
-    assert [health.fail(error) for error in (server, server, auth, server)] == [
+    assert not policy.succeed(1)
+    assert [policy.count(error) for error in (server, server, auth, server)] == [
         True,
         False,
         True,
         False,
     ]
-    assert (health.failures, health.last_error) == (4, server)
-    assert health.succeed(2)
-    assert not health.succeed(3)
-    assert (health.failures, health.last_success, health.last_error) == (0, 3, server)
-    assert health.fail(server)
+    assert (policy.failures, policy.last_error) == (4, server)
+    assert policy.succeed(2)
+    assert not policy.succeed(3)
+    assert (policy.failures, policy.last_success, policy.last_error) == (0, 3, server)
+    assert policy.count(server)
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (TransportError("reset"), True),
+        (ServerError("502", status=502), True),
+        (RateLimitedError("429", status=429), True),
+        (AuthError("wrong key"), False),
+        (ApiDisabledError("off"), False),
+        (MethodNotSupportedError("no such method"), False),
+        (StateError("the disk is away"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, PPAPIError) else None,
+)
+def test_what_never_worked_and_will_not_pass_is_given_up(error: PPAPIError, may_pass: bool) -> None:
+    """A wrong key is; what the network does is not, nor anything once a poll has worked."""
+    assert PollPolicy(60).fail(error, 0.5, worked=False).may_pass is may_pass
+    assert PollPolicy(60).fail(error, 0.5, worked=True).may_pass
+    assert PollPolicy(60, may_pass=(type(error),)).fail(error, 0.5, worked=False).may_pass
+
+
+def test_each_failure_in_a_row_waits_longer_and_is_news_once() -> None:
+    """From the interval on doubling; what the server asks for counts where it is longer."""
+    policy = PollPolicy(60)
+    failures = [policy.fail(TransportError("reset"), 0.0, worked=True) for _ in range(7)]
+    assert [failure.wait for failure in failures] == [45, 90, 180, 360, 675, 675, 675]
+    assert [failure.is_news for failure in failures] == [True, *[False] * 6]
+    asked = RateLimitedError("429", status=429, retry_after=4_000.0)
+    assert policy.fail(asked, 0.0, worked=True).wait == 4_000
+    assert policy.succeed(1.0)
+    assert policy.fail(asked, 0.0, worked=True).is_news
+    assert policy.failures == 1
 
 
 class Poll:
@@ -90,12 +132,12 @@ class Poll:
 
 def test_an_error_that_is_kept_holds_no_frames() -> None:
     """Frames would keep the rows of a poll for as long as the error is shown."""
-    health = Health()
+    policy = PollPolicy(60)
     with pytest.raises(TransportError) as caught:
         Poll().fail()
-    health.fail(caught.value)
-    assert health.last_error is not None
-    assert health.last_error.__traceback__ is None
+    policy.count(caught.value)
+    assert policy.last_error is not None
+    assert policy.last_error.__traceback__ is None
 
 
 def test_a_breaker_opens_after_three_failures() -> None:

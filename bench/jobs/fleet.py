@@ -21,7 +21,7 @@ from yarl import URL
 
 from bench.processes import Site
 from ppapi_async import Account, Fleet, MemoryState, RequestFacts, SQLiteState, State
-from ppapi_async.watching.backoff import phase_of
+from ppapi_async.watching.poll_policy import phase_of
 
 _SOURCES = ("info", "links", "exchanges", "payouts")
 _PAGE = Path("/proc/self/statm")

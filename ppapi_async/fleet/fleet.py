@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
 import aiohttp
-from attrs import define
 
 from ppapi_async._validation import (
     Duration,
@@ -22,24 +20,25 @@ from ppapi_async._validation import (
     whole,
 )
 from ppapi_async.account import Account
-from ppapi_async.errors import PPAPIError, TransportError
+from ppapi_async.errors import PPAPIError, StateError, TransportError
 from ppapi_async.fleet.circuit_breaker import Breaker
-from ppapi_async.fleet.member import Host, Member
+from ppapi_async.fleet.events import Events
+from ppapi_async.fleet.host import Host, pace_of
+from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.merged import Merged
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
 from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
-from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
 from ppapi_async.transport.client import Hooks, RequestFacts, Retry
 from ppapi_async.transport.closing import Reading, wait_until_done
 from ppapi_async.transport.connection import check_limits, check_options, open_http
 from ppapi_async.transport.fairness import Decoding
-from ppapi_async.watching.backoff import LONGEST_WAIT, phase_of
 from ppapi_async.watching.delivery import Poller, in_use
-from ppapi_async.watching.poll_slots import HostLimiter, PollSlot
+from ppapi_async.watching.poll_policy import LONGEST_WAIT, PollPolicy, phase_of
+from ppapi_async.watching.poll_slots import PollSlot
 from ppapi_async.watching.resources import (
     INFO,
     LISTS,
@@ -50,7 +49,7 @@ from ppapi_async.watching.resources import (
     row_poller,
 )
 
-__all__ = ["Events", "Fleet", "FleetEvent"]
+__all__ = ["Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
 _MOST_A_SECOND = 10_000
@@ -58,29 +57,6 @@ _ACCOUNTS_OF_TURN = 100  # opened before others may run
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
 https connection costs 300 KB, and the next poll of its host is far away."""
-
-
-@define(eq=False)
-class Events(Iteration):
-    """What the accounts of a fleet have to deliver: iterate it once, for as long as you like.
-
-    A change counts as delivered when the next event is asked for.
-    """
-
-    _deliver: Callable[[Events], AsyncGenerator[FleetEvent, None]]
-
-    def __aiter__(self) -> AsyncIterator[FleetEvent]:
-        """Iterate over the events. It ends when the fleet is left.
-
-        Raises:
-            RuntimeError: the events are being iterated elsewhere.
-        """
-        return self._start(self._iterate, ends_quietly=True)
-
-    async def _iterate(self) -> AsyncGenerator[tuple[FleetEvent], None]:
-        async with contextlib.aclosing(self._deliver(self)) as events:
-            async for event in events:
-                yield (event,)
 
 
 class Fleet:
@@ -349,7 +325,8 @@ class Fleet:
         session = self._open_session(account, http=self._http, limiter=host.limiter)
         connection_of(session).open(self._decoding)
         host.members.add(account.name)
-        member = Member(session, host, phase_of(account.name, self._interval))
+        policy = PollPolicy(self._interval, may_pass=(StateError,))
+        member = Member(session, host, phase_of(account.name, self._interval), policy)
         for retiring, name in self._retiring.items():
             if name == account.name:
                 member.predecessor = retiring
@@ -358,10 +335,8 @@ class Fleet:
     def _host(self, name: str) -> Host:
         host = self._hosts.get(name)
         if host is None:
-            limiter = HostLimiter(self._per_host, None if self._rate is None else _pace(self._rate))
             breaker = Breaker(max(LONGEST_WAIT, self._interval))
-            slots = asyncio.Semaphore(self._per_host)
-            host = self._hosts[name] = Host(limiter, slots, breaker)
+            host = self._hosts[name] = Host(self._per_host, self._rate, breaker)
         return host
 
     # Polling
@@ -387,25 +362,26 @@ class Fleet:
                 f"resources: pass any of {', '.join(RESOURCES)}, not {sorted(unknown)}"
             )
         wanted = tuple(dict.fromkeys(resources)) or RESOURCES
-        return Events(functools.partial(self._deliver, wanted, self._open_scheduler))
+        return Events(functools.partial(self._polling, wanted, self._open_scheduler))
 
-    async def _deliver(
+    @contextlib.asynccontextmanager
+    async def _polling(
         self, resources: tuple[str, ...], scheduler: Scheduler, events: Events
-    ) -> AsyncGenerator[FleetEvent, None]:
+    ) -> AsyncIterator[Scheduler | None]:
+        """Poll the accounts for those who iterate over the events."""
         former = self._events
         if former is not None and not former.left:
             raise RuntimeError("the events of a fleet can be iterated in one place at a time")
         if self._scheduler is not scheduler:
-            return  # the fleet has been left
+            yield None  # the fleet has been left
+            return
         self._events = events
         if former is not None:
             await former.ended()
         async with in_use(self._state):
             scheduler.start(resources)
             try:
-                async with contextlib.aclosing(scheduler.deliver()) as delivered:
-                    async for event in delivered:
-                        yield event
+                yield scheduler
             finally:
                 await scheduler.stop(self._drain)
 
@@ -493,17 +469,4 @@ def _check(concurrency: int, per_host: int, rate: float | None) -> None:
             raise TypeError("rate: pass requests a second as a number")
         if not 0 < rate <= _MOST_A_SECOND:
             raise ValueError(f"rate: pass more than 0 and up to {_MOST_A_SECOND} requests a second")
-        _pace(rate)  # at once, where aiolimiter is missing
-
-
-def _pace(rate: float) -> AbstractAsyncContextManager[object]:
-    """Return what lets so many requests a second pass.
-
-    Raises:
-        ImportError: aiolimiter is not installed.
-    """
-    try:
-        from aiolimiter import AsyncLimiter  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ImportError("rate: needs aiolimiter; pip install 'ppapi-async[fleet]'") from None
-    return AsyncLimiter(1, 1 / rate)
+        pace_of(rate)  # at once, where aiolimiter is missing

@@ -1,4 +1,4 @@
-"""An account in a fleet, and the host that it shares with others."""
+"""An account in a fleet: its session, its pollers, and how it gets on."""
 
 from __future__ import annotations
 
@@ -13,31 +13,18 @@ from attrs import define, field
 
 from ppapi_async.account import Account
 from ppapi_async.errors import PPAPIError, TransportError
-from ppapi_async.fleet.circuit_breaker import Breaker
+from ppapi_async.fleet.host import Host
 from ppapi_async.models import AccountPhase, AccountStatus
 from ppapi_async.protocol import Reader
 from ppapi_async.session import Session, connection_of
 from ppapi_async.transport.closing import wait_until_done
-from ppapi_async.watching.backoff import Health
 from ppapi_async.watching.delivery import Poller
-from ppapi_async.watching.poll_slots import HostLimiter
+from ppapi_async.watching.poll_policy import PollPolicy
 from ppapi_async.watching.resources import Record
 
-__all__ = ["Host", "Member", "unforeseen"]
+__all__ = ["Member", "unforeseen"]
 
 T = TypeVar("T")
-
-
-@define(eq=False)
-class Host:
-    """What the accounts of one host share."""
-
-    limiter: HostLimiter
-    slots: asyncio.Semaphore
-    """For windows that are read of it at once."""
-    breaker: Breaker
-    members: set[str] = field(factory=set)
-    """The names of the accounts."""
 
 
 @define(eq=False)
@@ -48,10 +35,10 @@ class Member:
     host: Host
     phase: float
     """When in the interval it is polled, in seconds."""
-    health: Health = field(factory=Health)
+    policy: PollPolicy
     pollers: dict[str, Poller[Record]] = field(factory=dict)
     unsupported: set[str] = field(factory=set)
-    """Sources that the site does not have."""
+    """Resources that the site does not have."""
     put_off: int = 0
     """Polls in a row that were put off because the host does not answer others."""
     suspended: bool = False
@@ -129,14 +116,14 @@ class Member:
 
     def status(self, now: float) -> AccountStatus:
         """Return how it gets on."""
-        began, health = self.health.last_success, self.health
+        began = self.policy.last_success
         return AccountStatus(
             phase=self._phase_name,
             dialect=self.session.dialect,
             last_success=None if began is None else datetime.fromtimestamp(began, UTC),
             next_poll=None if self.due is None else datetime.fromtimestamp(self.due, UTC),
-            failures=health.failures,
-            last_error=health.last_error,
+            failures=self.policy.failures,
+            last_error=self.policy.last_error,
             lag=None if began is None else timedelta(seconds=max(0.0, now - began)),
             clock_warning=connection_of(self.session).clock_check.warning,
         )

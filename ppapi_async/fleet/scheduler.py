@@ -1,4 +1,4 @@
-"""Polls the accounts of a fleet, each in its turn, and hands on what they have to deliver.
+"""Polls the accounts of a fleet, each in its turn, and keeps what they have to deliver.
 
 A poll is a task of its own, only while it lasts. What it has to deliver waits in the outbox, one
 thing at a time for each poll, and the poll waits with it. So a slow consumer slows the polls and
@@ -12,7 +12,7 @@ import contextlib
 import functools
 import heapq
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TypeAlias, TypeGuard
 
 from attrs import define, field
@@ -22,10 +22,10 @@ from ppapi_async.errors import (
     PPAPIError,
     ResponseError,
     ResponseTooLargeError,
-    StateError,
     TransportError,
 )
-from ppapi_async.fleet.member import Host, Member, unforeseen
+from ppapi_async.fleet.host import Host
+from ppapi_async.fleet.member import Member, unforeseen
 from ppapi_async.models import (
     AccountFailed,
     AccountRecovered,
@@ -33,10 +33,10 @@ from ppapi_async.models import (
     Change,
     RowsUnreadable,
 )
-from ppapi_async.transport.client import Hooks, is_transient, wait_asked_by
+from ppapi_async.transport.client import Hooks, wait_asked_by
 from ppapi_async.transport.closing import wait_until_done
-from ppapi_async.watching.backoff import after_failures, next_beat
 from ppapi_async.watching.delivery import Delivery, Poller
+from ppapi_async.watching.poll_policy import next_beat
 from ppapi_async.watching.resources import Record
 
 __all__ = ["FleetEvent", "Notice", "Scheduler"]
@@ -104,31 +104,32 @@ class Scheduler:
         for member in self.members.values():
             self.plan(member)
 
-    async def deliver(self) -> AsyncGenerator[FleetEvent, None]:
-        """Yield what the accounts have to deliver, until it is closed."""
-        while True:
-            item = await self._outbox.get()
-            if isinstance(item, BaseException):
-                raise item
-            self._in_hand = item
-            yield item.change
-            if isinstance(item, Notice):
-                item.acknowledged.set()
-            else:
-                await self._acknowledge(item)
-            self._in_hand = None
+    async def next_item(self) -> Delivery[Record] | Notice:
+        """Return the next thing to deliver, which then has to be acknowledged."""
+        item = await self._outbox.get()
+        if isinstance(item, BaseException):
+            raise item
+        self._in_hand = item
+        return item
 
-    async def _acknowledge(self, delivery: Delivery[Record]) -> None:
-        """Save that it was delivered. A store that fails is trouble of this account alone."""
-        saving = asyncio.create_task(delivery.acknowledge())
-        self._saves.add(saving)
-        saving.add_done_callback(self._saves.discard)
-        await asyncio.wait([saving])
-        error = None if saving.cancelled() else saving.exception()
-        if error is not None:
-            member = self.members.get(delivery.change.account)
-            if member is not None:
-                delivery.fail(unforeseen(member.session.account, error))
+    async def acknowledge(self, item: Delivery[Record] | Notice) -> None:
+        """Have its poll go on; what was delivered is saved before.
+
+        The save is a task of its own: leaving the events does not break it off. A store that fails
+        is trouble of this account alone.
+        """
+        if isinstance(item, Notice):
+            item.acknowledged.set()
+        else:
+            saving = asyncio.create_task(item.acknowledge())
+            self._saves.add(saving)
+            saving.add_done_callback(self._saves.discard)
+            await asyncio.wait([saving])
+            error = None if saving.cancelled() else saving.exception()
+            member = self.members.get(item.change.account)
+            if error is not None and member is not None:
+                item.fail(unforeseen(member.session.account, error))
+        self._in_hand = None
 
     async def stop(self, drain: float) -> None:
         """Let requests under way end, as long as that takes no more than `drain` seconds.
@@ -315,23 +316,21 @@ class Scheduler:
                 self.plan(self.members[name])
 
     async def _succeed(self, member: Member, began: float) -> None:
-        if member.health.succeed(began):
+        if member.policy.succeed(began):
             _log.info("%s: works again", member.name)
             await self._offer(Notice(AccountRecovered(member.name)))
 
     async def _fail(
         self, member: Member, error: PPAPIError, *, may_pass: bool = False
     ) -> float | None:
-        is_news = member.health.fail(error)
-        may_pass = may_pass or is_transient(error) or isinstance(error, StateError)
-        if not (member.worked or may_pass):
+        failure = member.policy.fail(error, self.hooks.chance(), worked=member.worked or may_pass)
+        if not failure.may_pass:
             member.suspended = True
             _log.warning("%s; the account is polled no more", error)
             await self._offer(Notice(AccountSuspended(member.name, error)))
             return None
-        wait = after_failures(member.health.failures, self.interval, self.hooks.chance())
-        due = self._now() + max(wait, wait_asked_by(error))
-        if is_news:
+        due = self._now() + failure.wait
+        if failure.is_news:
             _log.warning("%s; polling on", error)
             await self._offer(Notice(AccountFailed(member.name, error)))
         return due
@@ -339,10 +338,10 @@ class Scheduler:
     async def _put_off(self, member: Member, until: float) -> float:
         """Do not poll an account whose host does not answer others."""
         member.put_off += 1
-        if member.put_off > 1 and member.health.failures == 0:  # not if the probe was its own
+        if member.put_off > 1 and member.policy.failures == 0:  # not if the probe was its own
             text = "the host does not answer other accounts; it is asked again later"
             error = TransportError(text, account=member.name, sent=False)
-            member.health.fail(error)
+            member.policy.count(error)
             _log.warning("%s", error)
             await self._offer(Notice(AccountFailed(member.name, error)))
         return until

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import random
 import time
@@ -293,8 +292,14 @@ class Transport:
         Raises:
             PPAPIError: what the last answer came to.
         """
-        steps = functools.partial(info_steps, reader=self.reader("get_info"))
-        info, dialect = await self.read("get_info", {}, steps)
+        return await self.read("get_info", {}, self.info_steps)
+
+    def info_steps(self, answer: Answer) -> Outcome[Info]:
+        """Decode an answer to get_info, and remember the dialect that it shows."""
+        result = yield from info_steps(answer, self.reader("get_info"))
+        if isinstance(result, PPAPIError):
+            return result
+        info, dialect = result
         self.learn(dialect)
         return info
 

@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
+import attrs
 from attrs import define, field
 
 from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.models import Change, Info, Row, RowsUnreadable
 from ppapi_async.storage import State
 
-__all__ = ["Delivery", "Poller", "WatchStore", "in_use"]
+__all__ = ["IN_HAND", "Delivery", "Poller", "WatchStore", "differing", "in_use"]
 
 RecordT_co = TypeVar("RecordT_co", covariant=True, bound=Row | Info)
+IN_HAND = "in hand"
+"""The entry of what is being delivered, while it is not known whether it was: after a restart it
+may have to be taken back, if the row is by then what it was before."""
 
 
 @contextlib.asynccontextmanager
@@ -147,3 +151,9 @@ class Poller(Protocol[RecordT_co]):
         Raises:
             PPAPIError: the poll failed; the next one covers what it missed.
         """
+
+
+def differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
+    """Return the names of the fields in which two records of one kind differ."""
+    names = (field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(one))))
+    return tuple(name for name in names if getattr(one, name) != getattr(other, name))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
-__all__ = ["HostLimiter", "PollSlot"]
+__all__ = ["HostLimiter", "PollSlot", "TakeSlot"]
 
 
 class HostLimiter:
@@ -75,3 +76,7 @@ class PollSlot:
     ) -> None:
         self._in_fleet.release()
         self.end_reading()
+
+
+TakeSlot: TypeAlias = Callable[[], AbstractAsyncContextManager[PollSlot | None]]
+"""Makes what is held while a window is read and delivered: it bounds what pollers hold at once."""

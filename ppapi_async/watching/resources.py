@@ -13,9 +13,11 @@ from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.storage import State
 from ppapi_async.streaming.stream import Request
 from ppapi_async.transport.connection import Connection
-from ppapi_async.watching.backoff import phase_of
 from ppapi_async.watching.delivery import Poller, WatchStore
-from ppapi_async.watching.pollers import InfoPoller, RowPoller, TakeSlot
+from ppapi_async.watching.info_poller import InfoPoller
+from ppapi_async.watching.poll_policy import phase_of
+from ppapi_async.watching.poll_slots import TakeSlot
+from ppapi_async.watching.row_poller import RowPoller
 from ppapi_async.watching.tracker import PERIOD, Schedule
 
 __all__ = [

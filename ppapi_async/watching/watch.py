@@ -13,9 +13,9 @@ from ppapi_async.errors import PPAPIError
 from ppapi_async.models import Change, Info, Row, RowsUnreadable
 from ppapi_async.storage import State
 from ppapi_async.streaming.iteration import Iteration
-from ppapi_async.transport.client import Transport, is_transient, wait_asked_by
-from ppapi_async.watching.backoff import Health, after_failures, after_success
+from ppapi_async.transport.client import Transport
 from ppapi_async.watching.delivery import Poller, in_use
+from ppapi_async.watching.poll_policy import PollPolicy, after_success
 
 __all__ = ["OnError", "Watch"]
 
@@ -39,7 +39,10 @@ class Watch(Iteration, Generic[RecordT]):
     _state: State
     _interval: float
     _on_error: OnError | None
-    _health: Health = field(factory=Health, init=False)
+    _policy: PollPolicy = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._policy = PollPolicy(self._interval)
 
     def __repr__(self) -> str:
         name, interval = self._transport.account.name, self._interval
@@ -65,38 +68,37 @@ class Watch(Iteration, Generic[RecordT]):
                     async with contextlib.aclosing(self._poller.poll()) as deliveries:
                         async for delivery in deliveries:
                             if isinstance(delivery.change, RowsUnreadable):
-                                self._report(delivery.change)
+                                self._report(delivery.change.error)
                             else:
                                 yield (delivery.change,)
                             await delivery.acknowledge()
                 except PPAPIError as caught:
                     error = caught
                 if not self._transport.closed:
-                    await self._transport.hooks.sleep(self._judge(error, began))
+                    await self._transport.hooks.sleep(self._wait_after(error, began))
 
-    def _judge(self, error: PPAPIError | None, began: float) -> float:
+    def _wait_after(self, error: PPAPIError | None, began: float) -> float:
         """Return how long to wait after a poll.
 
         Raises:
             PPAPIError: it is no use to go on.
         """
-        hooks, health = self._transport.hooks, self._health
+        hooks, policy = self._transport.hooks, self._policy
         if error is None:
-            if health.succeed(began):
+            if policy.succeed(began):
                 _log.info("%s: %s works again", self._transport.account.name, self._poller.method)
                 self._call_on_error(None)
             return after_success(self._interval, hooks.clock() - began, hooks.chance())
-        if not (self._poller.worked or is_transient(error)):
+        failure = policy.fail(error, hooks.chance(), worked=self._poller.worked)
+        if not failure.may_pass:
             raise error
-        if health.fail(error):
-            _log.warning("%s; polling on", error)
-            self._call_on_error(error)
-        wait = after_failures(health.failures, self._interval, hooks.chance())
-        return max(wait, wait_asked_by(error))
+        if failure.is_news:
+            self._report(error)
+        return failure.wait
 
-    def _report(self, rows: RowsUnreadable) -> None:
-        _log.warning("%s; polling on", rows.error)
-        self._call_on_error(rows.error)
+    def _report(self, error: PPAPIError) -> None:
+        _log.warning("%s; polling on", error)
+        self._call_on_error(error)
 
     def _call_on_error(self, error: PPAPIError | None) -> None:
         if self._on_error is not None:

@@ -1,4 +1,4 @@
-"""One poll of one account: what is new and what has changed, and that it was delivered."""
+"""Polls a method that lists rows: what is new, what has changed, and that it was delivered."""
 
 from __future__ import annotations
 
@@ -6,36 +6,30 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Generic, TypeVar
 
-import attrs
 from attrs import define, evolve, field
 
-from ppapi_async.account import Dialect
 from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.models import (
     Change,
     ChangeKind,
-    Info,
-    PayoutMethod,
     Row,
     RowsUnreadable,
     Window,
 )
-from ppapi_async.protocol import dump_stored, info_steps, parse_stored
+from ppapi_async.protocol import dump_stored, parse_stored
 from ppapi_async.protocol.dialects import traits_of
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.site_clock import ClockCheck, SiteClock
 from ppapi_async.protocol.unreadable import PREFIX, UnreadableRows, unreadable_error
 from ppapi_async.streaming.stream import Options, Request, Stream, recognise
 from ppapi_async.transport.client import Transport
-from ppapi_async.watching.delivery import Delivery, WatchStore
-from ppapi_async.watching.fast_poll import FastPoll, Unchanged, unless_known
-from ppapi_async.watching.poll_slots import PollSlot
+from ppapi_async.watching.delivery import IN_HAND, Delivery, WatchStore, differing
+from ppapi_async.watching.fast_poll import FastPoll, Unchanged
+from ppapi_async.watching.poll_slots import TakeSlot
 from ppapi_async.watching.tracker import (
     PERIOD,
     WRONG_ZONE,
@@ -46,18 +40,10 @@ from ppapi_async.watching.tracker import (
     Verdict,
 )
 
-__all__ = ["InfoPoller", "RowPoller", "TakeSlot"]
+__all__ = ["RowPoller"]
 
 RowT = TypeVar("RowT", bound=Row)
-RecordT = TypeVar("RecordT", bound=Row | Info)
-RecordT_co = TypeVar("RecordT_co", covariant=True, bound=Row | Info)
 _POSITION = "position"
-_INFO = "info"
-_IN_HAND = "in hand"
-"""What is delivered, while it is not yet known whether it was: after a restart it may have to be
-taken back, if the row is by then what it was before."""
-TakeSlot: TypeAlias = Callable[[], AbstractAsyncContextManager[PollSlot | None]]
-"""Makes what is held while a window is read and delivered: it bounds what pollers hold at once."""
 _ROWS_OF_TURN = 250  # judged before others may run
 _MOST_AHEAD = 2 * 86_400
 """Seconds by which a server's clock is believed to be ahead of this machine's."""
@@ -196,7 +182,7 @@ class RowPoller(Generic[RowT]):
                 self._unreadable.reported[name] = text
                 continue
             row = parse_stored(text, self.request.record)
-            if name.startswith(_IN_HAND):
+            if name.startswith(IN_HAND):
                 self._in_hand[row.id] = row
             else:
                 tracker.remember(row, text)
@@ -320,18 +306,18 @@ class RowPoller(Generic[RowT]):
             self._remember(tracker, row, text)
             return None
 
-        async def save() -> None:
-            self._remember(tracker, row, text)
-            self._in_hand.pop(row.id, None)
-            self.store.drop([in_hand])
-            await self.store.flush()
-
-        in_hand = f"{_IN_HAND} {row.id}"
         if change.previous is not None:
             self._in_hand[row.id] = row
             tracker.doubt(row.id)
-            await self.store.announce(in_hand, text)
-        return Delivery(change, save)
+            await self.store.announce(f"{IN_HAND} {row.id}", text)
+        return Delivery(change, functools.partial(self._save, tracker, row, text))
+
+    async def _save(self, tracker: Tracker, row: RowT, text: str) -> None:
+        """Save that a row was delivered."""
+        self._remember(tracker, row, text)
+        self._in_hand.pop(row.id, None)
+        self.store.drop([f"{IN_HAND} {row.id}"])
+        await self.store.flush()
 
     async def _change(self, row: RowT, verdict: Verdict) -> Change[RowT] | None:
         """Return what to deliver; None if the row is no different after all (`1.0` and `1.00`)."""
@@ -347,7 +333,7 @@ class RowPoller(Generic[RowT]):
         in_hand = self._in_hand.pop(row.id, None)
         if in_hand is not None and row == previous:
             previous = in_hand
-        names = _differing(row, previous)
+        names = differing(row, previous)
         return Change(ChangeKind.CHANGED, row, previous, names, account) if names else None
 
     def _remember(self, tracker: Tracker, row: RowT, text: str) -> None:
@@ -362,7 +348,7 @@ class RowPoller(Generic[RowT]):
         read_to = None if window.end is None else int(window.end.timestamp())
         dropped = tracker.advance(self._present(), read_to, newest)
         self.store.drop(str(row_id) for row_id in dropped)
-        self.store.drop(f"{_IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
+        self.store.drop(f"{IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
         self.store.drop(self._unreadable.forget_before(tracker.position.floor))
         await self._flush(tracker)
         if tracker.crowded and not self._said_crowded:
@@ -387,118 +373,13 @@ class RowPoller(Generic[RowT]):
         """Return what there is to say of rows that could not be read."""
         name, rows = self.transport.account.name, list(self._unreadable.found.values())
         error = unreadable_error(rows, account=name, method=self.method)
+        return Delivery(RowsUnreadable(name, error), self._save_report)
 
-        async def save() -> None:
-            for entry, text in self._unreadable.report().items():
-                self.store.put(entry, text)
-            await self.store.flush()
-
-        return Delivery(RowsUnreadable(name, error), save)
+    async def _save_report(self) -> None:
+        for entry, text in self._unreadable.report().items():
+            self.store.put(entry, text)
+        await self.store.flush()
 
 
 def _newest_of(window: Window[RowT]) -> int | None:
     return int(window.records[-1].time.timestamp()) if window.records else None
-
-
-def _differing(one: Row | Info, other: Row | Info) -> tuple[str, ...]:
-    names = (field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(one))))
-    return tuple(name for name in names if getattr(one, name) != getattr(other, name))
-
-
-@define(eq=False, kw_only=True)
-class InfoPoller:
-    """Polls get_info: delivers when balance, minimum or methods change."""
-
-    transport: Transport
-    store: WatchStore
-    take_slot: TakeSlot = contextlib.nullcontext
-    worked: bool = False
-    _last: Info | None = None
-    _in_hand: Info | None = None
-    _asked: int | None = None
-    """The digest of this poll's answer."""
-    _delivered: int | None = None
-    """The same of the last answer that has been delivered."""
-
-    @property
-    def method(self) -> str:
-        """The API method."""
-        return "get_info"
-
-    async def poll(self) -> AsyncGenerator[Delivery[Info], None]:
-        """Yield at most one change."""
-        if not self.worked:
-            await self._open()
-        await self.store.flush()  # what could not be saved last time
-        async with self.take_slot() as slot:
-            info = await self._ask()
-            if slot is not None:
-                slot.end_reading()
-            self.worked = True
-            if info is None:
-                return
-            if self._last is None:
-                await self._save(info)
-                return
-            previous, names = self._compare(info, self._last)
-            if not names:
-                self._delivered = self._asked
-                return
-            name = self.transport.account.name
-            change = Change(ChangeKind.CHANGED, info, previous, names, name)
-            self._in_hand, self._delivered = info, None
-            await self.store.announce(_IN_HAND, dump_stored(info))
-            delivery = Delivery(change, lambda: self._save(info))
-            yield delivery
-            delivery.check()
-
-    def _compare(self, info: Info, last: Info) -> tuple[Info, tuple[str, ...]]:
-        """Return what was delivered last, as far as one can know, and what differs from it."""
-        in_hand, self._in_hand = self._in_hand, None
-        names = _names_to_deliver(info, last)
-        if names or in_hand is None:
-            return last, names
-        return in_hand, _names_to_deliver(info, in_hand)
-
-    async def _ask(self) -> Info | None:
-        """Return the info, None if the answer is the one of last time."""
-        transport = self.transport
-        steps = functools.partial(info_steps, reader=transport.reader("get_info"))
-        answer: tuple[tuple[Info, Dialect | None], int] | Unchanged = await transport.read(
-            "get_info",
-            {},
-            unless_known(() if self._delivered is None else (self._delivered,), steps),
-        )
-        if isinstance(answer, Unchanged):
-            return None
-        (info, dialect), self._asked = answer
-        transport.learn(dialect)
-        return info
-
-    async def _open(self) -> None:
-        entries = await self.store.load()
-        saved, in_hand = entries.get(_INFO), entries.get(_IN_HAND)
-        if saved is None:
-            return
-        try:
-            self._last = parse_stored(saved, Info)
-            self._in_hand = None if in_hand is None else parse_stored(in_hand, Info)
-        except ValueError:
-            return  # of another version; there is nothing to be lost but one comparison
-        self.worked = True
-
-    async def _save(self, info: Info) -> None:
-        self._last, self._delivered, self._in_hand = info, self._asked, None
-        self.store.put(_INFO, dump_stored(info))
-        self.store.drop([_IN_HAND])
-        await self.store.flush()
-
-
-def _names_to_deliver(info: Info, last: Info) -> tuple[str, ...]:
-    """Return the names of what has changed: what a method would pay moves with every rate."""
-    same_methods = _methods(info) == _methods(last)
-    return tuple(n for n in _differing(info, last) if n != "items" or not same_methods)
-
-
-def _methods(info: Info) -> list[PayoutMethod]:
-    return [evolve(method, amount=Decimal()) for method in info.items]
