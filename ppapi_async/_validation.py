@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +22,9 @@ __all__ = [
     "amount",
     "check_call",
     "check_callback",
+    "check_flag",
     "check_kind",
+    "check_one_of",
     "comes_from",
     "duration",
     "instant",
@@ -124,6 +126,30 @@ def check_kind(value: T, kind: type | tuple[type, ...], argument: str, what: str
     if not isinstance(value, kind):
         raise TypeError(f"{argument}: pass {what}")
     return value
+
+
+def check_flag(value: object, argument: str) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument}: pass True or False")
+
+
+def check_one_of(value: object, names: Sequence[str], argument: str) -> None:
+    """Refuse what is none of these names.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it is another one.
+    """
+    said = f"{argument}: pass {' or '.join(map(repr, names))}"
+    if not isinstance(value, str):
+        raise TypeError(said)
+    if value not in names:
+        raise ValueError(said)
 
 
 def instant(value: Instant, argument: str) -> datetime | None:

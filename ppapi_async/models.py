@@ -516,10 +516,15 @@ class AccountPhase(StrEnum):
     """What a fleet does with an account."""
 
     WAITING = "waiting"
-    """For its next poll."""
+    """For its next poll; all is well so far."""
     POLLING = "polling"
+    """Its poll is under way; all is well so far."""
+    FAILING = "failing"
+    """Its latest poll has failed. It is polled again, ever more seldom, or just now."""
     PAUSED = "paused"
+    """It is not polled until `Fleet.resume`."""
     SUSPENDED = "suspended"
+    """Nothing could ever be read, and that will not pass by itself: `Fleet.resume` tries again."""
 
 
 @frozen(kw_only=True)
@@ -540,3 +545,11 @@ class AccountStatus:
     """How old what you know may be; None where no poll has worked yet."""
     clock_warning: str | None = None
     """What is wrong with the times of its rows, and what to do; None if nothing is."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is known to be wrong: no failure since the last poll that worked.
+
+        An account that has not been read yet is ok; `last_success` is None then.
+        """
+        return not self.failures and self.phase is not AccountPhase.SUSPENDED

@@ -19,6 +19,7 @@ from ppapi_async._validation import (
     amount,
     check_call,
     check_callback,
+    check_flag,
     check_kind,
     comes_from,
     duration,
@@ -444,23 +445,32 @@ class Session:
         *,
         interval: Duration = 60,
         state: StateOrPath | None = None,
+        initial: bool = False,
         on_error: OnError | None = None,
     ) -> Watch[Info]:
         """Iterate over changes of balance, minimum and payout methods, for ever.
 
         What a method would pay (`PayoutMethod.amount`) moves with every rate; that alone is no
-        change. Arguments as in `watch_exchanges`.
+        change. Other arguments as in `watch_exchanges`.
+
+        Args:
+            interval: from one poll to the next, seconds or timedelta.
+            state: where to keep what has been delivered; the path of an SQLite file is enough.
+            initial: deliver the present info first, once for each watch: as `NEW` without a
+                `previous`, or as `CHANGED` where the state knows another one, so that no change is
+                lost. False delivers changes only.
+            on_error: called with the error when polls begin to fail, and with None when they work.
+
+        Raises:
+            ValueError: an argument is not usable.
+            PPAPIError: while iterating, if nothing could ever be read.
         """
         seconds = seconds_of(interval, "interval")
+        check_flag(initial, "initial")
         check_callback(on_error, "on_error")
         store = state_of(state)
-        return Watch(
-            self._connection.transport,
-            info_poller(self._connection, store),
-            store,
-            seconds,
-            on_error,
-        )
+        poller = info_poller(self._connection, store, initial=initial)
+        return Watch(self._connection.transport, poller, store, seconds, on_error)
 
     def _watch(
         self,

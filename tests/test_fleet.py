@@ -66,12 +66,14 @@ def fleet_of(accounts: Sequence[Account], **options: object) -> Fleet:
     return Fleet(accounts, hooks=virtual_time.hooks(), **options)  # type: ignore[arg-type]
 
 
-async def collect(fleet: Fleet, *resources: ResourceName, seconds: float) -> list[FleetEvent]:
+async def collect(
+    fleet: Fleet, *resources: ResourceName, seconds: float, initial_info: bool = False
+) -> list[FleetEvent]:
     """Return the events of so many seconds."""
     found: list[FleetEvent] = []
 
     async def consume() -> None:
-        async for event in fleet.events(*resources):
+        async for event in fleet.events(*resources, initial_info=initial_info):
             found.append(event)  # noqa: PERF401 - what was found before it is cancelled counts
 
     task = asyncio.create_task(consume())

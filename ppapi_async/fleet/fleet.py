@@ -7,13 +7,15 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeAlias, TypeVar
 
 import aiohttp
 
 from ppapi_async._validation import (
     Duration,
     Instant,
+    check_flag,
+    check_one_of,
     duration,
     instant,
     seconds_of,
@@ -27,7 +29,7 @@ from ppapi_async.fleet.host import Host, pace_of
 from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.merged import Merged
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
-from ppapi_async.models import AccountStatus, Exchange, Info, Link, Payout, Row
+from ppapi_async.models import AccountPhase, AccountStatus, Exchange, Info, Link, Payout, Row
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
@@ -37,6 +39,7 @@ from ppapi_async.transport.closing import Reading, wait_until_done
 from ppapi_async.transport.connection import check_limits, check_options, open_http
 from ppapi_async.transport.fairness import Decoding
 from ppapi_async.watching.delivery import Poller, in_use
+from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.poll_policy import LONGEST_WAIT, PollPolicy, phase_of
 from ppapi_async.watching.poll_slots import PollSlot
 from ppapi_async.watching.resources import (
@@ -52,6 +55,10 @@ from ppapi_async.watching.resources import (
 __all__ = ["Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
+FirstPoll: TypeAlias = Literal["turn", "now"]
+_FIRST = ("turn", "now")
+_LATE = 3
+"""Intervals after which what was read of an account says no more how it is."""
 _MOST_A_SECOND = 10_000
 _ACCOUNTS_OF_TURN = 100  # opened before others may run
 _KEEP_ALIVE = 5.0
@@ -66,6 +73,9 @@ class Fleet:
         accounts: of any number of sites; each needs a name of its own.
         interval: from one poll of an account to its next, seconds or timedelta. Each account has
             its turn at a moment of the interval that its name decides.
+        first: when an account is polled first. "turn": at its next turn, so that first polls are
+            spread over the interval. "now": at once, within `concurrency` and `per_host`; from then
+            on in its turn.
         concurrency: accounts that are read at once.
         per_host: requests to one host at once.
         rate: requests a second to one host; needs the package aiolimiter (`ppapi-async[fleet]`).
@@ -94,6 +104,7 @@ class Fleet:
         accounts: Iterable[Account] | Account,
         *,
         interval: Duration = 60,
+        first: FirstPoll = "turn",
         concurrency: int = 100,
         per_host: int = 1,
         rate: float | None = None,
@@ -110,10 +121,12 @@ class Fleet:
         hooks: Hooks | None = None,
     ) -> None:
         _check(concurrency, per_host, rate)
+        check_one_of(first, _FIRST, "first")
         check_limits(page_size, largest_answer)
         check_options(http=http, retry=retry, on_request=on_request, hooks=hooks)
         timeout = seconds_of(timeout, "timeout")
         self._interval = seconds_of(interval, "interval")
+        self._first: FirstPoll = first
         self._concurrency, self._per_host, self._rate = concurrency, per_host, rate
         self._state: State = state_of(state)
         self._since = instant(since, "since")
@@ -138,6 +151,8 @@ class Fleet:
         self._scheduler: Scheduler | None = None
         self._events: Events | None = None
         """What is, or was last, iterated over."""
+        self._initial_info = False
+        """Whether these events begin with the present info of each account."""
         self._under_way: set[Reading] = set()
         """The rows of many accounts that are being read."""
         self._closing: tuple[asyncio.Task[None], Scheduler] | None = None
@@ -165,6 +180,7 @@ class Fleet:
             interval=self._interval,
             hooks=self._hooks,
             make_poller=self._make_poller,
+            first_now=self._first == "now",
         )
         is_open = False
         try:
@@ -237,7 +253,7 @@ class Fleet:
     # Members
 
     def add(self, account: Account) -> None:
-        """Take an account in; if accounts are being polled, it is from its next turn on.
+        """Take an account in; if accounts are being polled, it is, too, beginning as `first` says.
 
         Raises:
             ValueError: there is one of this name already.
@@ -252,7 +268,7 @@ class Fleet:
             )
         if self._scheduler is not None:
             self._enlist(account)
-            self._scheduler.plan(self._members[account.name])
+            self._scheduler.plan_first(self._members[account.name])
         self._accounts[account.name] = account
 
     def remove(self, name: str) -> None:
@@ -299,6 +315,26 @@ class Fleet:
         now = self._hooks.clock()
         return {name: member.status(now) for name, member in self._members.items()}
 
+    @property
+    def healthy(self) -> bool | None:
+        """Whether all is well with the accounts, paused ones aside; None where that is not known.
+
+        False: polls of some account fail, or it is suspended; `status()` says which. None: nothing
+        is known to be wrong, but some account has not been read yet, or not for three intervals,
+        because nobody asks for events or a long poll is under way; or the fleet is not open.
+
+        A readiness probe waits for True, or takes `is not False`. A liveness probe has no use for
+        it: a restart mends no site.
+        """
+        if self._scheduler is None:
+            return None
+        found = [s for s in self.status().values() if s.phase is not AccountPhase.PAUSED]
+        if not all(status.ok for status in found):
+            return False
+        late = _LATE * self._interval
+        known = (s.lag is not None and s.lag.total_seconds() <= late for s in found)
+        return True if all(known) else None
+
     def session(self, name: str) -> Session:
         """Return the open session of an account, for whatever else there is to do.
 
@@ -341,16 +377,18 @@ class Fleet:
 
     # Polling
 
-    def events(self, *resources: ResourceName) -> Events:
+    def events(self, *resources: ResourceName, initial_info: bool = False) -> Events:
         """Iterate over what the accounts have to deliver, for ever: `Change`s and how polling goes.
 
         In order for each account, in turns between them. A slow consumer slows the polls.
 
         Args:
             resources: any of "info", "links", "exchanges", "payouts"; all of them without any.
+            initial_info: deliver the present info of each account first, when it could be read:
+                once for each loop over the events, as in `Session.watch_info`.
 
         Raises:
-            ValueError: there is no such resource.
+            ValueError: there is no such resource, or `initial_info` is asked for without "info".
             TypeError: a resource is no str.
             RuntimeError: while iterating, if the events are being iterated elsewhere.
         """
@@ -361,12 +399,20 @@ class Fleet:
             raise ValueError(
                 f"resources: pass any of {', '.join(RESOURCES)}, not {sorted(unknown)}"
             )
+        check_flag(initial_info, "initial_info")
         wanted = tuple(dict.fromkeys(resources)) or RESOURCES
-        return Events(functools.partial(self._polling, wanted, self._open_scheduler))
+        if initial_info and INFO not in wanted:
+            raise ValueError("initial_info: needs the resource 'info'")
+        polling = functools.partial(self._polling, wanted, initial_info, self._open_scheduler)
+        return Events(polling)
 
     @contextlib.asynccontextmanager
     async def _polling(
-        self, resources: tuple[str, ...], scheduler: Scheduler, events: Events
+        self,
+        resources: tuple[str, ...],
+        initial_info: bool,
+        scheduler: Scheduler,
+        events: Events,
     ) -> AsyncIterator[Scheduler | None]:
         """Poll the accounts for those who iterate over the events."""
         former = self._events
@@ -378,6 +424,11 @@ class Fleet:
         self._events = events
         if former is not None:
             await former.ended()
+        self._initial_info = initial_info
+        for member in self._members.values():
+            poller = member.pollers.get(INFO)
+            if isinstance(poller, InfoPoller):
+                poller.initial = initial_info
         async with in_use(self._state):
             scheduler.start(resources)
             try:
@@ -388,7 +439,10 @@ class Fleet:
     def _make_poller(self, member: Member, resource: str) -> Poller[Record]:
         take_slot = functools.partial(PollSlot, member.host.slots, self._slots)
         if resource == INFO:
-            return info_poller(connection_of(member.session), self._state, take_slot)
+            initial = self._initial_info
+            return info_poller(
+                connection_of(member.session), self._state, take_slot, initial=initial
+            )
         listed = LISTS[resource]
         return row_poller(
             connection_of(member.session),

@@ -106,19 +106,19 @@ class Member:
         """Whether anything could ever be read."""
         return any(poller.worked for poller in self.pollers.values())
 
-    @property
-    def _phase_name(self) -> AccountPhase:
-        if self.task is not None:
-            return AccountPhase.POLLING
-        if self.suspended:
-            return AccountPhase.SUSPENDED
-        return AccountPhase.PAUSED if self.paused else AccountPhase.WAITING
-
     def status(self, now: float) -> AccountStatus:
         """Return how it gets on."""
-        began = self.policy.last_success
+        began, is_polled = self.policy.last_success, self.task is not None
+        if self.suspended:
+            phase = AccountPhase.SUSPENDED
+        elif self.paused and not is_polled:
+            phase = AccountPhase.PAUSED
+        elif self.policy.failures:
+            phase = AccountPhase.FAILING
+        else:
+            phase = AccountPhase.POLLING if is_polled else AccountPhase.WAITING
         return AccountStatus(
-            phase=self._phase_name,
+            phase=phase,
             dialect=self.session.dialect,
             last_success=None if began is None else datetime.fromtimestamp(began, UTC),
             next_poll=None if self.due is None else datetime.fromtimestamp(self.due, UTC),

@@ -47,6 +47,7 @@ FleetEvent: TypeAlias = (
     Change[Record] | RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
 )
 _log = logging.getLogger("ppapi_async")
+_POLLS_OF_TURN = 50  # begun before others may run
 _LONGEST_SLEEP = 30.0  # then the clock is looked at again: somebody may have set it
 
 
@@ -71,6 +72,8 @@ class Scheduler:
     interval: float
     hooks: Hooks
     make_poller: Callable[[Member, str], Poller[Record]]
+    first_now: bool = False
+    """Whether the first poll of an account is at once, not at its next turn."""
     resources: tuple[str, ...] = ()
     _outbox: asyncio.Queue[_Item] = field(factory=asyncio.Queue)
     _in_hand: Delivery[Record] | Notice | None = None
@@ -102,7 +105,7 @@ class Scheduler:
         self._running = asyncio.create_task(self._run())
         self._running.add_done_callback(self._check)
         for member in self.members.values():
-            self.plan(member)
+            self.plan_first(member)
 
     async def next_item(self) -> Delivery[Record] | Notice:
         """Return the next thing to deliver, which then has to be acknowledged."""
@@ -175,6 +178,10 @@ class Scheduler:
     def _now(self) -> float:
         return self.hooks.clock()
 
+    def plan_first(self, member: Member) -> None:
+        """Plan the first poll of a member."""
+        self.plan(member, self._now() if self.first_now else None)
+
     def plan(self, member: Member, due: float | None = None) -> None:
         """Plan the next poll of a member: at its next turn unless told otherwise."""
         member.due = None
@@ -191,10 +198,14 @@ class Scheduler:
         while True:
             self._woken.clear()
             self._realign()
+            begun = 0
             while self._schedule and self._schedule[0][0] <= self._now():
                 due, ticket, member = heapq.heappop(self._schedule)
                 if ticket == member.ticket and due == member.due:
                     self._begin(member)
+                    begun += 1
+                    if begun % _POLLS_OF_TURN == 0:
+                        await asyncio.sleep(0)
             wait = _LONGEST_SLEEP
             if self._schedule:
                 wait = min(wait, max(0.0, self._schedule[0][0] - self._now()))

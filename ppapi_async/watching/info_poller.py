@@ -27,6 +27,9 @@ class InfoPoller:
 
     transport: Transport
     store: WatchStore
+    initial: bool = False
+    """Whether the next poll that works delivers the info whatever it is: as new, or as changed
+    where what was delivered last is known and differs. Delivered once, it is False."""
     take_slot: TakeSlot = contextlib.nullcontext
     worked: bool = False
     _last: Info | None = None
@@ -53,24 +56,29 @@ class InfoPoller:
             self.worked = True
             if info is None:
                 return
-            if self._last is None:
+            if self._last is None and not self.initial:
                 await self._save(info)
                 return
-            previous, names = self._compare(info, self._last)
-            if not names:
+            previous, names = self._compare(info)
+            name = self.transport.account.name
+            if names:
+                change = Change(ChangeKind.CHANGED, info, previous, names, name)
+                self._in_hand, self._delivered = info, None
+                await self.store.announce(IN_HAND, dump_stored(info))
+            elif self.initial:
+                change = Change(ChangeKind.NEW, info, account=name)
+            else:
                 self._delivered = self._asked
                 return
-            name = self.transport.account.name
-            change = Change(ChangeKind.CHANGED, info, previous, names, name)
-            self._in_hand, self._delivered = info, None
-            await self.store.announce(IN_HAND, dump_stored(info))
             delivery = Delivery(change, functools.partial(self._save, info))
             yield delivery
             delivery.check()
 
-    def _compare(self, info: Info, last: Info) -> tuple[Info, tuple[str, ...]]:
+    def _compare(self, info: Info) -> tuple[Info | None, tuple[str, ...]]:
         """Return what was delivered last, as far as one can know, and what differs from it."""
-        in_hand, self._in_hand = self._in_hand, None
+        last, in_hand, self._in_hand = self._last, self._in_hand, None
+        if last is None:
+            return None, ()
         names = _names_to_deliver(info, last)
         if names or in_hand is None:
             return last, names
@@ -78,7 +86,7 @@ class InfoPoller:
 
     async def _ask(self) -> Info | None:
         """Return the info, None if the answer is the one of last time."""
-        known = () if self._delivered is None else (self._delivered,)
+        known = () if self._delivered is None or self.initial else (self._delivered,)
         steps = unless_known(known, self.transport.info_steps)
         answer: tuple[Info, int] | Unchanged = await self.transport.read("get_info", {}, steps)
         if isinstance(answer, Unchanged):
@@ -100,6 +108,7 @@ class InfoPoller:
 
     async def _save(self, info: Info) -> None:
         self._last, self._delivered, self._in_hand = info, self._asked, None
+        self.initial = False
         self.store.put(_INFO, dump_stored(info))
         self.store.drop([IN_HAND])
         await self.store.flush()

@@ -13,7 +13,7 @@ from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.storage import State
 from ppapi_async.streaming.stream import Request
 from ppapi_async.transport.connection import Connection
-from ppapi_async.watching.delivery import Poller, WatchStore
+from ppapi_async.watching.delivery import WatchStore
 from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.poll_policy import phase_of
 from ppapi_async.watching.poll_slots import TakeSlot
@@ -93,10 +93,13 @@ def info_poller(
     connection: Connection,
     state: State,
     take_slot: TakeSlot = nullcontext,
-) -> Poller[Info]:
-    """Return the poller of get_info."""
+    *,
+    initial: bool = False,
+) -> InfoPoller:
+    """Return the poller of get_info; `initial` has it deliver the present info first."""
     store = _store_of(connection, state, "get_info")
-    return InfoPoller(transport=connection.transport, store=store, take_slot=take_slot)
+    transport = connection.transport
+    return InfoPoller(transport=transport, store=store, initial=initial, take_slot=take_slot)
 
 
 def _store_of(connection: Connection, state: State, what: str) -> WatchStore:
