@@ -66,7 +66,8 @@ from ppapi_async.storage import (
     State,
 )
 from ppapi_async.streaming.stream import Stream
-from ppapi_async.transport.client import Hooks, RequestFacts, Retry
+from ppapi_async.transport.hooks import Hooks, RequestFacts
+from ppapi_async.transport.retry import Retry
 from ppapi_async.version import __version__
 from ppapi_async.watching.watch import Watch
 

@@ -53,8 +53,9 @@ from ppapi_async.payouts import (
 from ppapi_async.protocol import data_steps
 from ppapi_async.storage.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
 from ppapi_async.streaming.stream import OnUnreadable, Options, Request, Stream
-from ppapi_async.transport.client import Hooks, RequestFacts, Retry
 from ppapi_async.transport.connection import Connection, check_limits, check_options
+from ppapi_async.transport.hooks import Hooks, RequestFacts
+from ppapi_async.transport.retry import Retry
 from ppapi_async.watching.resources import LISTS, info_poller, row_poller
 from ppapi_async.watching.watch import OnError, Watch
 

@@ -13,11 +13,13 @@ from ppapi_async.protocol import decoder, fields
 
 _MOST_MEMORY = 4 * 2**30  # bytes; a mutant that loops for ever fills what it gets
 _OWN = {
-    "transport.http_requests": ("test_payout_faults", "test_session"),
+    "transport.connector": ("test_payout_faults", "test_session"),
     "protocol": ("test_codec", "test_stored"),
     "transport.body": ("test_inflate",),
     "payouts": ("test_payout_faults", "test_session"),
     "storage": ("test_state", "test_streams"),
+    "transport.retry": ("test_transport", "few_requests_find_out"),
+    "transport.failures": ("test_failures",),
     "transport.client": (
         "test_transport",
         "test_payout_faults",

@@ -485,7 +485,7 @@ WRONG_KEY = "; on 2.7 sites a wrong key says so too"
         (302, b"", "the site redirects, which is not followed; if it moved, use its new url"),
         (403, b"", "a page stands before the API; ask the site to let this address through"),
         (503, b"x", "the server failed with HTTP 503"),
-        (404, b"x", "no API at this url; check it, or the site has removed its API"),
+        (404, b"x", "no API at this url; check the url, or the site has removed its API"),
         (200, b" ", "the answer is empty"),
         (200, b"x", "the answer is not the API's"),
         (501, b"", "HTTP 501: unknown method, or the site's API module is off"),

@@ -30,13 +30,18 @@ async def test_who_waited_for_a_search_in_vain_is_told_where_it_looked() -> None
     assert discovery.url is None
 
 
-async def test_an_only_place_that_is_missing_answers_for_itself() -> None:
-    """Where the user gave the endpoint, the site's own answer says most."""
+async def test_an_only_place_that_is_missing_is_named_and_its_answer_shown() -> None:
+    """Where the user gave the endpoint, what the site says beside the 404 is kept."""
+    said = ResponseError("nothing", status=404, headers={"Server": "x"}, excerpt="moved to …")
 
     async def ask(_: str) -> str | PPAPIError:
-        return MISSING
+        return said
 
-    assert await Discovery().at_place(ask, PLACES[:1], "site", "get_info") is MISSING
+    outcome = await Discovery().at_place(ask, ("https://site.test/api.php",), "site", "get_info")
+    assert isinstance(outcome, ResponseError)
+    assert "tried /api.php;" in str(outcome)
+    assert str(outcome).endswith("[HTTP 404: moved to …]")
+    assert outcome.headers == {"Server": "x"}
 
 
 async def test_a_missing_page_at_a_place_that_somebody_has_found_is_no_news() -> None:

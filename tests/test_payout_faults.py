@@ -92,9 +92,9 @@ CAUSES: Mapping[str, type[errors.PPAPIError]] = {
 
 
 WORDS: Mapping[str, str] = {
-    "closed": "ServerDisconnectedError: ",
-    "no HTTP": "ClientResponseError: ",
-    "cut gzip": "CutShortError: the gzip body is cut short",
+    "closed": "the connection was closed before an answer came",
+    "no HTTP": "the answer is no HTTP (Bad status line",
+    "cut gzip": "the gzip body is cut short",
     "no receipt": "the answer is not what the API promises: data = not an object",
     **dict.fromkeys(("hang", "hang in the body"), "no answer in 60 s"),
 }
@@ -120,6 +120,7 @@ async def test_a_payout_is_sent_once_and_its_outcome_is_unknown(
     assert (error.account, error.method) == (session.account.name, "add_payout")
     assert error.attempt == ATTEMPT
     assert "find_payout" in str(error)
+    assert "again" not in str(error), "somebody may take it for advice"
     cause = error.__cause__
     assert type(cause) is CAUSES[fault]
     assert (cause.account, cause.method) == (error.account, "add_payout")
@@ -219,7 +220,7 @@ async def test_a_payout_whose_session_aiohttp_loses_is_unknown(
     assert isinstance(error, PayoutOutcomeUnknown)
     cause = error.__cause__
     assert type(cause) is errors.TransportError
-    assert (cause.message, cause.sent) == ("the session was closed", True)
+    assert (cause.message, cause.sent) == ("the session was closed meanwhile; open another", True)
 
 
 async def test_a_payout_for_which_no_connection_is_clean_is_not_sent(
@@ -231,7 +232,9 @@ async def test_a_payout_for_which_no_connection_is_clean_is_not_sent(
         monkeypatch.setattr(Transport, "_ask", AsyncMock(side_effect=StaleConnectionError))
         error = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(error, PayoutNotSent)
-    assert error.message == ("no payout was requested: the site sends what nobody has asked for")
+    assert error.message.startswith(
+        "no payout was requested: the site sends what nobody has asked for; "
+    )
     assert (error.reason, server.count("add_payout")) == ("connection", 0)
 
 
@@ -396,7 +399,10 @@ async def test_a_connection_time_out_sends_nothing() -> None:
     """Time that runs out before there is a connection is told from time that runs out after."""
     error = await _unsent(_forever)
     assert isinstance(error, PayoutNotSent)
-    assert error.message == "no payout was requested: could not connect in time"
+    assert error.message == (
+        "no payout was requested: could not connect in time; the site is down, or a firewall is in"
+        " between"
+    )
     assert error.reason == "connection"
     assert_absent(KEY, error)
 

@@ -22,7 +22,7 @@ from ppapi_async import (
     TransportError,
 )
 from ppapi_async._validation import seconds_of
-from ppapi_async.transport.client import is_transient, wait_asked_by
+from ppapi_async.transport.retry import is_transient, wait_asked_by
 from tests.raw_server import KEY, RawServer, Reply, http
 
 

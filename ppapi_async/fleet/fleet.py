@@ -34,10 +34,11 @@ from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
 from ppapi_async.streaming.stream import Stream
-from ppapi_async.transport.client import Hooks, RequestFacts, Retry
 from ppapi_async.transport.closing import Reading, wait_until_done
 from ppapi_async.transport.connection import check_limits, check_options, open_http
 from ppapi_async.transport.fairness import Decoding
+from ppapi_async.transport.hooks import Hooks, RequestFacts
+from ppapi_async.transport.retry import Retry
 from ppapi_async.watching.delivery import Poller, in_use
 from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.poll_policy import LONGEST_WAIT, PollPolicy, phase_of
@@ -222,7 +223,7 @@ class Fleet:
     async def _close(self) -> None:
         events, self._events = self._events, None
         for reading in list(self._under_way):
-            text = "the fleet was closed before all was read"
+            text = "the fleet was closed before all was read; read again"
             reading.stop(TransportError(text, sent=False))
         try:
             if events is not None:

@@ -33,8 +33,9 @@ from ppapi_async.models import (
     Change,
     RowsUnreadable,
 )
-from ppapi_async.transport.client import Hooks, wait_asked_by
 from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.transport.hooks import Hooks
+from ppapi_async.transport.retry import wait_asked_by
 from ppapi_async.watching.delivery import Delivery, Poller
 from ppapi_async.watching.poll_policy import next_beat
 from ppapi_async.watching.resources import Record

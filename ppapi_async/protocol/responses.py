@@ -312,7 +312,7 @@ def _kind_of_page(
     if status >= 500 or _FATAL.search(body):
         return ServerError, f"the server failed with HTTP {status}"
     if status == 404:
-        return ResponseError, "no API at this url; check it, or the site has removed its API"
+        return ResponseError, "no API at this url; check the url, or the site has removed its API"
     if not body.strip():
         return ResponseError, "the answer is empty"
     return ResponseError, "the answer is not the API's"

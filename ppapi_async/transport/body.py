@@ -17,7 +17,10 @@ _PACKED = frozenset({"br", "zstd", "dcb", "dcz", "compress", "x-compress", "bzip
 
 
 class CutShortError(Exception):
-    """The body ends before it is complete, or is not compressed as its header says."""
+    """The body ends before it is complete, or is not compressed as its header says.
+
+    Its arguments are what happened and, where that is known, what to do.
+    """
 
 
 class BodyTooLargeError(Exception):
@@ -36,8 +39,8 @@ def _encoding_of(header: str) -> str:
     known = [name for name in names if name in _UNPACKED | _PACKED]
     if len(known) > 1 or _PACKED & set(known):
         raise CutShortError(
-            f"the body is compressed with {', '.join(known)}, which was not asked for; ask the site"
-            " to heed Accept-Encoding"
+            f"the body is compressed with {', '.join(known)}, which was not asked for",
+            "ask the site to heed Accept-Encoding",
         )
     return known[0] if known else ""
 

@@ -10,23 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
 import aiohttp
-from attrs import define, field, frozen
+from attrs import define, field
 from yarl import URL
 
-from ppapi_async._validation import Duration, duration, whole
 from ppapi_async.account import Account, Dialect
 from ppapi_async.errors import (
     PPAPIError,
     RequestTimeoutError,
-    ResponseError,
     ResponseTooLargeError,
     TransportError,
 )
@@ -40,26 +35,17 @@ from ppapi_async.transport.callbacks import Callbacks
 from ppapi_async.transport.closing import Reading
 from ppapi_async.transport.connector import NO_PROXY, Route, StaleConnectionError
 from ppapi_async.transport.discovery import Discovery
+from ppapi_async.transport.failures import UNSENT, describe
 from ppapi_async.transport.fairness import Decoding
+from ppapi_async.transport.hooks import Hooks, RequestFacts
+from ppapi_async.transport.retry import Retry, is_transient
 
-__all__ = [
-    "Hooks",
-    "RequestFacts",
-    "Retry",
-    "Steps",
-    "Transport",
-    "is_transient",
-    "wait_asked_by",
-]
+__all__ = ["Steps", "Transport"]
 
 T = TypeVar("T")
 _log = logging.getLogger("ppapi_async")
 Steps: TypeAlias = Callable[[Answer], Outcome[T]]
 """Decodes an answer; yields where others may run; returns the value or the error it is."""
-_TRANSIENT = frozenset(
-    {408, 425, 429, 500, 502, 503, 504, 507, 508, 509, 598, 599, *range(520, 531)}
-)
-_LONGEST_ASKED = 86_400.0
 _FATAL = (
     asyncio.CancelledError,
     KeyboardInterrupt,
@@ -68,126 +54,10 @@ _FATAL = (
     RecursionError,
 )
 """What is no failure of the site's. It goes on, without the frames that hold a url."""
-_UNSENT: tuple[type[Exception], ...] = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ServerFingerprintMismatch,
-    UnicodeError,
-)
-"""What comes before a request is sent."""
-_NO_COMMON_VERSION = frozenset(
-    {
-        "TLSV1_ALERT_PROTOCOL_VERSION",
-        "UNSUPPORTED_PROTOCOL",
-        "UNSUPPORTED_SSL_VERSION",
-        "NO_PROTOCOLS_AVAILABLE",
-    }
-)
-"""What OpenSSL calls it: by the server's alert, or by its answer."""
 _PARTS = 10
 """Successes that give a repeat back to the budget."""
 _MOST_STALE = 100
 """Connections in a row that are found to be unusable before a request is given up."""
-
-
-def _wait(value: Duration) -> timedelta:
-    """Return how long to wait, which may be not at all."""
-    if not isinstance(value, bool) and value in (0, timedelta()):
-        return timedelta()
-    return duration(value, "retry: delay, longest")
-
-
-@frozen(kw_only=True)
-class Retry:
-    """How often and how patiently reads are repeated. Payouts never are.
-
-    Args:
-        attempts: requests for one call, the first included; 1 never repeats.
-        delay: the first wait at most; it doubles each time, and the real wait is a random part of
-            it ("full jitter").
-        longest: no wait is longer. A server that asks (`Retry-After`) for more gets an error
-            instead of a client that sleeps.
-        budget: repeats that a session may have in hand. Each takes one, ten successes return one;
-            so a site that is down is not asked several times over for long.
-    """
-
-    attempts: int = field(default=4)
-    delay: timedelta = field(default=timedelta(seconds=0.5), converter=_wait)
-    longest: timedelta = field(default=timedelta(seconds=30), converter=_wait)
-    budget: int = field(default=20)
-
-    def __attrs_post_init__(self) -> None:
-        whole(self.attempts, "retry: attempts", "1 or more", least=1)
-        whole(self.budget, "retry: budget", "0 or more", least=0)
-
-    def wait(self, repeat: int, error: PPAPIError, chance: float) -> float | None:
-        """Return the seconds to wait before repeat 1, 2, …; None where it is not worth it."""
-        longest: float = self.longest.total_seconds()
-        asked = error.retry_after if isinstance(error, ResponseError) else None
-        if asked is not None:
-            return asked if asked <= longest else None
-        most: float = min(self.delay.total_seconds() * 2 ** (repeat - 1), longest)
-        return most * chance
-
-
-def is_transient(error: PPAPIError) -> bool:
-    """Tell whether the same request may well succeed in a moment."""
-    if isinstance(error, ResponseTooLargeError):
-        return False
-    if isinstance(error, ResponseError):  # with 200 it is a page that stands in for the API
-        return error.status in _TRANSIENT or error.status == 200
-    return isinstance(error, TransportError)
-
-
-def wait_asked_by(error: PPAPIError) -> float:
-    """Return the seconds that the server asked to be left alone; a day, if it asks for more."""
-    asked = error.retry_after if isinstance(error, ResponseError) else None
-    return min(asked or 0.0, _LONGEST_ASKED)
-
-
-@frozen
-class RequestFacts:
-    """What `Session.on_request` is told of each HTTP request; nothing in it is secret."""
-
-    account: str
-    method: str
-    attempt: int
-    status: int | None
-    """None where no answer came."""
-    seconds: float
-    received: int
-    """Bytes of the body, decompressed."""
-    error: str | None
-    """The name of the error's class."""
-
-
-@frozen
-class Hooks:
-    """What a test replaces: the wall clock, sleeping, and chance (0 ≤ x < 1)."""
-
-    clock: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
-
-    def __attrs_post_init__(self) -> None:
-        for name in ("clock", "sleep", "chance"):
-            if not callable(getattr(self, name)):
-                raise TypeError(f"{name}: pass a function")
-
-
-def _of_version(error: Exception) -> str | None:
-    """Return what is to be said where no version of TLS is common to both sides."""
-    cause = getattr(error, "os_error", error)
-    reason = getattr(cause, "reason", None)
-    if reason not in _NO_COMMON_VERSION:
-        return None
-    return (
-        f"no version of TLS in common ({reason}): the server speaks only TLS 1.0, 1.1 or SSL, or"
-        " refuses what is offered; this client offers TLS 1.2 and newer, unless a connector that"
-        " was lent says otherwise"
-    )
 
 
 @define(eq=False)
@@ -408,7 +278,9 @@ class Transport:
             fatal = self._fresh(error)
         except AssertionError:
             # So aiohttp ends a GET that it sends once more, if its session was closed meanwhile.
-            return self._error(TransportError, method, "the session was closed", sent=True)
+            return self._error(
+                TransportError, method, "the session was closed meanwhile; open another", sent=True
+            )
         except Exception as error:  # noqa: BLE001 - a lent connector may raise what nobody knows
             return self._failure(error, method)
         raise fatal
@@ -424,12 +296,13 @@ class Transport:
     ) -> Answer | PPAPIError:
         for _ in range(_MOST_STALE):
             if self.closed:
-                return self._error(TransportError, method, "the session is closed", sent=False)
+                text = "the session is closed; open another"
+                return self._error(TransportError, method, text, sent=False)
             try:
                 return await self._ask(request, method, largest, alone=alone)
             except StaleConnectionError:
                 pass  # nothing was sent; the next connection of the pool, or a new one
-        text = "the site sends what nobody has asked for"
+        text = "the site sends what nobody has asked for; something in between is broken"
         return self._error(TransportError, method, text, sent=False)
 
     async def _ask(
@@ -483,17 +356,21 @@ class Transport:
 
     def _failure(self, error: Exception, method: str) -> PPAPIError:
         """Translate what aiohttp raised. Its text may hold the url, so it is redacted."""
-        unsent = isinstance(error, (*_UNSENT, *self.route.errors))
+        unsent = isinstance(error, (*UNSENT, *self.route.errors))
+        clip = self.reader(method).clip
+        kind: type[TransportError] = TransportError
         if isinstance(error, TimeoutError):
-            text = "could not connect in time" if unsent else f"no answer in {self.timeout:g} s"
-            return self._error(RequestTimeoutError, method, text, sent=not unsent)
-        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-        if isinstance(error, aiohttp.ClientHttpProxyError):
-            text = f"the proxy refuses ({error.status} {text}); check proxy= of the account"
-        if (said := _of_version(error)) is not None:
-            text = said
-        told = self.reader(method).clip(f"{type(error).__name__}: {text}")
-        return self._error(TransportError, method, told, sent=not unsent)
+            kind = RequestTimeoutError
+            told = f"no answer in {self.timeout:g} s", "try again later, or pass a longer timeout="
+            if unsent:
+                told = "could not connect in time", "the site is down, or a firewall is in between"
+        elif isinstance(error, self.route.errors):
+            told = f"the proxy does not connect ({clip(str(error))})", "check proxy= of the account"
+        else:
+            told = describe(error, clip)
+        # Nobody shall read that a payout is to be tried again.
+        text = told[0] if method == "add_payout" and not unsent else "; ".join(told)
+        return self._error(kind, method, text, sent=not unsent)
 
     def _error(
         self, kind: type[TransportError], method: str, text: str, *, sent: bool

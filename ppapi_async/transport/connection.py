@@ -16,15 +16,12 @@ from ppapi_async.account import Account, Dialect
 from ppapi_async.errors import TransportError
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.site_clock import ClockCheck
-from ppapi_async.transport.client import (
-    Hooks,
-    RequestFacts,
-    Retry,
-    Transport,
-)
+from ppapi_async.transport.client import Transport
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.transport.connector import CleanRequest, LoneRequest, refuse_lent_proxy, route_of
 from ppapi_async.transport.fairness import Decoding
+from ppapi_async.transport.hooks import Hooks, RequestFacts
+from ppapi_async.transport.retry import Retry
 from ppapi_async.version import __version__
 
 __all__ = ["Connection", "check_limits", "check_options", "open_http"]
@@ -261,7 +258,7 @@ class Connection:
 async def _close(transport: Transport, asking: asyncio.Task[object] | None) -> None:
     readings = list(transport.under_way)
     for reading in readings:
-        text = "the session was closed before all was read"
+        text = "the session was closed before all was read; a checkpoint goes on there"
         account = transport.account.name
         reading.stop(TransportError(text, account=account, sent=False))
     try:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import define
 
@@ -104,11 +105,9 @@ def _nowhere(
     last: ResponseError, places: tuple[str, ...], account: str, method: str
 ) -> ResponseError:
     """Return the error that says where the API was looked for."""
-    if len(places) == 1 and last.message:
-        return last
-    tried = ", ".join(places)
+    tried = ", ".join(urlsplit(place).path or place for place in places)
     return type(last)(
-        f"no API at this url, tried {tried}; check it, or the site has removed its API",
+        f"no API at this url, tried {tried}; check the url, or the site has removed its API",
         account=account,
         method=method,
         status=last.status,

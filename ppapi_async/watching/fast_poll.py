@@ -23,7 +23,8 @@ from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.streaming.counting import Query
 from ppapi_async.streaming.stream import ANSWER_OF_WINDOW, Request, params_of, trust
 from ppapi_async.streaming.window_reader import WindowRead
-from ppapi_async.transport.client import Steps, Transport, is_transient
+from ppapi_async.transport.client import Steps, Transport
+from ppapi_async.transport.retry import is_transient
 
 __all__ = ["FastPoll", "FastRows", "Unchanged", "unless_known"]
 

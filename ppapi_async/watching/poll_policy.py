@@ -10,7 +10,7 @@ import hashlib
 from attrs import define, field, frozen
 
 from ppapi_async.errors import PPAPIError
-from ppapi_async.transport.client import is_transient, wait_asked_by
+from ppapi_async.transport.retry import is_transient, wait_asked_by
 
 __all__ = [
     "LONGEST_WAIT",

@@ -17,6 +17,7 @@ from ppapi_async import (
     RequestFacts,
     SearchOutcome,
     Session,
+    TransportError,
 )
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_survives_pickling, assert_unlogged
@@ -139,11 +140,18 @@ def examine(trouble: Fault, name: str, dialect: Dialect) -> Finding:
 
 
 def check_error(error: PPAPIError, account: str = "site") -> None:
-    """Check that an error shows no secret, names the account, and can be pickled."""
+    """Check that an error shows no secret, names the account once, and can be pickled.
+
+    And that it says what to do, where a connection failed.
+    """
     assert_absent(KEY, error)
     assert_absent(LOGIN, error)
     assert_survives_pickling(error)
     assert error.account == account
+    assert str(error).startswith(f"{account}: ")
+    assert f"{account}: " not in error.message
+    if isinstance(error, TransportError):
+        assert "; " in error.message
 
 
 async def _outcome(call: Awaitable[object]) -> object:
