@@ -20,11 +20,12 @@ import pytest
 from ppapi_async.account import Dialect
 from ppapi_async.cli import demo
 from ppapi_async.cli import main as cli
+from ppapi_async.cli import sandbox as command
 from ppapi_async.sandbox import Rates, Sandbox
 from ppapi_async.version import __version__
 
 _PYTHON = (sys.executable, "-X", "dev", "-W", "error")
-_SECONDS = 60
+SECONDS = 60
 
 
 class _InterruptingScreen(io.StringIO):
@@ -38,7 +39,8 @@ class _InterruptingScreen(io.StringIO):
 
 
 @contextmanager
-def _running_sandbox(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running_sandbox(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a sandbox in a process of its own; return it and what it said at its start."""
     command = [*_PYTHON, "-m", "ppapi_async", "sandbox", "--port", "0", "--rows", "7", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -59,7 +61,7 @@ def _read_introduction(stdout: IO[str]) -> str:
     return "".join(lines)
 
 
-def _run_sandbox(*arguments: str) -> str:
+def run_sandbox(*arguments: str) -> str:
     """Return what a sandbox prints until Ctrl-C has ended it well."""
     # Redirected here and not in a fixture: pytest's own capturing would undo that.
     with redirect_stdout(_InterruptingScreen()) as screen:
@@ -70,7 +72,7 @@ def _run_sandbox(*arguments: str) -> str:
 @pytest.mark.parametrize("dialect", [*Dialect])
 def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(dialect: Dialect) -> None:
     """Url, key and login come first; Ctrl-C is a clean end, exit code 0."""
-    told = _run_sandbox("--dialect", dialect, "--rows", "3", "--timezone", "Asia/Tbilisi")
+    told = run_sandbox("--dialect", dialect, "--rows", "3", "--timezone", "Asia/Tbilisi")
     assert re.search(r"^  url +http://127\.0\.0\.1:\d+$", told, re.MULTILINE)
     assert re.search(r"^  key +\w{30,}$", told, re.MULTILINE)
     assert re.search(r"^  clock +Asia/Tbilisi$", told, re.MULTILINE)
@@ -81,12 +83,12 @@ def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(dialect: Dialect) -> N
 def test_the_sandbox_goes_live_and_caps_its_answers() -> None:
     """`--live`, `--cap` and `--seed` are taken; an empty site is one too."""
     options = ["--dialect", "clone", "--live", "--cap", "5", "--seed", "9", "--rows", "0"]
-    assert "clone, live" in _run_sandbox(*options)
+    assert "clone, live" in run_sandbox(*options)
 
 
 def test_the_key_is_random_unless_given() -> None:
     """`--key` sets it; without, no two sandboxes have the same, whatever the seed."""
-    keys = [re.findall(r"^  key +(\S+)$", _run_sandbox(*more), re.MULTILINE)[0]
+    keys = [re.findall(r"^  key +(\S+)$", run_sandbox(*more), re.MULTILINE)[0]
             for more in ([], [], ["--key", "my-Key_1"])]  # fmt: skip
     assert keys[0] != keys[1]
     assert keys[2] == "my-Key_1"
@@ -100,7 +102,7 @@ def test_the_sandbox_can_be_told_to_be_bad(monkeypatch: pytest.MonkeyPatch) -> N
         made.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "Sandbox", make)
+    monkeypatch.setattr(command, "Sandbox", make)
     bad = "--cap 500,20 --ties by-id --order oldest-first --bounds end-exclusive --own-keys"
     for arguments in ("", f"--dialect delegating --live --meddling {bad}"):
         assert cli.main(["sandbox", *arguments.split()]) == 0
@@ -127,17 +129,17 @@ def test_ctrl_c_while_the_books_are_made_up(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "Sandbox", interrupt)
+    monkeypatch.setattr(command, "Sandbox", interrupt)
     assert cli.main(["sandbox"]) == 0
     assert capsys.readouterr().out.endswith("\nstopped\n")
 
 
 def test_the_python_example_runs() -> None:
     """What the sandbox prints as an example prints the account and every exchange."""
-    with _running_sandbox("--dialect", "user-api", "--timezone", "Europe/Moscow") as (_, told):
+    with running_sandbox("--dialect", "user-api", "--timezone", "Europe/Moscow") as (_, told):
         example = told[told.index("import asyncio") : told.index("Ctrl-C")]
         command = [*_PYTHON, "-c", example]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     # asyncio's debug mode tells of slow turns, of which a busy machine has some.
     told = re.sub(r"^Executing <.*> took [\d.]+ seconds\n", "", ran.stderr, flags=re.MULTILINE)
     assert (ran.returncode, told) == (0, "")
@@ -149,22 +151,22 @@ def test_the_python_example_runs() -> None:
 @pytest.mark.parametrize("dialect", [*Dialect])
 def test_the_curl_example_is_answered(dialect: Dialect) -> None:
     """The url and the headers of the curl line get the account's balance."""
-    with _running_sandbox("--dialect", dialect) as (_, told):
+    with running_sandbox("--dialect", dialect) as (_, told):
         line = next(line for line in told.splitlines() if line.startswith("curl"))
         headers = dict(re.findall(r'-H "([^:]+): ([^"]+)"', line))
         url = line.split('"')[-2]
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(url, headers=headers)
-        with opener.open(request, timeout=_SECONDS) as answer:
+        with opener.open(request, timeout=SECONDS) as answer:
             assert answer.status == HTTPStatus.OK
             assert b'"balance"' in answer.read()
 
 
 def test_ctrl_c_leaves_nothing_on_stderr() -> None:
     """A real process ends with 0, without a traceback or a warning."""
-    with _running_sandbox() as (process, _):
+    with running_sandbox() as (process, _):
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=_SECONDS)
+        rest, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, rest, errors) == (0, "\nstopped\n", "")
 
 

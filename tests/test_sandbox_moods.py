@@ -17,6 +17,7 @@ from ppapi_async.sandbox import (
     Partner,
     Payout,
     Rates,
+    Sandbox,
 )
 from ppapi_async.sandbox.traffic import Traffic
 from tests.test_sandbox import END, START, Caller, ids, recorded_order, serving
@@ -268,3 +269,66 @@ def test_live_books_can_have_an_operator_who_meddles() -> None:
     books[0].advance(END + 200_000)
     accrued = sum(books[0].rewards_by_currency().values())
     assert accrued != sum(books[1].rewards_by_currency().values())
+
+
+# --- how fast it lives
+
+
+@pytest.mark.parametrize("pace", [1, 720])
+def test_a_pace_is_so_many_orders_an_hour_day_and_night(pace: int) -> None:
+    """All else goes in proportion: clicks, payouts, and the steps of both."""
+    books, made_up = (Books.generate(1, 200, START, END, partner=Partner()) for _ in range(2))
+    books.traffic.change_rates(books.traffic.rates.at_pace(pace), END)
+    assert list(books.orders) == list(made_up.orders)  # the past is as it was
+    hours = 2_000 // pace + 1
+    for hour in range(1, hours + 1):
+        books.advance(END + 3_600 * hour)
+    orders = [order for order in books.orders if order.created >= END]
+    clicks = books.links_in(END)
+    assert len(orders) == pytest.approx(pace * hours, rel=0.15)
+    assert len(clicks) == pytest.approx(3 * pace * hours, rel=0.15)
+    by_night = [order for order in orders if order.created // 3600 % 24 < 6]
+    assert hours < 24 or len(by_night) == pytest.approx(len(orders) / 4, rel=0.25)
+    payouts = books.payouts_in(END)
+    assert len(payouts) == pytest.approx(pace * hours / 20, rel=0.5)
+    settled = [payout for payout in payouts if payout.status == 1]
+    assert len(payouts) - 3 <= len(settled) <= len(payouts)
+    first = [order.history[1][0] - order.created for order in orders if len(order.history) > 1]
+    # The first step comes after 27 minutes in the mean, where 20 orders come in an hour.
+    assert sum(first) / len(first) == pytest.approx(27 * 60 * 20 / pace, rel=0.25)
+
+
+def test_the_usual_pace_is_the_usual_rates() -> None:
+    """At 20 orders an hour nothing is stretched; what an operator does goes with the orders."""
+    rates = Rates(by_hand_per_hour=6, baskets_per_hour=1)
+    usual = Rates(by_hand_per_hour=6, baskets_per_hour=1, payouts_per_hour=1, around_the_clock=True)
+    assert rates.at_pace(20) == usual
+    fast = rates.at_pace(200)
+    assert (fast.by_hand_per_hour, fast.baskets_per_hour, fast.basket_time) == (60, 10, 360)
+    assert (fast.pace, fast.payout_delay, fast.clicks_per_hour) == (0.1, 720, 600)
+    assert Rates(orders_per_hour=0, clicks_per_hour=60).at_pace(40).clicks_per_hour == 120
+
+
+@pytest.mark.parametrize("pace", [0, -1, float("inf"), float("nan")])
+def test_a_pace_without_orders_is_refused(pace: float) -> None:
+    """Rather than that nothing ever comes."""
+    with pytest.raises(ValueError, match="pace: pass how many orders come in an hour"):
+        Sandbox(rows=0, pace=pace)
+
+
+def test_books_without_payout_methods_have_no_payouts() -> None:
+    """A partner cannot ask for what the site does not offer."""
+    books = Books(methods=(), traffic=Traffic(rates=Rates().at_pace(3_600)))
+    books.advance(END)
+    books.advance(END + 3_600)
+    assert len(books.orders) > 3_000
+    assert len(books.payouts) == 0
+
+
+async def test_a_sandbox_with_a_pace_is_live() -> None:
+    """It goes on with its clock, from the moment at which it was made."""
+    now = float(START)
+    async with serving(rows=5, pace=3_600, clock=lambda: now) as caller:
+        assert len(await caller.items("get_exchanges")) == 5
+        now += 600
+        assert len(await caller.items("get_exchanges")) == pytest.approx(605, rel=0.15)

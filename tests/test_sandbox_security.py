@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,7 @@ import pytest
 from ppapi_async.account import Dialect
 from ppapi_async.sandbox import Books, Partner, Sandbox
 from ppapi_async.sandbox.manners import intval
+from tests.leaks import assert_absent, assert_unlogged
 from tests.test_sandbox import END, START, Caller, recorded_books, serving
 
 # --- names of other machines
@@ -85,6 +87,16 @@ def test_keys_of_ones_own_books_are_random_too() -> None:
         Books.generate(1, 1, START, END).partner,
     ]
     assert len({partner.api_key for partner in made}) == len(made)
+
+
+async def test_no_log_has_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    """Aiohttp logs the line of each request, with the key in it, where a program logs at INFO."""
+    caplog.set_level(logging.DEBUG)
+    async with serving(rows=1) as caller:
+        await caller.items("get_links", {"api_key": caller.sandbox.api_key})
+    assert caller.sandbox.requests_count == 1
+    assert_absent(caller.sandbox.api_key, *caller.sandbox.requests)
+    assert_unlogged(caller.sandbox.api_key, caplog.records)
 
 
 # --- odd parameters

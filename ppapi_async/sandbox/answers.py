@@ -178,9 +178,8 @@ class Site:
 
     def _listing(self, rows: Iterable[WireRow]) -> Answer:
         items = self._items(rows)
-        return self._success(
-            {"items": items} if items or self.manner.dialect is Dialect.CLONE else {}
-        )
+        found: WireRow = {"items": items} if items or self.manner.dialect is Dialect.CLONE else {}
+        return evolve(self._success(found), rows=len(items))
 
     # --- methods
 

@@ -27,7 +27,6 @@ WAITING, DONE, CANCELLED, CANCELLED_BY_USER = range(4)
 
 _PAYOUT_PERIOD = 14 * DAY
 _CONFIRMED_WITHIN = 15 * 60
-_IN_BASKET = 3_600
 # Which of the payouts of generated books, counted in fortnights, came to nothing.
 _FAILED_PAYOUTS = {3: CANCELLED, 10: CANCELLED_BY_USER}
 
@@ -367,7 +366,10 @@ class Books:
             self._set_any_by_hand()
         elif event.kind is EventKind.BASKET:
             self._move_basket(event)
-        elif self.payouts[event.row_id].status == WAITING:
+        elif event.kind is EventKind.PAYOUT and self.methods:
+            wallet = f"TX{self.payouts.next_id:032x}"
+            self.request_payout(self.methods[0].id, wallet, event.at)
+        elif event.row_id and self.payouts[event.row_id].status == WAITING:
             self.move_payout(event.row_id, DONE)
 
     def _set_any_by_hand(self) -> None:
@@ -385,7 +387,8 @@ class Books:
         row_id = self.traffic.pick(self.payouts.next_id)
         if self.payouts.get(row_id) is not None and row_id not in self.hidden_payouts:
             self.hidden_payouts.add(row_id)
-            self.traffic.expect([Event(event.at + _IN_BASKET, EventKind.BASKET, row_id)])
+            out = event.at + self.traffic.rates.basket_time
+            self.traffic.expect([Event(out, EventKind.BASKET, row_id)])
 
 
 def _accruals(order: Order) -> list[tuple[int, Decimal]]:

@@ -69,12 +69,13 @@ class Call:
 
 @frozen
 class Answer:
-    """A complete answer. `cookies` are its `Set-Cookie` headers."""
+    """A complete answer. `cookies` are its `Set-Cookie` headers, `rows` how many it lists."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     cookies: tuple[str, ...] = ()
+    rows: int | None = None
 
 
 def html_answer(status: int, page: str) -> Answer:

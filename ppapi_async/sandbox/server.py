@@ -43,9 +43,12 @@ class SeenRequest:
     """A request that arrived, without its key. `status` stays None if no answer was sent.
 
     `method` is the name that the vendor's page uses, "" if the request was not for the API;
-    `connection` is the client's port, the same for requests on one connection.
+    `connection` is the client's port, the same for requests on one connection. `arrived` is a unix
+    time on the sandbox's clock. When it is over, `seconds` is how long the answer took, and `rows`
+    how many were sent, None where the answer lists none.
     """
 
+    arrived: float
     method: str
     verb: str
     path: str
@@ -55,6 +58,8 @@ class SeenRequest:
     connection: int
     fault: Fault | None = None
     status: int | None = None
+    rows: int | None = None
+    seconds: float | None = None
 
 
 class Sandbox:
@@ -87,6 +92,8 @@ class Sandbox:
         language: str = "en",
         live: bool = False,
         rates: Rates | None = None,
+        pace: float | None = None,
+        on_request: Callable[[SeenRequest], object] | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         host: str = "127.0.0.1",
@@ -107,15 +114,20 @@ class Sandbox:
         adds keys of the site's own to every row, and `row_filter` may do anything to a row of a
         method before it goes out. `answers_501` is whether an unknown method of a
         classic site is 501, or as on old ones an empty page.
-        `live` lets the books go on with `clock`. `endpoint` is the path, on user-api the path
-        before the method. A request under a name that is not this machine's is refused, since a
-        page in a browser may have its own name resolve to loopback; `hosts` are names to answer to
-        all the same.
+        `live` lets the books go on with `clock`, and so does `pace`: so many orders an hour, day
+        and night, and all else quickened with them (`Rates.at_pace`); what is made up of the past
+        stays the same. `on_request` is told of each request when it is over. `endpoint` is the
+        path, on user-api the path before the method. A request under a name that is not this
+        machine's is refused, since a page in a browser may have its own name resolve to loopback;
+        `hosts` are names to answer to all the same.
         """
         self.books = books or self._make_up(dialect, rows, seed, clock, rates)
         if api_key is not None:
             self.books.partner.api_key = api_key
         self._all_books = (self.books, *others)
+        if pace is not None:
+            for one in self._all_books:
+                one.traffic.change_rates(one.traffic.rates.at_pace(pace), int(clock()))
         manner = Manner(
             dialect=dialect,
             endpoint=endpoint or ENDPOINTS[dialect],
@@ -138,7 +150,8 @@ class Sandbox:
         self.requests: deque[SeenRequest] = deque(maxlen=_SEEN)
         self.requests_count = 0
         self._arrival = asyncio.Event()
-        self._live = live
+        self._live = live or pace is not None
+        self._on_request = on_request
         self._clock = clock
         self._sleep = sleep
         self._address = (host, port)
@@ -227,7 +240,11 @@ class Sandbox:
         if self._runner is not None:
             return
         self._site.prepare()
-        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
+        runner = web.ServerRunner(
+            # Without aiohttp's own log of requests, which has the key in each line.
+            web.Server(self._handle, access_log=None),
+            shutdown_timeout=0.1,
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, *self._address).start()
@@ -252,23 +269,35 @@ class Sandbox:
     # --- a request
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
         call = await _read(request)
-        if not self._is_meant(request):
-            self._note(request, call, "", None).status = 403
-            return web.Response(status=403, text=_NOT_MEANT)
-        method = self._site.manner.method_of(call) or ""
-        planned = self.faults.take(method, call)
-        seen = self._note(request, call, method, planned)
         now = self._clock()
+        seen = self._note(request, call, now)
+        try:
+            return await self._respond(request, call, seen)
+        finally:
+            seen.seconds = time.perf_counter() - began
+            if self._on_request is not None:
+                self._on_request(seen)
+
+    async def _respond(
+        self, request: web.BaseRequest, call: Call, seen: SeenRequest
+    ) -> web.StreamResponse:
+        if not self._is_meant(request):
+            seen.method, seen.status = "", 403
+            return web.Response(status=403, text=_NOT_MEANT)
+        planned = self.faults.take(seen.method, call)
         if planned is None:
-            outcome: Outcome = self._answer(call, now)
+            outcome: Outcome = self._answer(call, seen.arrived)
         else:
-            outcome = await self._strike(planned, call, now)
+            seen.fault = planned.fault
+            outcome = await self._strike(planned, call, seen.arrived)
         if isinstance(outcome, Cut):
             return _cut(request, outcome)
-        seen.status = outcome.status
+        seen.status, seen.rows = outcome.status, outcome.rows
         # The clock's, where aiohttp would send the machine's.
-        headers = CIMultiDict({"Date": formatdate(now, usegmt=True)} | dict(outcome.headers))
+        date = formatdate(seen.arrived, usegmt=True)
+        headers = CIMultiDict({"Date": date} | dict(outcome.headers))
         for cookie in outcome.cookies:
             headers.add("Set-Cookie", cookie)
         return web.Response(status=outcome.status, headers=headers, body=outcome.body)
@@ -308,18 +337,16 @@ class Sandbox:
             await self._sleep(planned.seconds)
         return outcome
 
-    def _note(
-        self, request: web.BaseRequest, call: Call, method: str, planned: PlannedFault | None
-    ) -> SeenRequest:
+    def _note(self, request: web.BaseRequest, call: Call, arrived: float) -> SeenRequest:
         seen = SeenRequest(
-            method=method,
+            arrived=arrived,
+            method=self._site.manner.method_of(call) or "",
             verb=call.http_method,
             path=call.path,
             query={name: value for name, value in call.query.items() if name != "api_key"},
-            form=dict(call.form),
+            form={name: value for name, value in call.form.items() if name != "api_key"},
             headers={n: value for n, value in call.headers.items() if n not in _SECRET_HEADERS},
             connection=_client_port(request),
-            fault=None if planned is None else planned.fault,
         )
         self.requests.append(seen)
         self.requests_count += 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum, auto
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from .records import SUCCESSFUL, Click, Order, Step, plain
 from .shelf import DAY
@@ -120,20 +120,55 @@ class _Deal:
     reward: str
 
 
+_USUAL_ORDERS = 20.0  # an hour
+_ORDERS_PER_PAYOUT = 20
+
+
 @frozen(kw_only=True)
 class Rates:
     """How lively a site is. `pace` stretches (above 1) or squeezes the time between statuses.
 
     `by_hand_per_hour`: how often an operator changes an order's reward and accrual without moving
-    its time. `baskets_per_hour`: how often a payout vanishes, for an hour.
+    its time. `baskets_per_hour`: how often a payout vanishes, for `basket_time` seconds.
+    `payouts_per_hour`: how often the partner requests a payout on the site's own page. The hourly
+    rates are those of the day's busiest time, unless `around_the_clock`.
     """
 
     clicks_per_hour: float = 60.0
-    orders_per_hour: float = 20.0
+    orders_per_hour: float = _USUAL_ORDERS
     pace: float = 1.0
     payout_delay: int = 2 * _HOUR
     by_hand_per_hour: float = 0.0
     baskets_per_hour: float = 0.0
+    basket_time: int = _HOUR
+    payouts_per_hour: float = 0.0
+    around_the_clock: bool = False
+
+    def at_pace(self, orders_per_hour: float) -> Rates:
+        """Return the rates of a site that lives so much faster or slower that so many orders come.
+
+        All else goes with the orders: clicks, what operators do, the steps of orders and payouts.
+        They come by day and by night alike, and with payouts: one to twenty orders, if these rates
+        have none.
+
+        Raises:
+            ValueError: no order would come.
+        """
+        if not 0 < orders_per_hour < float("inf"):
+            raise ValueError("pace: pass how many orders come in an hour, a number above 0")
+        faster = orders_per_hour / (self.orders_per_hour or _USUAL_ORDERS)
+        return evolve(
+            self,
+            clicks_per_hour=self.clicks_per_hour * faster,
+            orders_per_hour=orders_per_hour,
+            pace=self.pace / faster,
+            payout_delay=round(self.payout_delay / faster),
+            by_hand_per_hour=self.by_hand_per_hour * faster,
+            baskets_per_hour=self.baskets_per_hour * faster,
+            basket_time=round(self.basket_time / faster),
+            payouts_per_hour=self.payouts_per_hour * faster or orders_per_hour / _ORDERS_PER_PAYOUT,
+            around_the_clock=True,
+        )
 
 
 class EventKind(Enum):
@@ -146,6 +181,7 @@ class EventKind(Enum):
     ORDER_LAPSES = auto()
     BY_HAND = auto()
     BASKET = auto()
+    PAYOUT = auto()
 
 
 @frozen
@@ -156,6 +192,21 @@ class Event:
     kind: EventKind
     row_id: int = 0
     status: str = ""
+
+    @property
+    def is_arrival(self) -> bool:
+        """Whether something new comes, and the next one of its kind after it."""
+        return self.kind in _ARRIVALS and not self.row_id
+
+
+_ARRIVALS: Mapping[EventKind, Callable[[Rates], float]] = {
+    EventKind.CLICK: lambda rates: rates.clicks_per_hour,
+    EventKind.ORDER: lambda rates: rates.orders_per_hour,
+    EventKind.BY_HAND: lambda rates: rates.by_hand_per_hour,
+    EventKind.BASKET: lambda rates: rates.baskets_per_hour,
+    EventKind.PAYOUT: lambda rates: rates.payouts_per_hour,
+}
+"""What comes again and again, and how often in an hour."""
 
 
 class Traffic:
@@ -258,23 +309,33 @@ class Traffic:
         heapq.heappush(self._agenda, (at, next(self._ticket), event))
 
     def begin(self, at: float) -> None:
-        """Let clicks and orders come from an instant on."""
+        """Let clicks, orders and all else that has a rate come from an instant on."""
         self._begun = True
-        self._arrive(EventKind.CLICK, at, self.rates.clicks_per_hour)
-        self._arrive(EventKind.ORDER, at, self.rates.orders_per_hour)
-        self._arrive(EventKind.BY_HAND, at, self.rates.by_hand_per_hour)
-        self._arrive(EventKind.BASKET, at, self.rates.baskets_per_hour)
+        for kind in _ARRIVALS:
+            self._arrive(kind, at)
+
+    def change_rates(self, rates: Rates, at: float) -> None:
+        """Go on at other rates from an instant on; steps that are on the agenda stay there."""
+        self.rates = rates
+        if self._begun:
+            self._agenda = [entry for entry in self._agenda if not entry[2].is_arrival]
+            heapq.heapify(self._agenda)
+            self.begin(at)
 
     def pick(self, end: int) -> int:
         """Draw an id below `end`."""
         return self._random.randrange(1, max(2, end))
 
-    def _arrive(self, kind: EventKind, after: float, per_hour: float) -> None:
+    def _arrive(self, kind: EventKind, after: float) -> None:
+        """Put the next event of a kind on the agenda."""
+        per_hour = _ARRIVALS[kind](self.rates)
         if per_hour <= 0:
             return
         at = after
         while True:
             at += self._random.expovariate(per_hour / _HOUR)
+            if self.rates.around_the_clock:
+                break
             if self._random.random() < _RHYTHM[int(at) // _HOUR % 24]:
                 break
         self._put(at, Event(int(at), kind))
@@ -285,12 +346,6 @@ class Traffic:
             self.begin(now)
         while self._agenda and self._agenda[0][0] <= now:
             at, _, event = heapq.heappop(self._agenda)
-            if event.kind is EventKind.CLICK:
-                self._arrive(EventKind.CLICK, at, self.rates.clicks_per_hour)
-            elif event.kind is EventKind.ORDER:
-                self._arrive(EventKind.ORDER, at, self.rates.orders_per_hour)
-            elif event.kind is EventKind.BY_HAND:
-                self._arrive(EventKind.BY_HAND, at, self.rates.by_hand_per_hour)
-            elif event.kind is EventKind.BASKET and not event.row_id:
-                self._arrive(EventKind.BASKET, at, self.rates.baskets_per_hour)
+            if event.is_arrival:
+                self._arrive(event.kind, at)
             yield event
