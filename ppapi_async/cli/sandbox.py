@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import json
 import os
 import signal
 import sys
@@ -334,12 +333,17 @@ def _accounts_file(sites: Sequence[_Site]) -> str:
     for site in sites:
         sandbox = site.sandbox
         lines += ["", "[[accounts]]", f'name = "{site.name}"', f'url = "{sandbox.url}"']
-        # What JSON makes of printable ASCII is a string of TOML, too.
-        lines.append(f"api_key = {json.dumps(sandbox.api_key)}")
+        lines.append(f"api_key = {_quoted(sandbox.api_key)}")
         if sandbox.api_login is not None:
-            lines.append(f"api_login = {json.dumps(sandbox.api_login)}")
+            lines.append(f"api_login = {_quoted(sandbox.api_login)}")
         lines.append(f'timezone = "{sandbox.timezone}"')
     return "\n".join([*lines, ""])
+
+
+def _quoted(text: str) -> str:
+    """Return printable ASCII as a string of TOML."""
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
 
 
 def _write(path: Path, text: str, *, replace: bool) -> None:
