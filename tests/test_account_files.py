@@ -27,10 +27,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ppapi_async import Account, Dialect, Secret
-from ppapi_async.accounts_file import commands, contents, load_accounts
-from ppapi_async.accounts_file.lines import lines_of
-from ppapi_async.accounts_file.report import Report
+from ppapi_async import Account, Dialect, Secret, accounts_file, files
+from ppapi_async.accounts_file import Report, lines_of, load_accounts
 from ppapi_async.site_url import UNSENDABLE
 from tests.leaks import assert_absent, find
 
@@ -595,7 +593,7 @@ def test_lines_are_a_courtesy(write: Write, monkeypatch: pytest.MonkeyPatch) -> 
     def confused(_: str) -> dict[tuple[str, str], int]:
         raise ValueError
 
-    monkeypatch.setattr(contents, "lines_of", confused)
+    monkeypatch.setattr(accounts_file, "lines_of", confused)
     assert load_accounts(write(one('api_key = "k"')))[0].name == "one.example"
 
 
@@ -649,6 +647,70 @@ def test_variables(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KEY_one.example")
     (told,) = refusal(write(defaults + one("")))
     assert told.startswith("3: accounts[0]: key_env: 'KEY_one.example' is not set")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("one.example", "KEY_one_example"),
+        ("one.example:8080", "KEY_one_example_8080"),
+        ("обмен.рф", "KEY_________"),
+        ("My shop", "KEY_My_shop"),
+    ],
+    ids=["host", "port", "IDN", "blank"],
+)
+def test_variables_that_a_shell_can_export(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+) -> None:
+    """`export KEY_one.example=…` is an error in every shell: the key may be in KEY_one_example."""
+    text = one(f"name = '{name}'\nkey_env = 'KEY_{{name}}'")
+    (told,) = refusal(write(text))
+    assert told == (
+        f"4: accounts[0] '{name}': key_env: 'KEY_{name}' is not set in the environment, and no"
+        f" shell can export it; set '{variable}', or use key_file or key_command"
+    )
+    monkeypatch.setenv(variable, "k-exported")
+    assert load_accounts(write(text))[0].api_key == Secret("k-exported")
+    monkeypatch.setenv(f"KEY_{name}", "k-exact")  # as containers can
+    assert load_accounts(write(text))[0].api_key == Secret("k-exact")
+
+
+def test_a_variable_does_not_begin_with_a_digit(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host may; a shell takes such a name for a command."""
+    text = one("name = '1.example'\nkey_env = '{name}'")
+    (told,) = refusal(write(text))
+    assert "set '_1_example', or use" in told
+    monkeypatch.setenv("_1_example", "k-exported")
+    assert load_accounts(write(text))[0].api_key == Secret("k-exported")
+
+
+@pytest.mark.parametrize("other", ["key_env = 'KEY_{name}'\nname = 'a_b'", "key_env = 'KEY_a_b'"])
+def test_a_key_is_never_sent_to_another_site(
+    write: Write, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Where two accounts come to one variable, only the one that is called so has the key."""
+    monkeypatch.setenv("KEY_a_b", PLAIN)
+    first, second = one("name = 'a.b'\nkey_env = 'KEY_{name}'"), one(other)
+    (told,) = refusal(write(first + second))
+    assert told == (
+        "4: accounts[0] 'a.b': key_env: 'KEY_a.b' is not set in the environment, and no shell can"
+        " export it; 'KEY_a_b' could be for another account, too; give this one its own key_env,"
+        " or use key_file or key_command"
+    )
+    monkeypatch.setenv("KEY_a.b", "k-exact")
+    keys = [account.api_key.reveal() for account in load_accounts(write(first + second))]
+    assert keys == ["k-exact", PLAIN]
+
+
+def test_a_key_in_place_of_a_variable_is_not_told(write: Write) -> None:
+    """What is no template may be a key: neither it nor its like for a shell is repeated."""
+    (told,) = refusal(write(one(f"key_env = '{KEY[:3]}.{PLAIN}'")))
+    assert told == (
+        "3: accounts[0]: key_env: this variable is not set in the environment;"
+        " write the name of a variable, not the key"
+    )
 
 
 @pytest.mark.parametrize("content", ["k-1", "k-1\n", "k-1\r\n", "\ufeffk-1\n\n"])
@@ -758,7 +820,7 @@ def test_an_interrupted_command(
         ended.append(process)
         raise stop
 
-    monkeypatch.setattr(commands, "_has_ended", interrupted)
+    monkeypatch.setattr(files, "_has_ended", interrupted)
     path = write(one(f"key_command = ['sh', '-c', ':', '{PLAIN}']"))
     with pytest.raises(stop) as caught:
         load_accounts(path)
@@ -1145,7 +1207,7 @@ def test_frames_hold_secrets_only(write: Write, monkeypatch: pytest.MonkeyPatch)
                 shown.append(f"{frame.f_code.co_qualname}: {frame.f_locals!r}")
         return Secret("k")
 
-    monkeypatch.setattr("ppapi_async.accounts_file.loading.key_of_variable", look)
+    monkeypatch.setattr("ppapi_async.accounts_file._key_of_variable", look)
     path = write(
         one(f"api_key = '{PLAIN}'\napi_login = '{PLAIN}'")
         + f"{LINK.replace('one.', 'two.')}\nname = 'x'\n"

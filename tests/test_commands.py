@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppapi_async.accounts_file import commands
-from ppapi_async.accounts_file.commands import Stop
-from ppapi_async.accounts_file.report import Report
+from ppapi_async import files
+from ppapi_async.files import Stop, exposed_programs
 
 PRINTS = [sys.executable, "-c", "print('k-1')"]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no groups")
@@ -49,7 +48,7 @@ def test_the_terminal_is_lent_and_taken_back(
     """A program may ask for a passphrase; afterwards this process is in front again."""
     terminal = Terminal(os.getpgrp(), is_gone=is_gone)
     terminal.put_in_place(monkeypatch)
-    assert commands.run(PRINTS, tmp_path, 60, 1_000) == b"k-1\n"
+    assert files.run(PRINTS, tmp_path, 60, 1_000) == b"k-1\n"
     program, own = terminal.handed_to
     assert own == os.getpgrp() != program
 
@@ -60,7 +59,7 @@ def test_the_terminal_of_another_program_is_left_alone(
     """What runs in the background has no terminal to lend."""
     terminal = Terminal(os.getpgrp() + 1)
     terminal.put_in_place(monkeypatch)
-    assert commands.run(PRINTS, tmp_path, 60, 1_000) == b"k-1\n"
+    assert files.run(PRINTS, tmp_path, 60, 1_000) == b"k-1\n"
     assert terminal.handed_to == []
 
 
@@ -69,7 +68,7 @@ def test_ctrl_c_at_the_terminal_ends_this_program_too(tmp_path: Path) -> None:
     code = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL);"
     code += "os.kill(os.getpid(), signal.SIGINT)"
     with pytest.raises(KeyboardInterrupt):
-        commands.run([sys.executable, "-c", code], tmp_path, 60, 1_000)
+        files.run([sys.executable, "-c", code], tmp_path, 60, 1_000)
 
 
 @pytest.mark.parametrize(
@@ -85,14 +84,12 @@ def test_the_way_of_windows(code: str, seconds: float, printed: bytes | Stop) ->
     """There the program alone is waited for; its pipe cannot be looked into."""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         try:
-            assert commands._read_from_windows(process, seconds, 1_000) == printed
+            assert files._read_from_windows(process, seconds, 1_000) == printed
         finally:
             process.send_signal(signal.SIGKILL)
 
 
 def test_programs_that_are_no_files_are_not_warned_about(tmp_path: Path) -> None:
     """That they cannot be run is told where they are."""
-    report = Report("accounts.toml")
-    for path in (tmp_path / "missing", tmp_path, Path("a\0b")):
-        report.watch_program(str(path))
-    assert report.warnings == []
+    paths = [str(path) for path in (tmp_path / "missing", tmp_path, Path("a\0b"))]
+    assert exposed_programs(paths, tmp_path) == []
