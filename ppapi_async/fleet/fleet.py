@@ -14,6 +14,7 @@ import aiohttp
 from ppapi_async._validation import (
     Duration,
     Instant,
+    check_callback,
     check_flag,
     check_one_of,
     duration,
@@ -28,8 +29,18 @@ from ppapi_async.fleet.events import Events
 from ppapi_async.fleet.host import Host, pace_of
 from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.merged import Merged
+from ppapi_async.fleet.per_account import Checkpoints, Starts, checkpoints_of, starts_of
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
-from ppapi_async.models import AccountPhase, AccountStatus, Exchange, Info, Link, Payout, Row
+from ppapi_async.models import (
+    AccountPhase,
+    AccountStatus,
+    Exchange,
+    Info,
+    Link,
+    Payout,
+    Row,
+    UnreadableRow,
+)
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
@@ -56,6 +67,8 @@ from ppapi_async.watching.resources import (
 __all__ = ["Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
+OnUnreadableOf: TypeAlias = Callable[[str, UnreadableRow], object]
+"""Takes an account's name and a row of it that cannot be read; may be `async def`."""
 FirstPoll: TypeAlias = Literal["turn", "now"]
 _FIRST = ("turn", "now")
 _LATE = 3
@@ -471,36 +484,88 @@ class Fleet:
         answers = await asyncio.gather(*map(ask, members.values()))
         return dict(zip(members, answers, strict=True))
 
-    def iter_links(self, start: Instant = None, end: Instant = None) -> Merged[Link]:
+    def iter_links(
+        self,
+        start: Starts = None,
+        end: Instant = None,
+        *,
+        checkpoints: Checkpoints | None = None,
+        on_unreadable: OnUnreadableOf | None = None,
+    ) -> Merged[Link]:
         """Iterate over the clicks of all accounts as `(name, row)`; see `iter_exchanges`."""
-        return self._merge(lambda session: session.iter_links(start, end))
+        return self._merge(Session.iter_links, "get_links", start, end, checkpoints, on_unreadable)
 
     def iter_exchanges(
-        self, start: Instant = None, end: Instant = None, *, status_history: bool = False
+        self,
+        start: Starts = None,
+        end: Instant = None,
+        *,
+        status_history: bool = False,
+        checkpoints: Checkpoints | None = None,
+        on_unreadable: OnUnreadableOf | None = None,
     ) -> Merged[Exchange]:
         """Iterate over the exchanges of all accounts with `start <= time < end`.
 
         As `(name, row)`: for each account complete and oldest first, in turns between accounts. An
-        account that fails ends with `(name, PPAPIError)`.
+        account that fails ends with `(name, PPAPIError)`. `.windows()` gives `(name, window)`.
+
+        Args:
+            start: for all accounts, or a mapping from names to each one's; an account without one
+                begins at the beginning.
+            end: for all accounts.
+            status_history: ask for `statuses` (2.7 sites with the log module).
+            checkpoints: where to keep the positions, so that a later call goes on where this one
+                was left: a directory, in which each account has a file of its own for each method,
+                or a mapping from names to checkpoints or paths.
+            on_unreadable: called with account name and row for each row that cannot be read; may be
+                `async def`. Without it the account ends with a `DecodeError` that lists them.
 
         Raises:
             ValueError: an argument is not usable.
+            StateError: while leaving, where a position could not be saved.
         """
-        return self._merge(
-            lambda session: session.iter_exchanges(start, end, status_history=status_history)
-        )
+        iterate = functools.partial(Session.iter_exchanges, status_history=status_history)
+        return self._merge(iterate, "get_exchanges", start, end, checkpoints, on_unreadable)
 
-    def iter_payouts(self, start: Instant = None, end: Instant = None) -> Merged[Payout]:
+    def iter_payouts(
+        self,
+        start: Starts = None,
+        end: Instant = None,
+        *,
+        checkpoints: Checkpoints | None = None,
+        on_unreadable: OnUnreadableOf | None = None,
+    ) -> Merged[Payout]:
         """Iterate over the payouts of all accounts as `(name, row)`; see `iter_exchanges`."""
-        return self._merge(lambda session: session.iter_payouts(start, end))
+        iterate = Session.iter_payouts
+        return self._merge(iterate, "get_payouts", start, end, checkpoints, on_unreadable)
 
-    def _merge(self, open_stream: Callable[[Session], Stream[RowT]]) -> Merged[RowT]:
+    def _merge(
+        self,
+        iterate: Callable[..., Stream[RowT]],
+        method: str,
+        start: Starts,
+        end: Instant,
+        checkpoints: Checkpoints | None,
+        on_unreadable: OnUnreadableOf | None,
+    ) -> Merged[RowT]:
         self._open_scheduler  # noqa: B018 - raises unless the fleet is open
-        members = list(self._members.values())
-        for member in members:
-            open_stream(member.session)  # wrong arguments are refused at once, not by some worker
-            break
-        return Merged(members, open_stream, self._concurrency, self._under_way)
+        starts = starts_of(start, end, self._members)
+        kept = checkpoints_of(checkpoints, method, self._members)
+        check_callback(on_unreadable, "on_unreadable")
+        streams = [
+            (
+                member,
+                iterate(
+                    member.session,
+                    starts.get(name),
+                    end,
+                    checkpoint=kept.get(name),
+                    on_unreadable=on_unreadable and functools.partial(on_unreadable, name),
+                ),
+            )
+            for name, member in self._members.items()
+        ]
+        return Merged(streams, self._concurrency, self._under_way)
 
 
 def _accounts_of(accounts: object) -> list[Account] | None:

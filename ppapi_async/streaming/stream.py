@@ -193,7 +193,7 @@ class Stream(Iteration, Generic[RowT]):
             PPAPIError: what the site answered in the end.
         """
         return self._start(
-            self._read_rows, on_leave=self._leave, under_way=self._transport.under_way
+            self._read_rows, on_leave=self.leave, under_way=self._transport.under_way
         )
 
     def windows(self) -> AsyncIterator[Window[RowT]]:
@@ -243,8 +243,8 @@ class Stream(Iteration, Generic[RowT]):
             async for window in windows:
                 yield (window,)
 
-    def _leave(self, rows: int) -> None:
-        """Save the position; `rows` of the window under way have been handed out."""
+    def leave(self, rows: int) -> None:
+        """Save the position for the last time; `rows` of the window under way were handed out."""
         if self._run is not None:
             self._run.leave(rows)
 
