@@ -17,7 +17,7 @@ from coverage import Coverage
 
 from ppapi_async.protocol.evidence import Evidence
 
-from .simulated import Event, Reader, Site, UnprovenError, scattered, what_is_wrong
+from .sites.simulated import Event, Reader, Site, UnprovenError, scattered, what_is_wrong
 
 __all__ = ["NOW", "SEEDS", "judge", "reader"]
 

@@ -18,7 +18,7 @@ from ppapi_async.protocol import Answer
 
 from .conftest import DEPTH
 from .leaks import SPELLINGS
-from .raw_server import KEY
+from .sites.raw import KEY
 
 __all__ = ["METHODS", "Mutant", "encoded", "headers", "mutants", "spelled_keys"]
 

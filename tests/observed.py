@@ -20,7 +20,7 @@ import aiohttp
 
 from ppapi_async import Fleet, Session
 from tests import virtual_time
-from tests.raw_server import FAULTS, RawServer, served
+from tests.sites.raw import FAULTS, RawServer, served
 from tests.troubles import END, KEY_VARIABLE, START, TROUBLES, WALLET, meet
 
 __all__ = ["CARELESS", "CARELESS_FRAME", "HEADERS", "OBSERVERS", "WORK", "work"]

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import TypeAlias, TypeVar
 from unittest import mock
 
 import aiohttp
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, field, frozen
 
 from ppapi_async import (
     Account,
@@ -49,14 +49,14 @@ from ppapi_async import (
 from ppapi_async.account import Dialect
 from ppapi_async.fleet.events import Events
 from ppapi_async.payouts import UNSETTLED
-from ppapi_async.sandbox import Books, Fault, Sandbox
 from ppapi_async.storage import Checkpoint, State
 from ppapi_async.streaming.stream import Stream
 from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.row_poller import RowPoller
 from ppapi_async.watching.watch import Watch
 from tests import virtual_time
-from tests.raw_server import FAULTS, KEY, RawServer, Reply, Seen, http
+from tests.sites.raw import FAULTS, KEY, RawServer, Reply, Seen, http
+from tests.sites.restless import LARGEST, PAGE, RestlessSite
 
 __all__ = ["HEAP", "Footprint", "Growth", "Report", "Soak", "soak"]
 
@@ -64,14 +64,10 @@ HEAP = 256 * 1024
 """Bytes by which the heap may grow."""
 _MOST_LOOKS = 3  # what is still on its way through a socket when the clock has jumped is no leak
 _HOUR = 3600
-_ROWS = 40
-_PAGE = 10
-_LARGEST = 512 * 1024
 _QUIET = 2 * _HOUR  # longer than any wait of a poll that failed
 _INTERVAL = 60
 _WARM_UP = 0.15
 _LEAST_WARM, _MOST_WARM = 25, 600
-_STATUSES = ("new", "payed", "success", "error")
 _DIALECTS = (Dialect.CLASSIC, Dialect.DELEGATING, Dialect.CLONE, Dialect.USER_API)
 _LEVELS = {"asyncio": logging.ERROR, "ppapi_async": logging.CRITICAL}
 """Of asyncio, -X dev tells of every slow callback; of us, every fault is told."""
@@ -233,66 +229,6 @@ def _complaints(troubles: list[str]) -> Iterator[None]:
 # The sites
 
 
-@define(eq=False)
-class Site:
-    """A sandbox whose rows change within a fixed set, and the account on it."""
-
-    sandbox: Sandbox
-    draw: random.Random
-    faults: Counter[str]
-
-    @classmethod
-    def make(cls, dialect: Dialect, draw: random.Random, faults: Counter[str]) -> Site:
-        """Make up the books of the last half day."""
-        end = int(virtual_time.now())
-        books = Books.generate(draw.randrange(1000), _ROWS, end - 12 * _HOUR, end, clicks=_ROWS)
-        books.partner.api_key = KEY
-        sandbox = Sandbox(
-            dialect,
-            books=books,
-            default_limit=_PAGE,
-            clock=virtual_time.now,
-            sleep=asyncio.sleep,
-        )
-        sandbox.requests = deque(maxlen=10)  # what the server remembers is no leak
-        return cls(sandbox, draw, faults)
-
-    @property
-    def account(self) -> Account:
-        """The account, under a name of its own, its dialect still to be learned."""
-        sandbox = self.sandbox
-        login = sandbox.api_login
-        return Account(sandbox.url, KEY, api_login=login, name=f"at {sandbox.dialect}")
-
-    def trouble(self, most: int = 3) -> None:
-        """Forget the faults so far, and plan others."""
-        self.sandbox.faults.clear()
-        for _ in range(self.draw.randint(0, most)):
-            fault = self.draw.choice(list(Fault))
-            self.faults[f"sandbox: {fault}"] += 1
-            self.sandbox.faults.add(
-                fault,
-                times=self.draw.randint(1, 2),
-                skip=self.draw.randint(0, 3),
-                after=self.draw.random() < 0.5,
-                retry_after=self.draw.choice([None, 2, 600]),
-                seconds=self.draw.choice([1.0, 30.0, 90.0]),
-                size=self.draw.choice([_LARGEST // 2, 2 * _LARGEST]),
-            )
-
-    def move(self) -> None:
-        """Change an order, a payout and the balance: other rows, but never more of them."""
-        books, now = self.sandbox.books, int(virtual_time.now())
-        order = books.orders[self.draw.randint(1, len(books.orders))]
-        history = ((order.created, "new"), (now, self.draw.choice(_STATUSES)))
-        accrued = not order.accrued
-        books.orders.put(evolve(order, history=history, success=accrued, accrued=accrued))
-        if len(books.payouts):
-            payout = self.draw.choice(list(books.payouts))
-            books.payouts.put(evolve(payout, status=(payout.status + 1) % 4))
-        books.partner.balance = str(self.draw.randint(0, 9))  # below what may be paid out
-
-
 def _script(draw: random.Random, faults: Counter[str], usual: str) -> Callable[[Seen], Reply]:
     """Answer as usual, or with one of the faults of the raw server."""
 
@@ -331,7 +267,7 @@ class Soak:
     polls: int = 0
     """Of watches and fleets, as they begin."""
     draw: random.Random = field(init=False)
-    sites: list[Site] = Factory(list)
+    sites: list[RestlessSite] = Factory(list)
     raw: RawServer = Factory(RawServer)
     _last_attempt: PayoutOutcomeUnknown | None = None
 
@@ -348,7 +284,7 @@ class Soak:
                 method: _script(self.draw, faults, usual) for method, usual in _USUAL.items()
             }
             for dialect in _DIALECTS:
-                site = Site.make(dialect, self.draw, faults)
+                site = RestlessSite.make(dialect, self.draw, faults)
                 await stack.enter_async_context(site.sandbox)
                 self.sites.append(site)
             yield
@@ -421,8 +357,8 @@ class Soak:
             account,
             http=http,
             timeout=20,
-            page_size=_PAGE,
-            largest_answer=_LARGEST,
+            page_size=PAGE,
+            largest_answer=LARGEST,
             on_request=self.count,
             hooks=virtual_time.hooks(self.draw.random),
         )
@@ -578,8 +514,8 @@ class Soak:
             interval=_INTERVAL,
             state=state,
             timeout=20,
-            page_size=_PAGE,
-            largest_answer=_LARGEST,
+            page_size=PAGE,
+            largest_answer=LARGEST,
             on_request=self.count,
             hooks=virtual_time.hooks(self.draw.random),
         )

@@ -14,7 +14,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from ppapi_async import Retry, Session, TransportError
 from ppapi_async.transport.body import CutShortError
 from ppapi_async.transport.failures import describe
-from tests.raw_server import KEY, End, RawServer, Reply
+from tests.sites.raw import KEY, End, RawServer, Reply
 
 AT = ConnectionKey("site.test", 443, True, True, None, None, None)
 

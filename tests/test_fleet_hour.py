@@ -21,7 +21,8 @@ from ppapi_async import Fleet, FleetEvent, Hooks, SQLiteState, StateError
 from ppapi_async.sandbox import Fault, traffic
 from tests import virtual_time
 from tests.conftest import IS_THOROUGH
-from tests.fleet_audit import Auditor, Park, Site
+from tests.fleet_audit import Auditor
+from tests.sites.park import Park, Site
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 HOUR = 3600

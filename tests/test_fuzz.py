@@ -78,9 +78,9 @@ from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortEr
 from .conftest import DEPTH
 from .leaks import assert_absent, assert_survives_pickling, assert_unlogged
 from .mutated import METHODS, Mutant, encoded, headers, mutants, spelled_keys
-from .raw_server import KEY, NOW, End, RawServer, Reply, Script, Seen, http, served
-from .simulated import Mark, Site
-from .simulated import Reader as Simulation
+from .sites.raw import KEY, NOW, End, RawServer, Reply, Script, Seen, http, served
+from .sites.simulated import Mark, Site
+from .sites.simulated import Reader as Simulation
 
 T = TypeVar("T")
 ACCOUNT = Account("https://site.example", KEY)

@@ -20,7 +20,7 @@ from ppapi_async.protocol.own_key import without_key
 from ppapi_async.protocol.steps import Outcome, finish
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_unlogged
-from tests.raw_server import KEY, RawServer, Reply, Script, Seen, http, served
+from tests.sites.raw import KEY, RawServer, Reply, Script, Seen, http, served
 from tests.virtual_time import BEGINNING, hooks
 
 ODD_KEY = "k+/=&%ü\"<\\'9f3a7c21e8b04d65f1a2"

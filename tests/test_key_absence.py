@@ -39,7 +39,7 @@ from tests.leaks import (
     assert_unlogged,
     find,
 )
-from tests.raw_server import (
+from tests.sites.raw import (
     FAULTS,
     KEY,
     LENDERS,

@@ -28,9 +28,9 @@ from tests.conftest import IS_THOROUGH
 from tests.laboratory.callers import CALLERS
 from tests.laboratory.catalogue import FAULTS, KINDS, OUTCOMES
 from tests.laboratory.examination import SETTLE, check_error, examine, opened, truth
-from tests.laboratory.site import DAY, NOW, Lab, Line, Spoil, http_bytes
 from tests.laboratory.watching import Event, Listener, examine_fleet, examine_watches
-from tests.raw_server import End, Reply, Seen
+from tests.sites.laboratory import DAY, NOW, Lab, Line, Spoil, http_bytes
+from tests.sites.raw import End, Reply, Seen
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 WATCHED = {**(FAULTS if IS_THOROUGH else KINDS)}

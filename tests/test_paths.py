@@ -12,7 +12,7 @@ import pytest
 from ppapi_async import Account, FileCheckpoint, Fleet, Session, SQLiteState
 from ppapi_async.storage.paths import checkpoint_of, state_of
 from tests import virtual_time
-from tests.raw_server import KEY, RawServer, http
+from tests.sites.raw import KEY, RawServer, http
 
 _AT = int(virtual_time.BEGINNING) - 600
 _ROWS = [{"id": str(n), "time": _AT + n, "date": ""} for n in (3, 2, 1)]

@@ -44,7 +44,7 @@ from ppapi_async.transport.connector import StaleConnectionError
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.names import Names
-from tests.raw_server import (
+from tests.sites.raw import (
     FAULTS,
     HOOKS,
     INFO,

@@ -35,7 +35,7 @@ from ppapi_async import (
 from ppapi_async.payouts import Unsettled, judge, search_begin
 from ppapi_async.transport.connector import CleanRequest
 from tests.leaks import assert_absent, assert_survives_pickling
-from tests.raw_server import (
+from tests.sites.raw import (
     FAULTS,
     HOOKS,
     INFO,

@@ -15,7 +15,7 @@ import pytest
 
 from ppapi_async import Account, FileCheckpoint, MemoryCheckpoint, Session
 from ppapi_async.streaming.state import Told
-from tests.raw_server import HOOKS, KEY, NOW, RawServer, http
+from tests.sites.raw import HOOKS, KEY, NOW, RawServer, http
 
 _ROWS = [{"id": str(n), "time": NOW - 600 + n, "date": ""} for n in (3, 2, 1)]
 _PAGE = json.dumps({"error": 0, "error_text": "", "data": {"items": _ROWS}})

@@ -18,7 +18,7 @@ from ppapi_async import (
     Session,
     TransportError,
 )
-from tests.raw_server import INFO, KEY, RECEIPT, RawServer, http
+from tests.sites.raw import INFO, KEY, RECEIPT, RawServer, http
 
 PASSWORD = "pr0xy-p4ssw0rd"
 LOGIN = "Basic " + base64.b64encode(f"user:{PASSWORD}".encode()).decode()

@@ -10,7 +10,7 @@ import pytest
 
 from ppapi_async import Account, Dialect, Hooks, IncompleteError, Session
 from ppapi_async.sandbox import Books, Click, Sandbox
-from tests.raw_server import instantly
+from tests.sites.raw import instantly
 
 NOW = 1_780_000_000
 START = NOW - 400_000

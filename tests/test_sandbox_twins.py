@@ -11,8 +11,8 @@ import pytest
 
 from ppapi_async.account import Dialect
 from ppapi_async.sandbox import Books, Click, Order, Partner, Payout, PayoutMethod, Sandbox
-from tests.standin import StandIn
-from tests.standin.server import Method, User
+from tests.sites.standin import StandIn
+from tests.sites.standin.server import Method, User
 
 KEY = "TwinsTwinsTwinsTwinsTwinsTwins12"
 NOW = 1_780_000_000

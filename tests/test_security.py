@@ -28,7 +28,7 @@ from ppapi_async import Account, Fleet, PPAPIError, Session
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_unlogged, find
 from tests.observed import CARELESS, CARELESS_FRAME, HEADERS, OBSERVERS, work
-from tests.raw_server import HOOKS, INFO, KEY, PAGE, RawServer, Seen, http, served
+from tests.sites.raw import HOOKS, INFO, KEY, PAGE, RawServer, Seen, http, served
 from tests.troubles import END, KEY_VARIABLE, START, TROUBLES, WALLET, error_classes, meet
 
 ROOT = Path(__file__).parent.parent

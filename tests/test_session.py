@@ -38,7 +38,7 @@ from ppapi_async import (
 from ppapi_async.sandbox import Books, Fault, Sandbox
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortError
 from tests.names import Names
-from tests.raw_server import INFO, KEY, RawServer, http
+from tests.sites.raw import INFO, KEY, RawServer, http
 
 SLEPT: list[float] = []
 

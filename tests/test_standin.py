@@ -12,10 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests import standin
-from tests.standin import ZERO_DATE, StandIn
-from tests.standin.server import Method, User
-from tests.standin.texts import escaped, through_float
+from tests.sites import standin
+from tests.sites.standin import ZERO_DATE, StandIn
+from tests.sites.standin.server import Method, User
+from tests.sites.standin.texts import escaped, through_float
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 

@@ -14,9 +14,9 @@ from ppapi_async import (
     PayoutStatus,
     Session,
 )
-from tests.raw_server import instantly
-from tests.standin import NINES, ZERO_DATE, StandIn
-from tests.standin.server import Method, User
+from tests.sites.raw import instantly
+from tests.sites.standin import NINES, ZERO_DATE, StandIn
+from tests.sites.standin.server import Method, User
 
 NOW = 1_780_000_000
 

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from ppapi_async import Account, Hooks, IncompleteError, Session
-from tests.raw_server import instantly
-from tests.standin import StandIn
-from tests.standin.tables import Ties
+from tests.sites.raw import instantly
+from tests.sites.standin import StandIn
+from tests.sites.standin.tables import Ties
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 

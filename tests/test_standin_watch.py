@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from ppapi_async import Account, Change, Exchange, MemoryState, Payout, PayoutStatus, Session, State
 from tests import virtual_time
-from tests.standin import StandIn, tables
+from tests.sites.standin import StandIn, tables
 
 INTERVAL = 300
 HOUR, DAY = 3_600, 86_400

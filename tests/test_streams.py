@@ -35,7 +35,7 @@ from ppapi_async.sandbox import Books, Fault, Order, Sandbox
 from ppapi_async.sandbox.manners import Call
 from ppapi_async.sandbox.shelf import DAY
 from tests import virtual_time
-from tests.raw_server import instantly
+from tests.sites.raw import instantly
 
 NOW = int(time.time()) // 60 * 60
 START = NOW - 90 * DAY

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from ppapi_async import Account, PayoutNotSent, Retry, Session, TransportError
-from tests.raw_server import KEY, End, RawServer, Reply
+from tests.sites.raw import KEY, End, RawServer, Reply
 
 ONCE = Retry(attempts=1)
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"

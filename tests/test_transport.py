@@ -23,7 +23,7 @@ from ppapi_async import (
 )
 from ppapi_async._validation import seconds_of
 from ppapi_async.transport.retry import is_transient, wait_asked_by
-from tests.raw_server import KEY, RawServer, Reply, http
+from tests.sites.raw import KEY, RawServer, Reply, http
 
 
 def test_statuses_that_pass() -> None:

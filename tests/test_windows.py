@@ -19,7 +19,7 @@ from ppapi_async.streaming.window_reader import WindowRead
 
 from .conftest import DEPTH
 from .found import LOST, SEEDS, judge
-from .simulated import (
+from .sites.simulated import (
     Event,
     Mark,
     Reader,

@@ -25,7 +25,7 @@ from ppapi_async import (
     SQLiteState,
     errors,
 )
-from tests.raw_server import FAULTS, NOW, Reply, Script, Seen, http, served
+from tests.sites.raw import FAULTS, NOW, Reply, Script, Seen, http, served
 from tests.virtual_time import hooks
 
 __all__ = ["END", "KEY_VARIABLE", "START", "TROUBLES", "WALLET", "error_classes", "meet"]

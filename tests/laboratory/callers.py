@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias, TypeVar
 from attrs import frozen
 
 from ppapi_async import ApiError, PayoutAttempt, PayoutNotSent, Session
+from tests.sites.laboratory import DAY, NOW, START
 
 from .fault import Fault, Outcome
-from .site import DAY, NOW, START
 
 __all__ = ["CALLERS", "WALLET", "Caller"]
 

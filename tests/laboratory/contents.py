@@ -22,10 +22,10 @@ from ppapi_async import (
 )
 from ppapi_async.models import Json
 from ppapi_async.sandbox.manners import Answer
-from tests.raw_server import Reply, Seen
+from tests.sites.laboratory import Spoil, http_bytes
+from tests.sites.raw import Reply, Seen
 
 from .fault import Fault, Outcome, fault
-from .site import Spoil, http_bytes
 
 __all__ = ["CONTENTS", "ENVELOPES", "ROWS", "TEXTS"]
 

@@ -21,10 +21,10 @@ from ppapi_async import (
 )
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_survives_pickling, assert_unlogged
+from tests.sites.laboratory import KEY, LOGIN, Lab, Line
 
 from .callers import CALLERS, Caller
 from .fault import Fault, Outcome, fault
-from .site import KEY, LOGIN, Lab, Line
 
 __all__ = ["Finding", "Records", "check_error", "examine", "opened", "truth"]
 

@@ -14,9 +14,8 @@ from ppapi_async import (
     ServerError,
     TransportError,
 )
-from tests.raw_server import Reply
-
-from .site import Line, Spoil
+from tests.sites.laboratory import Line, Spoil
+from tests.sites.raw import Reply
 
 __all__ = ["Fault", "Outcome", "fault"]
 

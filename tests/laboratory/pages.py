@@ -15,10 +15,10 @@ from ppapi_async import (
     ServerError,
 )
 from ppapi_async.sandbox.manners import Answer
-from tests.raw_server import Reply, Seen
+from tests.sites.laboratory import KEY, Spoil, http_bytes
+from tests.sites.raw import Reply, Seen
 
 from .fault import Fault, Outcome, fault
-from .site import KEY, Spoil, http_bytes
 
 __all__ = ["PAGES", "REDIRECTS", "STATUSES"]
 

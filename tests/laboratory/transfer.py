@@ -19,10 +19,10 @@ from ppapi_async import (
     TransportError,
 )
 from ppapi_async.sandbox.manners import Answer
-from tests.raw_server import End, Reply, Seen, Send
+from tests.sites.laboratory import Line, Spoil, http_bytes
+from tests.sites.raw import End, Reply, Seen, Send
 
 from .fault import Fault, Outcome, fault
-from .site import Line, Spoil, http_bytes
 
 __all__ = ["BYTES", "LINE"]
 

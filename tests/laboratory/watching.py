@@ -26,11 +26,11 @@ from ppapi_async.sandbox.records import Payout
 from ppapi_async.watching.resources import Record
 from tests import virtual_time
 from tests.leaks import assert_absent
+from tests.sites.laboratory import KEY, START, Lab, Line
 
 from .callers import WALLET
 from .examination import SETTLE, Records, check_error, opened
 from .fault import Fault, Outcome, fault
-from .site import KEY, START, Lab, Line
 
 __all__ = ["Event", "Listener", "examine_fleet", "examine_watches"]
 

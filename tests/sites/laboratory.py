@@ -21,7 +21,7 @@ from ppapi_async.sandbox.manners import ENDPOINTS, Answer, Call, Manner
 from ppapi_async.sandbox.records import Partner, Payout
 from tests import virtual_time
 from tests.names import Names
-from tests.raw_server import RawServer, Reply, Seen
+from tests.sites.raw import RawServer, Reply, Seen
 
 __all__ = ["DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "http_bytes"]
 
