@@ -14,9 +14,9 @@ _PEERS = {
     "B0 aiohttp + orjson": ("b0", {}),
     "B1 aiohttp + msgspec": ("b1", {}),
     "httpx + pydantic": ("httpx_pydantic", {}),
-    "dlt RESTClient": ("dlt_client", {}),
+    "dlt, then msgspec": ("dlt_client", {}),
 }
-_AIMS = {"B1 aiohttp + msgspec": 0.85, "httpx + pydantic": 3.0, "dlt RESTClient": 3.0}
+_AIMS = {"B1 aiohttp + msgspec": 0.85, "httpx + pydantic": 2.0, "dlt, then msgspec": 2.0}
 _TYPED = ("ours", "ours, concurrency 4", "B1 aiohttp + msgspec")
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import attrs
 import pytest
 
 from bench import decode, measure, watching
+from bench.jobs import b1, httpx_pydantic, typed
+from bench.rows import listed, newest_first
+from ppapi_async import Account, Exchange
+from ppapi_async.protocol import Answer, PageCodec, Reader
+from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.site_clock import SiteClock
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 
@@ -19,6 +27,32 @@ def test_decode_bench_runs() -> None:
     for name in ("clean", "1 % odd", "keyed by id", "Cyrillic", "links"):
         assert name in shown
     assert all(line.value > 0 for line in lines)
+
+
+@pytest.mark.parametrize("shape", ["plain", "cyrillic", "escaped"])
+def test_peers_make_the_records_that_we_make(shape: str) -> None:
+    """Exact amounts, aware times, bools and un-escaped text: dicts would be less work."""
+    rows = newest_first("plain" if shape == "plain" else "cyrillic", 20)
+    if shape == "escaped":
+        rows = [
+            (number, row.replace(b"Tether", b"&quot;Tether&quot; &amp;")) for number, row in rows
+        ]
+    body = listed(rows)
+    reader = Reader(Account("https://bench.example", "k3y-of-the-bench"), "get_exchanges")
+    page = PageCodec(Exchange, SiteClock(ZoneInfo("UTC")), reader).decode(
+        Answer(200, {"Content-Type": "application/json; charset=utf-8"}, body)
+    )
+    assert isinstance(page, Page)
+    ours = list(page.records)
+    assert len(ours) == 20
+    assert b1.decode(body) == ours
+    assert typed.exchanges(json.loads(body)["data"]["items"]) == ours
+    for theirs, mine in zip(httpx_pydantic.decode(body), ours, strict=True):
+        wanted = attrs.asdict(mine, filter=attrs.filters.exclude("extra"))
+        assert theirs.model_dump() == wanted
+        assert [type(one) for one in theirs.model_dump().values()] == [
+            type(one) for one in wanted.values()
+        ]
 
 
 def test_watching_costs_little() -> None:

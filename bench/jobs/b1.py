@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import msgspec
 
+from bench.jobs.typed import unescaped
 from bench.processes import Site
 from ppapi_async.models import Exchange
 
@@ -25,6 +26,13 @@ class _Envelope(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Envelope, strict=False)
 
 
+def decode(body: bytes) -> list[Exchange]:
+    """Return the records of a page; none is the end."""
+    data = _DECODER.decode(body).data
+    records = [] if isinstance(data, list) else data.items
+    return unescaped(records) if b"&" in body else records
+
+
 async def _records(http: aiohttp.ClientSession, site: Site) -> AsyncIterator[Exchange]:
     query = {"api_action": "pp", "api_key": site.key, "method": "get_exchanges"}
     form = {"start_time": site.start, "end_time": site.end - 1, "limit": PAGE}
@@ -33,10 +41,10 @@ async def _records(http: aiohttp.ClientSession, site: Site) -> AsyncIterator[Exc
         async with http.post(
             f"{site.url}/api.html", params=query, data={**form, "offset": offset}
         ) as response:
-            data = _DECODER.decode(await response.read()).data
-        if isinstance(data, list):
+            records = decode(await response.read())
+        if not records:
             return
-        for record in data.items:
+        for record in records:
             yield record
         offset += PAGE
 

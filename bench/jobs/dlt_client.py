@@ -1,10 +1,11 @@
-"""Dlt's RESTClient with its offset paginator, to plain dicts."""
+"""Dlt's RESTClient with its offset paginator, whose dicts become the same attrs classes."""
 
 from __future__ import annotations
 
 from dlt.sources.helpers.rest_client.client import RESTClient
 from dlt.sources.helpers.rest_client.paginators import OffsetPaginator
 
+from bench.jobs.typed import exchanges
 from bench.processes import Site
 
 PAGE = 500
@@ -16,7 +17,7 @@ def run(site: Site) -> dict[str, float]:
         paginator=OffsetPaginator(limit=PAGE, total_path=None, stop_after_empty_page=True),
         data_selector="data.items",
     )
-    rows, ids = 0, set[str]()
+    rows, ids = 0, set[int]()
     query = {
         "api_action": "pp",
         "api_key": site.key,
@@ -25,7 +26,7 @@ def run(site: Site) -> dict[str, float]:
         "end_time": site.end - 1,
     }
     for page in client.paginate("/api.html", method="POST", params=query):
-        for record in page:
+        for record in exchanges(page):
             rows += 1
-            ids.add(record["id"])
+            ids.add(record.id)
     return {"rows": rows, "ids": len(ids)}

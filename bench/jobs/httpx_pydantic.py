@@ -1,10 +1,12 @@
-"""Httpx and pydantic models with the types of our records."""
+"""Httpx and pydantic models with the fields and types of our records."""
 
 from __future__ import annotations
 
 import asyncio
+import html
 from datetime import datetime
 from decimal import Decimal
+from typing import Annotated
 
 import httpx
 import pydantic
@@ -14,23 +16,39 @@ from bench.processes import Site
 PAGE = 500
 
 
-class _Exchange(pydantic.BaseModel):
+_Text = Annotated[str, pydantic.AfterValidator(html.unescape)]
+
+
+class _StatusChange(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True)
+
+    time: datetime
+    status: str
+    date: str = ""
+
+
+class _Exchange(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="allow")
 
     id: int
     time: datetime
-    date: str = ""
-    currency_code_give: str = ""
-    currency_code_get: str = ""
-    course_give: Decimal
-    course_get: Decimal
     amount_give: Decimal
     amount_get: Decimal
     exchange_success: bool
     accrued: bool
     partner_reward: Decimal
+    date: str = ""
+    currency_code_give: _Text = ""
+    currency_code_get: _Text = ""
+    course_give: Decimal | None = None
+    course_get: Decimal | None = None
     user_hash: str = ""
     user_ip: str | None = None
+    psys_give: _Text | None = None
+    psys_get: _Text | None = None
+    status: str | None = None
+    hash: str | None = None
+    statuses: tuple[_StatusChange, ...] = ()
 
 
 class _Items(pydantic.BaseModel):
@@ -39,6 +57,12 @@ class _Items(pydantic.BaseModel):
 
 class _Envelope(pydantic.BaseModel):
     data: _Items | list[int]
+
+
+def decode(body: bytes) -> list[_Exchange]:
+    """Return the records of a page; none is the end."""
+    data = _Envelope.model_validate_json(body).data
+    return [] if isinstance(data, list) else data.items
 
 
 async def _read(site: Site) -> dict[str, float]:
@@ -50,10 +74,10 @@ async def _read(site: Site) -> dict[str, float]:
             response = await http.post(
                 f"{site.url}/api.html", params=query, data={**form, "offset": offset}
             )
-            data = _Envelope.model_validate_json(response.content).data
-            if isinstance(data, list):
+            records = decode(response.content)
+            if not records:
                 return {"rows": rows, "ids": len(ids)}
-            for record in data.items:
+            for record in records:
                 rows += 1
                 ids.add(record.id)
             offset += PAGE
