@@ -31,15 +31,16 @@ from ppapi_async.errors import (
     StateError,
     TransportError,
 )
+from ppapi_async.fleet.events import Events
 from ppapi_async.fleet.fleet import Fleet, FleetEvent
-from ppapi_async.models import (
+from ppapi_async.fleet.status import (
     AccountFailed,
     AccountPhase,
     AccountRecovered,
     AccountStatus,
     AccountSuspended,
-    Change,
-    ChangeKind,
+)
+from ppapi_async.models import (
     Exchange,
     Info,
     Link,
@@ -50,7 +51,6 @@ from ppapi_async.models import (
     PayoutSearch,
     PayoutStatus,
     Progress,
-    RowsUnreadable,
     SearchOutcome,
     StatusChange,
     UnreadableRow,
@@ -69,6 +69,7 @@ from ppapi_async.streaming.stream import Stream
 from ppapi_async.transport.hooks import Hooks, RequestFacts
 from ppapi_async.transport.retry import Retry
 from ppapi_async.version import __version__
+from ppapi_async.watching.changes import Change, ChangeKind, RowsUnreadable
 from ppapi_async.watching.watch import Watch
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "Checkpoint",
     "DecodeError",
     "Dialect",
+    "Events",
     "Exchange",
     "FileCheckpoint",
     "Fleet",

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ppapi_async.models import PayoutAttempt
+from ppapi_async.models import PayoutAttempt
 
 __all__ = [
     "ApiDisabledError",

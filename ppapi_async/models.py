@@ -18,18 +18,8 @@ from urllib.parse import parse_qsl
 import attrs
 from attrs import field, frozen
 
-from ppapi_async.account import Dialect
-from ppapi_async.errors import DecodeError, PPAPIError
-
 __all__ = [
     "LONGEST_WALLET",
-    "AccountFailed",
-    "AccountPhase",
-    "AccountRecovered",
-    "AccountStatus",
-    "AccountSuspended",
-    "Change",
-    "ChangeKind",
     "Exchange",
     "Info",
     "Json",
@@ -42,20 +32,18 @@ __all__ = [
     "PayoutStatus",
     "Progress",
     "Row",
-    "RowsUnreadable",
     "SearchOutcome",
     "StatusChange",
     "UnreadableRow",
     "Window",
 ]
 
-Json: TypeAlias = "str | int | Decimal | bool | list[Json] | dict[str, Json] | None"
+Json: TypeAlias = str | int | Decimal | bool | list["Json"] | dict[str, "Json"] | None
 LONGEST_WALLET = 1_000
 """Characters of what a payout is sent to."""
 _ATTEMPT_VERSION = 1
 _LONGEST_ATTEMPT = 16_384  # each character of a wallet may be twelve in JSON
 RowT = TypeVar("RowT", bound="Row")
-RecordT_co = TypeVar("RecordT_co", covariant=True)
 
 
 class _NoExtra(Mapping[str, object]):
@@ -448,108 +436,3 @@ class Progress:
     requests: int
     fraction: float | None = field(default=None)
     """Of the range, 0 to 1; None where its beginning or end is not known."""
-
-
-class ChangeKind(StrEnum):
-    """What a watch tells."""
-
-    NEW = "new"
-    CHANGED = "changed"
-
-
-@frozen
-class Change(Generic[RecordT_co]):
-    """Something that happened at a site, as a watch tells it."""
-
-    kind: ChangeKind
-    record: RecordT_co
-    """How it is now."""
-    previous: RecordT_co | None = None
-    """How it was when it was told last; None if it is new, or was last told before `lookback`."""
-    fields: tuple[str, ...] = ()
-    """The names of the fields that differ from `previous`."""
-    account: str = ""
-    """The account's name."""
-
-
-@frozen
-class AccountFailed:
-    """Polls of an account began to fail; they go on, ever more seldom."""
-
-    account: str
-    """The account's name."""
-    error: PPAPIError
-
-
-@frozen
-class RowsUnreadable:
-    """Rows of an account cannot be read; all others are delivered, and polls go on.
-
-    It comes once for each of these rows, and again when the row has changed.
-    """
-
-    account: str
-    """The account's name."""
-    error: DecodeError
-    """Which rows, of which method, and what is wrong with them."""
-
-
-@frozen
-class AccountRecovered:
-    """Polls of an account work again; what was missed has been told before this."""
-
-    account: str
-
-
-@frozen
-class AccountSuspended:
-    """An account is polled no more, or one of its methods is not: `error.method` says which.
-
-    Nothing could ever be read, and the error will not pass by itself. `Fleet.resume` tries again.
-    """
-
-    account: str
-    error: PPAPIError
-
-
-class AccountPhase(StrEnum):
-    """What a fleet does with an account."""
-
-    WAITING = "waiting"
-    """For its next poll; all is well so far."""
-    POLLING = "polling"
-    """Its poll is under way; all is well so far."""
-    FAILING = "failing"
-    """Its latest poll has failed. It is polled again, ever more seldom, or just now."""
-    PAUSED = "paused"
-    """It is not polled until `Fleet.resume`."""
-    SUSPENDED = "suspended"
-    """Nothing could ever be read, and that will not pass by itself: `Fleet.resume` tries again."""
-
-
-@frozen(kw_only=True)
-class AccountStatus:
-    """How a fleet gets on with an account."""
-
-    phase: AccountPhase
-    dialect: Dialect | None
-    last_success: datetime | None
-    """When the last poll began that worked, in UTC."""
-    next_poll: datetime | None
-    """None while it is being polled, paused or suspended."""
-    failures: int
-    """Polls in a row that failed."""
-    last_error: PPAPIError | None
-    """Of the latest trouble, even if it is over; `failures` tells."""
-    lag: timedelta | None
-    """How old what you know may be; None where no poll has worked yet."""
-    clock_warning: str | None = None
-    """What is wrong with the times of its rows, and what to do; None if nothing is."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is known to be wrong: no failure since the last poll that worked.
-
-        An account that has not been read yet is ok; `last_success` is None then.
-        """
-        return not self.failures and self.phase is not AccountPhase.SUSPENDED

@@ -28,13 +28,7 @@ from ppapi_async.errors import (
     PPAPIError,
     TransportError,
 )
-from ppapi_async.models import (
-    Payout,
-    PayoutAttempt,
-    PayoutReceipt,
-    PayoutSearch,
-    SearchOutcome,
-)
+from ppapi_async.models import Payout, PayoutAttempt, PayoutReceipt, PayoutSearch, SearchOutcome
 from ppapi_async.protocol import receipt_steps
 from ppapi_async.transport.callbacks import call
 from ppapi_async.transport.client import Transport

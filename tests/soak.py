@@ -35,6 +35,7 @@ from ppapi_async import (
     Exchange,
     FileCheckpoint,
     Fleet,
+    FleetEvent,
     Info,
     Link,
     MemoryCheckpoint,
@@ -585,7 +586,7 @@ class Soak:
                 await asyncio.sleep(_INTERVAL)
                 fleet.resume(name)
 
-    async def _follow(self, told: AnyWatch | Events) -> None:
+    async def _follow(self, told: AnyWatch | Events[FleetEvent]) -> None:
         changes = self.draw.randint(1, 20)
         async with asyncio.timeout(self.draw.choice([90, 1000, 5000])):
             async for _ in told:

@@ -668,7 +668,7 @@ def test_unknown_sources_are_named() -> None:
     async def main() -> None:
         async with fleet_of([]) as fleet:
             with pytest.raises(ValueError, match="links"):
-                fleet.events("orders")  # type: ignore[arg-type]
+                fleet.events("orders")  # type: ignore[call-overload]
 
     run(main)
 

@@ -277,7 +277,7 @@ def test_an_initial_info_needs_the_resource() -> None:
             with pytest.raises(ValueError, match="initial_info: needs the resource 'info'"):
                 fleet.events("links", initial_info=True)
             with pytest.raises(TypeError, match="initial_info: pass True or False"):
-                fleet.events("info", initial_info=1)  # type: ignore[arg-type]
+                fleet.events("info", initial_info=1)  # type: ignore[call-overload]
         async with sandbox_of() as sandbox, session_on(sandbox) as session:
             with pytest.raises(TypeError, match="initial: pass True or False"):
                 session.watch_info(initial="yes")  # type: ignore[arg-type]

@@ -9,9 +9,10 @@ import pytest
 from attrs import evolve
 
 from ppapi_async import Dialect, Exchange, Info, PPAPIError, Session
-from ppapi_async.models import Row, RowsUnreadable
+from ppapi_async.models import Row
 from ppapi_async.sandbox import Fault, Order
 from ppapi_async.storage import MemoryState
+from ppapi_async.watching.changes import RowsUnreadable
 from ppapi_async.watching.delivery import Delivery, Poller
 from ppapi_async.watching.resources import info_poller, row_poller
 from ppapi_async.watching.tracker import Tracker, Verdict

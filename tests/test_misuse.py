@@ -67,7 +67,7 @@ MADE: Mapping[str, tuple[Call, type[Exception], str]] = {
     "pairs": (lambda: fleet([("https://a.example", KEY)]), TypeError, "accounts: pass Account"),
     "no accounts": (lambda: fleet(None), TypeError, "accounts: pass Account"),
     "a url to add": (lambda: fleet().add(KEY), TypeError, "account: pass an Account"),  # type: ignore[arg-type]
-    "a list of resources": (lambda: fleet().events(["info"]), TypeError, "one by one"),  # type: ignore[arg-type]
+    "a list of resources": (lambda: fleet().events(["info"]), TypeError, "one by one"),  # type: ignore[call-overload]
     "accounts at once": (lambda: fleet(concurrency="9"), TypeError, "concurrency: pass 1 or more"),
     "none at once": (lambda: fleet(per_host=0), ValueError, "per_host: pass 1 or more"),
     "a text for a rate": (lambda: fleet(rate="1"), TypeError, "rate: pass requests a second"),

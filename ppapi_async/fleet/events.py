@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar, cast
 
 from attrs import define
 
@@ -12,18 +13,20 @@ from ppapi_async.streaming.iteration import Iteration
 
 __all__ = ["Events"]
 
+EventT_co = TypeVar("EventT_co", bound=FleetEvent, covariant=True)
+
 
 @define(eq=False)
-class Events(Iteration):
+class Events(Iteration, Generic[EventT_co]):
     """What the accounts of a fleet have to deliver: iterate it once, for as long as you like.
 
     A change counts as delivered when the next event is asked for.
     """
 
-    _polling: Callable[[Events], AbstractAsyncContextManager[Scheduler | None]]
+    _polling: Callable[[Iteration], AbstractAsyncContextManager[Scheduler | None]]
     """Has the accounts polled meanwhile; None where the fleet has been left."""
 
-    def __aiter__(self) -> AsyncIterator[FleetEvent]:
+    def __aiter__(self) -> AsyncIterator[EventT_co]:
         """Iterate over the events. It ends when the fleet is left.
 
         Raises:
@@ -31,9 +34,9 @@ class Events(Iteration):
         """
         return self._start(self._iterate, ends_quietly=True)
 
-    async def _iterate(self) -> AsyncGenerator[tuple[FleetEvent], None]:
+    async def _iterate(self) -> AsyncGenerator[tuple[EventT_co], None]:
         async with self._polling(self) as scheduler:
             while scheduler is not None:
                 item = await scheduler.next_item()
-                yield (item.change,)
+                yield (cast("EventT_co", item.change),)  # only what was asked for is polled
                 await scheduler.acknowledge(item)

@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, TypeVar
+from typing import Literal, Self, TypeAlias, TypeVar, overload
 
 import aiohttp
 
@@ -31,25 +31,19 @@ from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.merged import Merged
 from ppapi_async.fleet.per_account import Checkpoints, Starts, checkpoints_of, starts_of
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
-from ppapi_async.models import (
-    AccountPhase,
-    AccountStatus,
-    Exchange,
-    Info,
-    Link,
-    Payout,
-    Row,
-    UnreadableRow,
-)
+from ppapi_async.fleet.status import AccountEvent, AccountPhase, AccountStatus
+from ppapi_async.models import Exchange, Info, Link, Payout, Row, UnreadableRow
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
+from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
 from ppapi_async.transport.closing import Reading, wait_until_done
 from ppapi_async.transport.connection import check_limits, check_options, open_http
 from ppapi_async.transport.fairness import Decoding
 from ppapi_async.transport.hooks import Hooks, RequestFacts
 from ppapi_async.transport.retry import Retry
+from ppapi_async.watching.changes import Change
 from ppapi_async.watching.delivery import Poller, in_use
 from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.poll_policy import LONGEST_WAIT, PollPolicy, phase_of
@@ -163,7 +157,7 @@ class Fleet:
         self._hosts: dict[str, Host] = {}
         self._retiring: dict[asyncio.Task[None], str] = {}
         self._scheduler: Scheduler | None = None
-        self._events: Events | None = None
+        self._events: Iteration | None = None
         """What is, or was last, iterated over."""
         self._initial_info = False
         """Whether these events begin with the present info of each account."""
@@ -391,7 +385,27 @@ class Fleet:
 
     # Polling
 
-    def events(self, *resources: ResourceName, initial_info: bool = False) -> Events:
+    @overload
+    def events(
+        self, resource: Literal["links"], /, *, initial_info: Literal[False] = False
+    ) -> Events[Change[Link] | AccountEvent]: ...
+    @overload
+    def events(
+        self, resource: Literal["exchanges"], /, *, initial_info: Literal[False] = False
+    ) -> Events[Change[Exchange] | AccountEvent]: ...
+    @overload
+    def events(
+        self, resource: Literal["payouts"], /, *, initial_info: Literal[False] = False
+    ) -> Events[Change[Payout] | AccountEvent]: ...
+    @overload
+    def events(
+        self, resource: Literal["info"], /, *, initial_info: bool = False
+    ) -> Events[Change[Info] | AccountEvent]: ...
+    @overload
+    def events(
+        self, *resources: ResourceName, initial_info: bool = False
+    ) -> Events[FleetEvent]: ...
+    def events(self, *resources: ResourceName, initial_info: bool = False) -> Events[FleetEvent]:
         """Iterate over what the accounts have to deliver, for ever: `Change`s and how polling goes.
 
         In order for each account, in turns between them. A slow consumer slows the polls.
@@ -418,7 +432,7 @@ class Fleet:
         if initial_info and INFO not in wanted:
             raise ValueError("initial_info: needs the resource 'info'")
         polling = functools.partial(self._polling, wanted, initial_info, self._open_scheduler)
-        return Events(polling)
+        return Events[FleetEvent](polling)
 
     @contextlib.asynccontextmanager
     async def _polling(
@@ -426,7 +440,7 @@ class Fleet:
         resources: tuple[str, ...],
         initial_info: bool,
         scheduler: Scheduler,
-        events: Events,
+        events: Iteration,
     ) -> AsyncIterator[Scheduler | None]:
         """Poll the accounts for those who iterate over the events."""
         former = self._events

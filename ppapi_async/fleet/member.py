@@ -14,7 +14,7 @@ from attrs import define, field
 from ppapi_async.account import Account
 from ppapi_async.errors import PPAPIError, TransportError
 from ppapi_async.fleet.host import Host
-from ppapi_async.models import AccountPhase, AccountStatus
+from ppapi_async.fleet.status import AccountPhase, AccountStatus
 from ppapi_async.protocol import Reader
 from ppapi_async.session import Session, connection_of
 from ppapi_async.transport.closing import wait_until_done

@@ -26,16 +26,11 @@ from ppapi_async.errors import (
 )
 from ppapi_async.fleet.host import Host
 from ppapi_async.fleet.member import Member, unforeseen
-from ppapi_async.models import (
-    AccountFailed,
-    AccountRecovered,
-    AccountSuspended,
-    Change,
-    RowsUnreadable,
-)
+from ppapi_async.fleet.status import AccountEvent, AccountFailed, AccountRecovered, AccountSuspended
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.transport.hooks import Hooks
 from ppapi_async.transport.retry import wait_asked_by
+from ppapi_async.watching.changes import Change
 from ppapi_async.watching.delivery import Delivery, Poller
 from ppapi_async.watching.poll_policy import next_beat
 from ppapi_async.watching.resources import Record
@@ -44,9 +39,8 @@ __all__ = ["FleetEvent", "Notice", "Scheduler"]
 
 _Item: TypeAlias = "Delivery[Record] | Notice | BaseException"
 """Something to deliver, or what has gone wrong with the schedule."""
-FleetEvent: TypeAlias = (
-    Change[Record] | RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
-)
+FleetEvent: TypeAlias = Change[Record] | AccountEvent
+"""What the events of a fleet are."""
 _log = logging.getLogger("ppapi_async")
 _POLLS_OF_TURN = 50  # begun before others may run
 _LONGEST_SLEEP = 30.0  # then the clock is looked at again: somebody may have set it

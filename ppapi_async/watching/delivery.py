@@ -12,8 +12,9 @@ import attrs
 from attrs import define, field
 
 from ppapi_async.errors import PPAPIError, StateError
-from ppapi_async.models import Change, Info, Row, RowsUnreadable
+from ppapi_async.models import Info, Row
 from ppapi_async.storage import State
+from ppapi_async.watching.changes import Change, RowsUnreadable
 
 __all__ = ["IN_HAND", "Delivery", "Poller", "WatchStore", "differing", "in_use"]
 

@@ -9,9 +9,10 @@ from decimal import Decimal
 
 from attrs import define, evolve
 
-from ppapi_async.models import Change, ChangeKind, Info, PayoutMethod
+from ppapi_async.models import Info, PayoutMethod
 from ppapi_async.protocol import dump_stored, parse_stored
 from ppapi_async.transport.client import Transport
+from ppapi_async.watching.changes import Change, ChangeKind
 from ppapi_async.watching.delivery import IN_HAND, Delivery, WatchStore, differing
 from ppapi_async.watching.fast_poll import Unchanged, unless_known
 from ppapi_async.watching.poll_slots import TakeSlot

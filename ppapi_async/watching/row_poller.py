@@ -13,13 +13,7 @@ from typing import Generic, TypeVar
 from attrs import define, evolve, field
 
 from ppapi_async.errors import PPAPIError, StateError
-from ppapi_async.models import (
-    Change,
-    ChangeKind,
-    Row,
-    RowsUnreadable,
-    Window,
-)
+from ppapi_async.models import Row, Window
 from ppapi_async.protocol import dump_stored, parse_stored
 from ppapi_async.protocol.dialects import traits_of
 from ppapi_async.protocol.evidence import Evidence
@@ -27,6 +21,7 @@ from ppapi_async.protocol.site_clock import ClockCheck, SiteClock
 from ppapi_async.protocol.unreadable import PREFIX, UnreadableRows, unreadable_error
 from ppapi_async.streaming.stream import Options, Request, Stream, recognise
 from ppapi_async.transport.client import Transport
+from ppapi_async.watching.changes import Change, ChangeKind, RowsUnreadable
 from ppapi_async.watching.delivery import IN_HAND, Delivery, WatchStore, differing
 from ppapi_async.watching.fast_poll import FastPoll, Unchanged
 from ppapi_async.watching.poll_slots import TakeSlot

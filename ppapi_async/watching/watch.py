@@ -10,10 +10,11 @@ from typing import Generic, TypeAlias, TypeVar
 from attrs import define, field
 
 from ppapi_async.errors import PPAPIError
-from ppapi_async.models import Change, Info, Row, RowsUnreadable
+from ppapi_async.models import Info, Row
 from ppapi_async.storage import State
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.transport.client import Transport
+from ppapi_async.watching.changes import Change, RowsUnreadable
 from ppapi_async.watching.delivery import Poller, in_use
 from ppapi_async.watching.poll_policy import PollPolicy, after_success
 

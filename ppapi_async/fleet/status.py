@@ -1,0 +1,96 @@
+"""How polling goes: what the events of a fleet say of it, and its status."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeAlias
+
+from attrs import frozen
+
+from ppapi_async.account import Dialect
+from ppapi_async.errors import PPAPIError
+from ppapi_async.watching.changes import RowsUnreadable
+
+__all__ = [
+    "AccountEvent",
+    "AccountFailed",
+    "AccountPhase",
+    "AccountRecovered",
+    "AccountStatus",
+    "AccountSuspended",
+]
+
+
+@frozen
+class AccountFailed:
+    """Polls of an account began to fail; they go on, ever more seldom."""
+
+    account: str
+    """The account's name."""
+    error: PPAPIError
+
+
+@frozen
+class AccountRecovered:
+    """Polls of an account work again; what was missed has been delivered before this."""
+
+    account: str
+
+
+@frozen
+class AccountSuspended:
+    """An account is polled no more, or one of its methods is not: `error.method` says which.
+
+    Nothing could ever be read, and the error will not pass by itself. `Fleet.resume` tries again.
+    """
+
+    account: str
+    error: PPAPIError
+
+
+AccountEvent: TypeAlias = RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
+"""How polling goes, whatever is polled."""
+
+
+class AccountPhase(StrEnum):
+    """What a fleet does with an account."""
+
+    WAITING = "waiting"
+    """For its next poll; all is well so far."""
+    POLLING = "polling"
+    """Its poll is under way; all is well so far."""
+    FAILING = "failing"
+    """Its latest poll has failed. It is polled again, ever more seldom, or just now."""
+    PAUSED = "paused"
+    """It is not polled until `Fleet.resume`."""
+    SUSPENDED = "suspended"
+    """Nothing could ever be read, and that will not pass by itself: `Fleet.resume` tries again."""
+
+
+@frozen(kw_only=True)
+class AccountStatus:
+    """How a fleet gets on with an account."""
+
+    phase: AccountPhase
+    dialect: Dialect | None
+    last_success: datetime | None
+    """When the last poll began that worked, in UTC."""
+    next_poll: datetime | None
+    """None while it is being polled, paused or suspended."""
+    failures: int
+    """Polls in a row that failed."""
+    last_error: PPAPIError | None
+    """Of the latest trouble, even if it is over; `failures` tells."""
+    lag: timedelta | None
+    """How old what you know may be; None where no poll has worked yet."""
+    clock_warning: str | None = None
+    """What is wrong with the times of its rows, and what to do; None if nothing is."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is known to be wrong: no failure since the last poll that worked.
+
+        An account that has not been read yet is ok; `last_success` is None then.
+        """
+        return not self.failures and self.phase is not AccountPhase.SUSPENDED

@@ -1,0 +1,49 @@
+"""What watches and fleets deliver of the rows of an account."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from ppapi_async.errors import DecodeError
+
+__all__ = ["Change", "ChangeKind", "RowsUnreadable"]
+
+RecordT_co = TypeVar("RecordT_co", covariant=True)
+
+
+class ChangeKind(StrEnum):
+    """Whether a row is new, or has changed."""
+
+    NEW = "new"
+    CHANGED = "changed"
+
+
+@frozen
+class Change(Generic[RecordT_co]):
+    """Something that happened at a site, as watches and fleets deliver it."""
+
+    kind: ChangeKind
+    record: RecordT_co
+    """How it is now."""
+    previous: RecordT_co | None = None
+    """How it was when it was delivered last; None if it is new, or that was before `lookback`."""
+    fields: tuple[str, ...] = ()
+    """The names of the fields that differ from `previous`."""
+    account: str = ""
+    """The account's name."""
+
+
+@frozen
+class RowsUnreadable:
+    """Rows of an account cannot be read; all others are delivered, and polls go on.
+
+    It comes once for each of these rows, and again when the row has changed.
+    """
+
+    account: str
+    """The account's name."""
+    error: DecodeError
+    """Which rows, of which method, and what is wrong with them."""
