@@ -18,7 +18,8 @@ from ppapi_async.protocol import Answer, PageCodec, Reader
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.site_clock import SiteClock
 
-CLEAN, ONE_PER_CENT = 1.15, 1.4
+CLEAN, ONE_PER_CENT, OWN_KEYS = 1.15, 1.4, 1.3
+_OWN = ('"promo":"a-%d"', '"rate":%d.25', '"place":%d')
 _FACTS = {"Content-Type": "application/json; charset=utf-8"}
 
 
@@ -85,6 +86,38 @@ def measure(*, rows: int = 500, rounds: int = 150, repeats: int = 3) -> Iterator
         # T leaves escaped text as it is, so a page that is all escapes has no aim.
         aims = {} if record is Link else {name: CLEAN}
         yield from _against_t("", pair, aims, rows, rounds, repeats)
+    yield from _own_keys(plain, rows, rounds, repeats)
+
+
+def _own_keys(
+    plain: Sequence[tuple[int, bytes]], rows: int, rounds: int, repeats: int
+) -> Iterator[Line]:
+    """Decode rows with keys of the site's own, against the same rows without them."""
+    pages = {
+        "1 own key": _with_own(plain, _OWN[:1]),
+        "3 own keys": _with_own(plain, _OWN),
+        "3 own keys in every tenth row": _with_own(plain, _OWN, every=10),
+    }
+    candidates = {"without": _ours(Exchange, listed(plain, b"0"), rows)}
+    candidates |= {name: _ours(Exchange, listed(page, b"0"), rows) for name, page in pages.items()}
+    seconds = interleaved(candidates, rounds, repeats)
+    base = seconds.pop("without")
+    for name, taken in seconds.items():
+        note = f"{taken / rows * 1e6:.2f} us a row, without {base / rows * 1e6:.2f}"
+        yield Line("decode", name, taken / base, "x without", OWN_KEYS, note=note)
+
+
+def _with_own(
+    rows: Sequence[tuple[int, bytes]], keys: Sequence[str], every: int = 1
+) -> list[tuple[int, bytes]]:
+    """Return the rows, every so manyth with these keys; the first row is without, if it may be."""
+    own = f",{','.join(keys)}}}"
+    return [
+        (row_id, row[:-1] + (own % ((row_id,) * len(keys))).encode())
+        if place % every == every - 1
+        else (row_id, row)
+        for place, (row_id, row) in enumerate(rows)
+    ]
 
 
 def _other_pages(

@@ -9,7 +9,7 @@ import resource
 import pytest
 from hypothesis import Phase, settings
 
-from ppapi_async.protocol import decoder, fields
+from ppapi_async.protocol import clean_rows, converter
 
 _MOST_MEMORY = 4 * 2**30  # bytes; a mutant that loops for ever fills what it gets
 _OWN = {
@@ -101,6 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     """Make hooks and decoders anew, so that a run knows all tests that need their makers."""
-    fields.converter.cache_clear()
-    decoder._converter.cache_clear()
-    decoder._fast.cache_clear()
+    converter.converter.cache_clear()
+    clean_rows.decoders.cache_clear()
+    clean_rows._getter.cache_clear()
+    clean_rows._own_decoder.cache_clear()

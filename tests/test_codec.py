@@ -45,15 +45,16 @@ from ppapi_async.protocol import (
     Answer,
     PageCodec,
     Reader,
+    clean_rows,
     data_steps,
-    decoder,
     dump_stored,
     finish,
     info_steps,
     parse_stored,
     receipt_steps,
 )
-from ppapi_async.protocol.fields import converter, parse_json
+from ppapi_async.protocol.converter import converter
+from ppapi_async.protocol.fields import parse_json
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import error_code, recognise, retry_after
 from ppapi_async.protocol.site_clock import SiteClock
@@ -170,7 +171,7 @@ def test_hooks_made_anew_read_the_same() -> None:
     ]
     odd = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
     found = [decode(*answer) for answer in answers]
-    for maker in (converter, decoder._converter, decoder._fast, decoder._optional):
+    for maker in (converter, clean_rows.decoders, clean_rows._getter, clean_rows._own_decoder):
         maker.cache_clear()
     assert [decode(*answer) for answer in answers] == found
     again = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])

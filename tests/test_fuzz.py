@@ -63,9 +63,10 @@ from ppapi_async.protocol import (
     parse_stored,
     receipt_steps,
 )
+from ppapi_async.protocol.converter import structure
 from ppapi_async.protocol.dialects import endpoints
 from ppapi_async.protocol.evidence import Evidence
-from ppapi_async.protocol.fields import correct_time, finish_row, parse_json, rows_of, structure_row
+from ppapi_async.protocol.fields import correct_time, finish_row, parse_json, rows_of
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import retry_after, strip_noise
 from ppapi_async.protocol.site_clock import SiteClock
@@ -199,7 +200,7 @@ def carefully(mutant: Mutant, zone: str) -> list[Row] | None:
     data = envelope.get("data")
     rows: list[Row] = []
     for value in rows_of(data.get("items", [])) if isinstance(data, dict) else []:
-        row = structure_row(value, RECORDS[mutant.method])
+        row = structure(value, RECORDS[mutant.method])
         if isinstance(row, list):
             continue
         finish_row(row, value)

@@ -1,68 +1,58 @@
-"""Pages of rows: the fast way for what is clean, the careful way for the rest.
+"""Answers to records: pages of rows, and the single objects of get_info, add_payout and raw calls.
 
-Three tiers. A page goes from its bytes straight into records (msgspec). Where that refuses, the
-page is split raw and decoded row by row; only the rows that still fail go through the hooks in
-`rows`, which know every form of a value or name what is wrong. Nothing is dropped in any tier: a
-row that cannot be read stands in the page's `unreadable`, and hides no other.
+Pages go three ways. A whole page goes from its bytes straight into records. Where that is refused,
+the page is split, and each row goes the same way. Only the rows that are then left go through the
+careful hooks, which know every form of a value or name what is wrong. Nothing is dropped on any
+way: a row that cannot be read stands in the page's `unreadable`, and hides no other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from datetime import UTC
-from decimal import Decimal
-from itertools import chain
-from operator import attrgetter
+from collections.abc import Generator, Iterator, Sequence
 from typing import Generic, TypeVar
 
-import attrs
-import cattrs
 import msgspec
-from attrs import field, frozen
+from attrs import define, field
 
-from ppapi_async.errors import PPAPIError
-from ppapi_async.models import Exchange, Json, Link, Payout, Row, UnreadableRow
+from ppapi_async.account import Dialect
+from ppapi_async.errors import DecodeError, PPAPIError
+from ppapi_async.models import Info, Json, PayoutReceipt, Row, UnreadableRow
+from ppapi_async.protocol.clean_rows import (
+    UNREADABLE,
+    OwnKeys,
+    Piece,
+    RawItems,
+    believe,
+    believe_each,
+    decoders,
+)
+from ppapi_async.protocol.converter import MOST_PROBLEMS, PageBody, Receipt, converter, structure
 from ppapi_async.protocol.fields import (
-    AMOUNTS,
-    INT64,
     KNOWN_KEYS,
     LONGEST_ROW,
-    MOST_PARTS,
-    clean_problems,
-    converter,
     correct_time,
-    decode_error,
     finish_row,
     id_of,
     parse_json,
     restore_texts,
-    structure_row,
     time_of,
 )
 from ppapi_async.protocol.page import Page
-from ppapi_async.protocol.responses import (
-    SUCCESSES,
-    Answer,
-    Reader,
-    error_code,
-    read_answer,
-    recognise,
-    strip_noise,
-)
+from ppapi_async.protocol.responses import Answer, Envelope, Reader, read_answer, strip_noise
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.protocol.steps import Outcome, finish
 from ppapi_async.protocol.text import may_be_altered
 
-__all__ = ["PageCodec"]
+__all__ = ["PageCodec", "data_steps", "info_steps", "receipt_steps"]
 
+T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
 _WHOLE_PAGE = 256 * 1024  # bytes that are decoded in one go, about two milliseconds
 _SLICE = 250  # rows of a larger answer between two chances for the event loop
 _ODD_SLICE = 20  # the same, of rows that need the careful way
+_LIKE_A_ROW = 4096  # bytes of such a row that take as long as another row
 _MOST_UNREADABLE = 10_000
 """Rows of an answer, then it is not the API's: each costs a tenth of a millisecond to look at."""
 _SHORTEST_ROW = 12
@@ -71,187 +61,33 @@ _MOST_SPLIT = 200_000
 """Rows that an answer is split into whatever they are, in some ten milliseconds."""
 _LOOKED_INTO = 1024 * 1024
 """Bytes of a row that is too long, but whose id and time are looked for."""
-_MONEY = {
-    Link: None,
-    Exchange: attrgetter(
-        "amount_give", "amount_get", "partner_reward", "course_give", "course_get"
-    ),
-    Payout: attrgetter("pay_amount", "original_amount"),
-}
-_TIME, _ID = attrgetter("time"), attrgetter("id")
-_FRACTION = attrgetter("time.microsecond")
-_UNREADABLE = (ValueError, msgspec.DecodeError, RecursionError)
-"""What msgspec raises. It looks only at what it decodes: in what it hands on raw, texts may turn
-out later to be no UTF-8, and times beyond the last year."""
+_LONGEST_NUMBER = 64
+"""Characters of an id or a time."""
+_SHOWN = 80
+"""Characters of a value in an error."""
 
 
-class _Items(msgspec.Struct, Generic[RowT]):
-    items: list[RowT] | dict[str, RowT] | msgspec.UnsetType = msgspec.UNSET
+class _Head(msgspec.Struct):
+    """What places a row, whatever else is wrong with it."""
+
+    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    time: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _PageEnvelope(msgspec.Struct, Generic[RowT]):
-    """The envelope of `answer`, with the rows decoded in the same pass."""
-
-    error: msgspec.Raw
-    status: str | None = None
-    data: _Items[RowT] | list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+_HEAD = msgspec.json.Decoder(_Head)
+_DATA = msgspec.json.Decoder(RawItems | list[msgspec.Raw])
 
 
-class _RawItems(msgspec.Struct):
-    items: list[msgspec.Raw] | dict[str, msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-
-
-@frozen
-class _Fast(Generic[RowT]):
-    """The msgspec decoders of one kind of record."""
-
-    record: type[RowT]
-    page: msgspec.json.Decoder[_PageEnvelope[RowT]] = field(init=False)
-    row: msgspec.json.Decoder[RowT] = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        kind = self.record
-        envelope = _PageEnvelope[kind]  # type: ignore[valid-type]
-        for name, target in (("page", envelope), ("row", kind)):
-            object.__setattr__(self, name, msgspec.json.Decoder(target, strict=False))
-
-
-_fast = functools.cache(_Fast)
-
-
-def _is_page(kind: object) -> bool:
-    return getattr(kind, "__origin__", None) is Page
-
-
-def _page_hook(kind: type) -> Callable[[bytes, object], Page[Row]]:
-    """Make cattrs' structure hook for `Page[Record]`: hands the whole body to msgspec.
-
-    It takes clean pages only and raises `ValueError` for all others.
-    """
-    (record,) = kind.__args__  # type: ignore[attr-defined]
-    fast = _fast(record)
-
-    def structure(body: bytes, _: object) -> Page[Row]:
-        envelope = fast.page.decode(body)
-        error = bytes(envelope.error)
-        if error_code(error) != 0 or envelope.status not in SUCCESSES:
-            raise ValueError("not a success")
-        rows, keyed = _listed(envelope.data)
-        if not (
-            _are_clean(rows) and _are_short(body) and _holds_only_known(body, rows, keyed=keyed)
-        ):
-            raise ValueError("odd rows")
-        return Page(rows, list(map(_TIME, rows)), recognise(error, envelope.status))
-
-    return structure
-
-
-def _listed(data: _Items[RowT] | list[msgspec.Raw] | msgspec.UnsetType) -> tuple[list[RowT], bool]:
-    """Return the rows and whether they are keyed by id. Nothing found: no `data`, or `[]`."""
-    if isinstance(data, msgspec.UnsetType) or data == []:
-        return [], False
-    if isinstance(data, list) or isinstance(data.items, msgspec.UnsetType):
-        raise ValueError("no items")
-    if isinstance(data.items, dict):
-        return list(data.items.values()), True
-    return data.items, False
-
-
-def _are_clean(rows: list[RowT]) -> bool:
-    """Tell whether msgspec's lax mode took nothing that we would refuse (NaN, half seconds, …)."""
-    if not rows:
-        return True
-    if set(map(attrgetter("time.tzinfo"), rows)) != {UTC} or any(map(_FRACTION, rows)):
-        return False  # a row between two seconds could fall between two windows
-    ids = list(map(_ID, rows))
-    if min(ids) not in INT64 or max(ids) not in INT64:
-        return False
-    amounts = _MONEY[type(rows[0])]
-    if amounts is None:
-        return True
-    present = [one for one in chain.from_iterable(map(amounts, rows)) if one is not None]
-    if not all(map(Decimal.is_finite, present)):
-        return False
-    try:
-        deque(map(AMOUNTS.plus, present), maxlen=0)
-    except ArithmeticError:
-        return False  # more digits than an amount has
-    return not any(map(_many_steps, rows))
-
-
-def _many_steps(row: Row) -> bool:
-    return isinstance(row, Exchange) and len(row.statuses) > MOST_PARTS
-
-
-def _are_short(body: bytes) -> bool:
-    """Tell whether no row of a page is longer than a row may be: none is without an end so long."""
-    at = len(body)
-    while at > LONGEST_ROW:
-        at = body.rfind(b"}", at - LONGEST_ROW, at)
-        if at < 0:
-            return False
-    return True
-
-
-def _holds_only_known(body: bytes, rows: list[RowT], *, keyed: bool) -> bool:
-    """Tell whether no row of a whole page has a key that we do not know."""
-    if not rows:
-        return True
-    start = body.find(b"{", body.find(b'"items"') + 8 + keyed)
-    first = body[start : body.find(b"}", start) + 1]
-    more = body[:start].count(b'":') + keyed * (len(rows) - 1)
-    return _are_alike(first, body, rows, more)
-
-
-def _are_alike(first: bytes, raw: bytes, rows: list[RowT], more: int = 0) -> bool:
-    """Tell whether all rows have the keys of the first, and only known ones.
-
-    By counting keys, which is much cheaper than looking at those of each row: there are as many as
-    there would be, `more` of them outside the rows, and none that a row may do without is missing
-    somewhere to make up for one that we do not know. A false "no" costs only time.
-    """
-    try:
-        keys = _KEYS.decode(first).keys()
-    except _UNREADABLE:
-        return False
-    if not keys <= KNOWN_KEYS[type(rows[0])]:
-        return False
-    if raw.count(b'":') != len(rows) * len(keys) + more:
-        return False
-    return not _may_lack(_optional(type(rows[0]), frozenset(keys)), rows, raw)
-
-
-def _may_lack(names: Sequence[str], rows: Sequence[Row], raw: bytes) -> bool:
-    """Tell whether a row may be without one of these keys: its value would then be empty."""
-    if not names or all(chain.from_iterable(map(attrgetter("id", *names), rows))):
-        return False
-    return any(raw.count(f'"{name}":'.encode()) < len(rows) for name in names)
-
-
-@functools.cache
-def _optional(record: type, keys: frozenset[str]) -> Sequence[str]:
-    """Return those of the keys that a row need not have: without them it has None or ""."""
-    fields = attrs.fields(record)
-    return [a.name for a in fields if a.default is not attrs.NOTHING and a.name in keys]
-
-
-_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-@functools.cache
-def _converter() -> cattrs.Converter:
-    made = converter().copy()
-    made.register_structure_hook_factory(_is_page, _page_hook)
-    return made
-
-
-@frozen
+@define(eq=False)
 class PageCodec(Generic[RowT]):
     """Decodes the pages of one method of one account."""
 
     record: type[RowT]
     clock: SiteClock
     reader: Reader
+    _own: OwnKeys = field(init=False, factory=OwnKeys)
+    _splits: bool = field(init=False, default=False)
+    """Whether the last page had to be split: then the next one is, without trying it whole."""
 
     def decode(self, answer: Answer) -> Page[RowT] | PPAPIError:
         """Return the page, or the error that the answer is."""
@@ -260,18 +96,20 @@ class PageCodec(Generic[RowT]):
     def steps(self, answer: Answer) -> Outcome[Page[RowT]]:
         """Decode like `decode`, yielding about every millisecond so that others can run."""
         body = strip_noise(answer.body)
-        if answer.status == 200 and len(body) <= _WHOLE_PAGE:
+        if answer.status == 200 and len(body) <= _WHOLE_PAGE and not self._splits:
+            kind = Page[self.record]  # type: ignore[name-defined]
             try:
-                page: Page[RowT] = _converter().structure(body, Page[self.record])  # type: ignore[name-defined]
-            except (ValueError, msgspec.DecodeError, RecursionError):
+                page: Page[RowT] = converter().structure(PageBody(body, self._own), kind)
+            except UNREADABLE:
                 pass
             else:
-                self._finish(page.records, may_be_altered(body))
+                self._finish(page.records, body)
                 return page
         return (yield from self._slices(answer))
 
-    def _finish(self, records: list[RowT], altered: bool) -> None:
-        if altered and records:
+    def _finish(self, records: Sequence[RowT], raw: bytes) -> None:
+        """Complete records in place: nobody else has seen them yet."""
+        if records and may_be_altered(raw):
             restore_texts(records)
         if not self.clock.is_utc:
             for record in records:
@@ -283,21 +121,22 @@ class PageCodec(Generic[RowT]):
             return envelope
         split = _split(envelope.data)
         if isinstance(split, str):
-            return decode_error([("data", split)], self.reader)
+            return _decode_error([("data", split)], self.reader)
         page: Page[RowT] = Page([], [], envelope.dialect)
-        for start in range(0, len(split), _SLICE):
+        self._splits = False
+        for rows in _sliced(split):
             yield
-            yield from self._decode_slice(split[start : start + _SLICE], page)
+            yield from self._decode_slice(rows, page)
             if len(page.unreadable) > _MOST_UNREADABLE:
                 problems = [("items", f"more than {_MOST_UNREADABLE:,} rows cannot be read")]
                 problems += page.unreadable[0].problems
-                return decode_error(problems, self.reader)
+                return _decode_error(problems, self.reader)
         if page.unreadable and not page.records and all(r.id is None for r in page.unreadable):
             # Nothing of it can be placed: these are no rows that are odd, but no rows.
             shown = [
                 (f"items.{path}".rstrip("."), text) for path, text in page.unreadable[0].problems
             ]
-            return decode_error(shown, self.reader)
+            return _decode_error(shown, self.reader)
         return page
 
     def _decode_slice(
@@ -305,17 +144,20 @@ class PageCodec(Generic[RowT]):
     ) -> Generator[None, None, None]:
         """Add the rows to the page, the readable and the unreadable ones."""
         rows, odd = self._decode_clean([raw for _, raw in raws])
-        for number, index in enumerate(odd, 1):
+        cost = 0
+        for index in odd:
             key, raw = raws[index]
             row = self._decode_odd(key, raw)
             if isinstance(row, UnreadableRow):
                 page.unreadable.append(row)
             else:
                 rows[index] = row
-            if number % _ODD_SLICE == 0:
+            cost += 1 + len(memoryview(raw)) // _LIKE_A_ROW
+            if cost >= _ODD_SLICE:
+                cost = 0
                 yield
         records = [row for row in rows if row is not None]
-        page.walls += map(_TIME, records)
+        page.walls += [row.time for row in records]
         if not self.clock.is_utc:
             for record in records:
                 correct_time(record, self.clock)
@@ -323,27 +165,40 @@ class PageCodec(Generic[RowT]):
 
     def _decode_clean(self, raws: list[msgspec.Raw]) -> tuple[list[RowT | None], Sequence[int]]:
         """Decode the clean rows; return also the places of those that need the careful way."""
-        decode = _fast(self.record).row.decode
+        decode = decoders(self.record).row.decode
         rows: list[RowT | None] = []
-        odd: list[int] = []
-        for index, raw in enumerate(raws):
-            row = None
-            if len(memoryview(raw)) <= LONGEST_ROW:
-                with contextlib.suppress(*_UNREADABLE):
-                    row = decode(raw)
+        for raw in raws:
+            try:
+                row = decode(raw) if len(memoryview(raw)) <= LONGEST_ROW else None
+            except UNREADABLE:
+                row = None
             rows.append(row)
-            if row is None:
-                odd.append(index)
+        places = [place for place, row in enumerate(rows) if row is not None]
+        if not places:
+            return rows, range(len(rows))
         records = [row for row in rows if row is not None]
-        if not records:
-            return rows, odd
-        clean = [raw for row, raw in zip(rows, raws, strict=True) if row is not None]
-        joined = b",".join(clean)
-        if not (_are_alike(bytes(clean[0]), joined, records) and _are_clean(records)):
-            return [None] * len(raws), range(len(raws))
-        if may_be_altered(joined):
-            restore_texts(records)
+        clean = raws if len(records) == len(raws) else [raws[place] for place in places]
+        piece = Piece.of_rows(clean)
+        try:
+            for strange in self._believe(records, clean, piece):
+                rows[places[strange]] = None
+        except UNREADABLE:
+            rows = [None] * len(rows)
+        else:
+            if may_be_altered(piece.raw):
+                restore_texts(records)
+        odd = [place for place, row in enumerate(rows) if row is None]
+        self._splits |= bool(odd)
         return rows, odd
+
+    def _believe(self, records: list[RowT], raws: list[msgspec.Raw], piece: Piece) -> Sequence[int]:
+        """Give rows their `extra`; return the places of those that need the careful way for it."""
+        try:
+            believe(records, piece, self._own)
+        except UNREADABLE:
+            self._splits = True
+            return believe_each(records, raws, self._own)
+        return ()
 
     def _decode_odd(self, key: str, raw: msgspec.Raw) -> RowT | UnreadableRow:
         """Return the row, its time still by the site's clock, or what is wrong with it."""
@@ -352,60 +207,40 @@ class PageCodec(Generic[RowT]):
             return self._unreadable(key, raw, [("", f"a row of {size:,} bytes")])
         try:
             value = parse_json(bytes(raw))
+            if key and isinstance(value, dict):
+                value = {"id": key, **value}
+            result = structure(value, self.record)
+            if isinstance(result, list):
+                return self._unreadable(key, raw, result)
+            finish_row(result, value)
         except (ValueError, RecursionError) as error:
             return self._unreadable(key, raw, [("", type(error).__name__)])
-        if key and isinstance(value, dict):
-            value = {"id": key, **value}
-        result = structure_row(value, self.record)
-        if isinstance(result, list):
-            return self._unreadable(key, raw, result)
-        finish_row(result, value)
         return result
 
     def _unreadable(
         self, key: str, raw: msgspec.Raw, problems: list[tuple[str, str]]
     ) -> UnreadableRow:
-        row_id, wall = _head(key, raw)
+        head = _Head()
+        if len(memoryview(raw)) <= _LOOKED_INTO:
+            with contextlib.suppress(*UNREADABLE):
+                head = _HEAD.decode(raw)
+        wall = time_of(_short_value(head.time))
         return UnreadableRow(
-            id=id_of(row_id),
-            time=None if (at := time_of(wall)) is None else self.clock.to_instant(at),
-            problems=tuple(clean_problems(problems, self.reader)),
+            id=id_of(_short_value(head.id) or key or None),
+            time=None if wall is None else self.clock.to_instant(wall),
+            problems=tuple(_shown(problems, self.reader)),
             digest=hashlib.blake2b(raw, digest_size=8).hexdigest(),
         )
 
 
-class _Head(msgspec.Struct):
-    """What places a row, whatever else is wrong with it."""
-
-    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    time: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_HEAD = msgspec.json.Decoder(_Head)
-
-
-def _head(key: str, raw: msgspec.Raw) -> tuple[Json, Json]:
-    """Return id and time of a row as JSON values, None for what cannot be found."""
-    if len(memoryview(raw)) > _LOOKED_INTO:
-        return key or None, None
-    try:
-        head = _HEAD.decode(raw)
-    except _UNREADABLE:
-        return key or None, None
-    return _value(head.id) or key or None, _value(head.time)
-
-
-def _value(raw: msgspec.Raw | msgspec.UnsetType) -> Json:
+def _short_value(raw: msgspec.Raw | msgspec.UnsetType) -> Json:
+    """Return the value of an id or a time; None for what is too long for one, or no JSON."""
     if isinstance(raw, msgspec.UnsetType) or len(memoryview(raw)) > _LONGEST_NUMBER:
         return None
     try:
         return parse_json(bytes(raw))
     except (ValueError, RecursionError):
         return None
-
-
-_LONGEST_NUMBER = 64
-"""Characters of an id or a time."""
 
 
 def _split(
@@ -419,7 +254,7 @@ def _split(
     shown = bytes(memoryview(data)[:4096]).decode("utf-8", "replace")
     try:
         found = _DATA.decode(data)
-    except _UNREADABLE:
+    except UNREADABLE:
         return shown
     if isinstance(found, list):
         return shown if found else []
@@ -430,6 +265,18 @@ def _split(
     return [("", raw) for raw in found.items]
 
 
+def _sliced(rows: list[tuple[str, msgspec.Raw]]) -> Iterator[list[tuple[str, msgspec.Raw]]]:
+    """Return the rows in slices that are decoded in one go."""
+    start = size = 0
+    for place, (_, raw) in enumerate(rows):
+        size += len(memoryview(raw))
+        if place - start == _SLICE or (size > _WHOLE_PAGE and place > start):
+            yield rows[start:place]
+            start, size = place, len(memoryview(raw))
+    if rows:
+        yield rows[start:]
+
+
 def _is_crowded(data: bytes) -> bool:
     """Tell whether there would be more and shorter rows than rows can be: `[1,1,1,…]`."""
     commas = data.count(b",")
@@ -438,4 +285,77 @@ def _is_crowded(data: bytes) -> bool:
     )
 
 
-_DATA = msgspec.json.Decoder(_RawItems | list[msgspec.Raw])
+def _decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError:
+    """Return the error that lists these problems, redacted."""
+    shown = _shown(problems, reader)
+    listed = "; ".join(f"{path or 'data'} = {value}" for path, value in shown[:5])
+    return DecodeError(
+        f"the answer is not what the API promises: {listed}",
+        account=reader.account.name,
+        method=reader.method,
+        problems=shown,
+    )
+
+
+def _shown(problems: list[tuple[str, str]], reader: Reader) -> list[tuple[str, str]]:
+    """Return the first problems as they can be shown: redacted, and each of them short."""
+    first = problems[:MOST_PROBLEMS]
+    return [(reader.clip(path, _SHOWN), reader.clip(value, _SHOWN)) for path, value in first]
+
+
+def info_steps(answer: Answer, reader: Reader) -> Outcome[tuple[Info, Dialect | None]]:
+    """Decode get_info, and what dialect the answer shows.
+
+    `items` may be a list, an object, or not there.
+    """
+    yield from ()
+    envelope = read_answer(answer, reader)
+    if isinstance(envelope, PPAPIError):
+        return envelope
+    info = _structure_data(envelope, Info, reader)
+    return info if isinstance(info, PPAPIError) else (info, envelope.dialect)
+
+
+def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
+    """Decode add_payout."""
+    yield from ()
+    envelope = read_answer(answer, reader)
+    if isinstance(envelope, PPAPIError):
+        return envelope
+    receipt = _structure_data(envelope, Receipt, reader)
+    if isinstance(receipt, PPAPIError):
+        return receipt
+    if receipt.payout_id < 1:
+        return _decode_error([("payout_id", f"no id: {receipt.payout_id}")], reader)
+    return PayoutReceipt(receipt.payout_id, reader.clip(envelope.text))
+
+
+def data_steps(answer: Answer, reader: Reader) -> Outcome[Json]:
+    """Decode any method's `data` as JSON, money exact; None where the envelope has none."""
+    yield from ()
+    envelope = read_answer(answer, reader)
+    return envelope if isinstance(envelope, PPAPIError) else _data_of(envelope, reader)
+
+
+def _structure_data(envelope: Envelope, record: type[T], reader: Reader) -> T | DecodeError:
+    value = _data_of(envelope, reader)
+    if isinstance(value, DecodeError):
+        return value
+    try:
+        result = structure(value, record)
+        if isinstance(result, list):
+            return _decode_error(result, reader)
+        if record in KNOWN_KEYS:
+            finish_row(result, value)
+    except RecursionError as error:
+        return _decode_error([("data", type(error).__name__)], reader)
+    return result
+
+
+def _data_of(envelope: Envelope, reader: Reader) -> Json | DecodeError:
+    if isinstance(envelope.data, msgspec.UnsetType):
+        return None
+    try:
+        return parse_json(bytes(envelope.data))
+    except (ValueError, RecursionError) as error:
+        return _decode_error([("data", type(error).__name__)], reader)

@@ -1,15 +1,14 @@
-"""One object at a time: cattrs hooks for whatever form a value takes on the wire.
+"""What records have on the wire: the names and bounds of fields, and each form of a value.
 
-This is the careful way, for what the fast way in `pages` refuses, and for the small answers. Every
-hook takes the value as JSON has it (numbers with a fraction as `Decimal`) and says what is wrong.
+What reads a value takes it as JSON has it (numbers with a fraction as `Decimal`), and raises a
+`ValueError` that says what is wrong with it. The second argument is what cattrs hands to a hook.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import (
     Clamped,
@@ -22,31 +21,21 @@ from decimal import (
     Subnormal,
     Underflow,
 )
-from itertools import islice
-from typing import TypeAlias, TypeVar
 
 import attrs
-import cattrs
-import msgspec
-from attrs import evolve, frozen
-from cattrs.gen import make_dict_structure_fn, override
+from attrs import evolve
 
-from ppapi_async.account import Dialect
-from ppapi_async.errors import DecodeError, PPAPIError
 from ppapi_async.models import (
+    NO_EXTRA,
     Exchange,
     Info,
     Json,
     Link,
     Payout,
     PayoutMethod,
-    PayoutReceipt,
     PayoutStatus,
-    StatusChange,
 )
-from ppapi_async.protocol.responses import Answer, Envelope, Reader, read_answer
 from ppapi_async.protocol.site_clock import SiteClock
-from ppapi_async.protocol.steps import Outcome
 from ppapi_async.protocol.text import restore
 
 __all__ = [
@@ -58,28 +47,28 @@ __all__ = [
     "LONGEST_ROW",
     "MOST_PARTS",
     "TEXT_FIELDS",
-    "clean_problems",
+    "WIRE_NAMES",
     "correct_time",
-    "data_steps",
-    "decode_error",
+    "extra_of",
     "finish_row",
     "fits",
+    "flag",
+    "fraction",
     "id_of",
-    "info_steps",
+    "kept",
+    "money",
+    "optional_money",
     "parse_json",
-    "receipt_steps",
-    "restore_text",
+    "payout_status",
+    "per_cent",
     "restore_texts",
     "rows_of",
-    "structure_row",
+    "text_of",
     "time_of",
+    "wall_clock",
+    "whole",
 ]
 
-T = TypeVar("T")
-Hook: TypeAlias = Callable[[Json, object], object]
-_SHOWN = 80
-MOST_PROBLEMS = 20
-"""Listed in one error; what is wrong beside them is counted."""
 LONGEST_ROW = 64 * 1024
 """Bytes of a row. A real one has half a kilobyte, and no field of more than 500 bytes."""
 MOST_PARTS = 1000
@@ -97,7 +86,7 @@ calculates with a million digits, or writes `1e999999999` out, would have stoppe
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC)
 INT64 = range(-(2**63), 2**63)
-_WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
+WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
 TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
     Link: ("browser", "referrer", "query_string"),
     Exchange: ("currency_code_give", "currency_code_get", "psys_give", "psys_get"),
@@ -108,7 +97,7 @@ TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
 
 
 def _wire_keys(record: type[attrs.AttrsInstance]) -> frozenset[str]:
-    names = (_WIRE_NAMES.get(field.name, field.name) for field in attrs.fields(record))
+    names = (WIRE_NAMES.get(field.name, field.name) for field in attrs.fields(record))
     return frozenset(names) - {"extra"}
 
 
@@ -122,7 +111,7 @@ def parse_json(raw: bytes) -> Json:
         ValueError: it is not strict JSON.
     """
     text = raw.decode()  # strictly: given bytes, json.loads lets halves of characters through
-    value: Json = json.loads(text, parse_float=_fraction, parse_constant=_refuse)
+    value: Json = json.loads(text, parse_float=fraction, parse_constant=_refuse)
     return value
 
 
@@ -130,21 +119,23 @@ def _refuse(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
 
 
-def _fraction(text: str) -> Decimal:
+def fraction(text: str) -> Decimal:
+    """Return the exact number that a JSON number with a fraction or an exponent is."""
     try:
         return Decimal(text)
     except InvalidOperation:  # it has more digits in its exponent than a Decimal can
         raise ValueError("a number is too large") from None
 
 
-def _int(value: object, _: object = int) -> int:
-    number = _whole(value)
+def whole(value: object, _: object = int) -> int:
+    """Return the whole number of any JSON form."""
+    number = _integer(value)
     if number not in INT64:  # what keeps and compares ids has 64 bits for each
         raise ValueError("not a whole number of 64 bits")
     return number
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return int(value)
     # Nobody's 1e999999999 is written out: that takes minutes.
@@ -192,25 +183,29 @@ _FLAGS: Mapping[object, bool] = {
 }  # fmt: skip - PHP prints false as ""
 
 
-def _flag(value: object, _: object = bool) -> bool:
+def flag(value: object, _: object = bool) -> bool:
+    """Return the flag of any form that PHP writes."""
     if isinstance(value, str | int) and value in _FLAGS:
         return _FLAGS[value]
     raise ValueError("not a flag (0 or 1)")
 
 
-def _text(value: object, _: object = str) -> str:
+def text_of(value: object, _: object = str) -> str:
+    """Return a text, a number as it is written."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError("not a text")
     return str(value)
 
 
-def _optional_money(value: object, _: object = None) -> Decimal | None:
+def optional_money(value: object, _: object = None) -> Decimal | None:
+    """Return an amount; None for the empty text."""
     return None if value is None or value == "" else money(value)
 
 
-def _wall_clock(value: object, _: object = datetime) -> datetime:
+def wall_clock(value: object, _: object = datetime) -> datetime:
+    """Return the site's wall-clock that a unix time is, read as UTC."""
     try:
-        second = _int(value)
+        second = whole(value)
     except ValueError:
         raise ValueError("not a unix time") from None
     try:
@@ -223,7 +218,7 @@ def _wall_clock(value: object, _: object = datetime) -> datetime:
 def id_of(value: Json) -> int | None:
     """Return the id that a value is; None if it is none."""
     try:
-        return _int(value)
+        return whole(value)
     except ValueError:
         return None
 
@@ -231,16 +226,18 @@ def id_of(value: Json) -> int | None:
 def time_of(value: Json) -> datetime | None:
     """Return the site's wall-clock that a value is; None if it is none."""
     try:
-        return _wall_clock(value)
+        return wall_clock(value)
     except ValueError:
         return None
 
 
-def _payout_status(value: object, _: object = PayoutStatus) -> PayoutStatus:
-    return PayoutStatus(_text(value))
+def payout_status(value: object, _: object = PayoutStatus) -> PayoutStatus:
+    """Return the status; the set of them is closed."""
+    return PayoutStatus(text_of(value))
 
 
-def _per_cent(value: Json, _: object = Decimal) -> Decimal:
+def per_cent(value: Json, _: object = Decimal) -> Decimal:
+    """Return a commission; the wire has `"2%"`."""
     return money(value.removesuffix("%").strip() if isinstance(value, str) else value)
 
 
@@ -253,126 +250,21 @@ def rows_of(items: Json) -> list[Json]:
     return items
 
 
-def _few(items: Json) -> list[Json]:
-    """Return the rows of a list within a record, if they are no more than such a list has."""
-    if isinstance(items, dict | list) and len(items) > MOST_PARTS:
-        raise ValueError(f"more than {MOST_PARTS:,} entries")
-    return rows_of(items)
-
-
-class _RowsError(ValueError):
-    """Rows within a record are not what they should be: `problems` has each path and value."""
-
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        super().__init__("not rows")
-        self.problems = problems
-
-
-def _many(row: type[T]) -> Hook:
-    def structure(value: Json, _: object) -> object:
-        rows = [structure_row(one, row) for one in _few(value or [])]
-        problems = [
-            (f"[{index}].{path}".rstrip("."), shown)
-            for index, found in enumerate(rows)
-            if isinstance(found, list)
-            for path, shown in found
-        ]
-        if problems:
-            raise _RowsError(problems)
-        return tuple(rows)
-
-    return structure
-
-
-def _record_hook(made: cattrs.Converter, record: type[attrs.AttrsInstance]) -> Hook:
-    """Make the hook of a record: null is as good as missing, unknown keys are passed over."""
-    overrides = {"extra": override(omit=True)}
-    if record is PayoutMethod:
-        overrides["commission"] = override(rename="comission", struct_hook=_per_cent)
-    hook = make_dict_structure_fn(record, made, **overrides)  # type: ignore[arg-type]
-
-    def structure(value: Json, kind: object) -> object:
-        if not isinstance(value, dict):
-            raise ValueError("not an object")
-        made_record = hook({key: one for key, one in value.items() if one is not None}, kind)
-        if record is PayoutMethod:  # the one record that is only ever part of another
-            finish_row(made_record, value)
-        return made_record
-
-    return structure
-
-
-@frozen
-class _Receipt:
-    payout_id: int
-
-
-@functools.cache
-def converter() -> cattrs.Converter:
-    """Return the converter with a hook for each kind of value on the wire."""
-    made = cattrs.Converter(detailed_validation=True)
-    hooks: list[tuple[object, Hook]] = [
-        (int, _int),
-        (Decimal, money),
-        (bool, _flag),
-        (str, _text),
-        (datetime, _wall_clock),
-        (Decimal | None, _optional_money),
-        (PayoutStatus, _payout_status),
-        (tuple[StatusChange, ...], _many(StatusChange)),
-        (tuple[PayoutMethod, ...], _many(PayoutMethod)),
-    ]
-    for kind, hook in hooks:
-        if isinstance(kind, type):
-            made.register_structure_hook(kind, hook)
-        else:
-            made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
-    records = (Link, Exchange, Payout, PayoutMethod, Info, StatusChange, _Receipt)
-    for record in records:
-        made.register_structure_hook(record, _record_hook(made, record))
-    return made
-
-
-def structure_row(value: Json, record: type[T]) -> T | list[tuple[str, str]]:
-    """Return the record, or the `(path, value)` of each thing that is wrong with it."""
-    try:
-        return converter().structure(value, record)
-    except cattrs.BaseValidationError as error:
-        return list(islice(_problems(error, value), MOST_PROBLEMS))
-    except (ValueError, TypeError) as error:
-        return [("", f"{error}: {_show(value)}")]
-
-
-def _problems(error: cattrs.BaseValidationError, value: Json) -> Iterator[tuple[str, str]]:
-    """Return what cattrs found wrong with each field."""
-    for one in error.exceptions:
-        note = next((n for n in getattr(one, "__notes__", ()) if hasattr(n, "name")), None)
-        name = "" if note is None else _WIRE_NAMES.get(str(note.name), str(note.name))
-        inner = value.get(name) if isinstance(value, dict) else None
-        if isinstance(one, _RowsError):
-            yield from ((f"{name}{path}", shown) for path, shown in one.problems)
-        elif isinstance(one, KeyError):
-            yield name, "missing"
-        else:
-            yield name, f"{one}: {_show(inner)}"
-
-
-def _show(value: Json) -> str:
-    if isinstance(value, dict | list):  # not written out: it may have a million entries
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,} entries"
-    return repr(str(value) if isinstance(value, Decimal) else value)
-
-
-def _kept(value: Json) -> Json:
+def kept(value: Json) -> Json:
     """Return a value of a site's own; a number that nobody can calculate with as a text.
 
     `1e400` is more than a state, or JSON elsewhere, can hold.
     """
     if isinstance(value, dict):
-        return {key: _kept(one) for key, one in value.items()}
+        return {key: kept(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_kept(one) for one in value]
+        return [kept(one) for one in value]
     return str(value) if isinstance(value, Decimal) and not fits(value) else value
+
+
+def extra_of(keys: dict[str, Json]) -> Mapping[str, object]:
+    """Return what a record keeps a site's own keys as: the one place that makes an `extra`."""
+    return keys or NO_EXTRA
 
 
 def finish_row(record: object, value: Json) -> None:
@@ -382,34 +274,22 @@ def finish_row(record: object, value: Json) -> None:
     """
     known = KNOWN_KEYS[type(record)]
     if isinstance(value, dict) and not value.keys() <= known:
-        extra = {key: _kept(one) for key, one in value.items() if key not in known}
-        object.__setattr__(record, "extra", extra)
-    restore_text(record)
-
-
-def restore_text(record: object) -> None:
-    """Undo the server's changes to the record's texts, in place."""
-    for name in TEXT_FIELDS[type(record)]:
-        text = getattr(record, name)
-        if text:
-            object.__setattr__(record, name, restore(text))
+        extra = {key: kept(one) for key, one in value.items() if key not in known}
+        object.__setattr__(record, "extra", extra_of(extra))
+    restore_texts([record])
 
 
 def restore_texts(records: Sequence[object]) -> None:
-    """Do `restore_text` for rows of one kind; names of currencies and systems repeat a lot."""
-    names = TEXT_FIELDS[type(records[0])]
-    texts_of = operator.attrgetter(*names)
-    unaltered: set[tuple[str | None, ...]] = set()
-    for record in records:
-        texts = texts_of(record)
-        if texts in unaltered:
-            continue
-        restored = tuple(restore(text) if text else text for text in texts)
-        if restored == texts:
-            unaltered.add(texts)
-        else:
-            for name, text in zip(names, restored, strict=True):
-                object.__setattr__(record, name, text)
+    """Undo the server's changes to the texts of records of one kind, in place."""
+    for name in TEXT_FIELDS[type(records[0])]:
+        texts = list(map(operator.attrgetter(name), records))
+        # Each text once: names of currencies and systems repeat a lot.
+        restored = {text: restore(text) for text in set(texts) if text}
+        altered = {text: new for text, new in restored.items() if new != text}
+        if altered:
+            for record, text in zip(records, texts, strict=True):
+                if text in altered:
+                    object.__setattr__(record, name, altered[text])
 
 
 def correct_time(record: object, clock: SiteClock) -> None:
@@ -418,76 +298,3 @@ def correct_time(record: object, clock: SiteClock) -> None:
     if isinstance(record, Exchange) and record.statuses:
         steps = tuple(evolve(s, time=clock.to_instant(s.time)) for s in record.statuses)
         object.__setattr__(record, "statuses", steps)
-
-
-def decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError:
-    """Return the error that lists these problems, redacted."""
-    clean = clean_problems(problems, reader)
-    listed = "; ".join(f"{path or 'data'} = {shown}" for path, shown in clean[:5])
-    return DecodeError(
-        f"the answer is not what the API promises: {listed}",
-        account=reader.account.name,
-        method=reader.method,
-        problems=clean,
-    )
-
-
-def clean_problems(problems: list[tuple[str, str]], reader: Reader) -> list[tuple[str, str]]:
-    """Return the first problems as they can be shown: redacted, and each of them short."""
-    first = problems[:MOST_PROBLEMS]
-    return [(reader.clip(path, _SHOWN), reader.clip(shown, _SHOWN)) for path, shown in first]
-
-
-def _structure_data(envelope: Envelope, record: type[T], reader: Reader) -> T | DecodeError:
-    value = _data(envelope, reader)
-    if isinstance(value, DecodeError):
-        return value
-    result = structure_row(value, record)
-    if isinstance(result, list):
-        return decode_error(result, reader)
-    if record in KNOWN_KEYS:
-        finish_row(result, value)
-    return result
-
-
-def _data(envelope: Envelope, reader: Reader) -> Json | DecodeError:
-    if isinstance(envelope.data, msgspec.UnsetType):
-        return None
-    try:
-        return parse_json(bytes(envelope.data))
-    except (ValueError, RecursionError) as error:
-        return decode_error([("data", type(error).__name__)], reader)
-
-
-def info_steps(answer: Answer, reader: Reader) -> Outcome[tuple[Info, Dialect | None]]:
-    """Decode get_info, and what dialect the answer shows.
-
-    `items` may be a list, an object, or not there.
-    """
-    yield from ()
-    envelope = read_answer(answer, reader)
-    if isinstance(envelope, PPAPIError):
-        return envelope
-    info = _structure_data(envelope, Info, reader)
-    return info if isinstance(info, PPAPIError) else (info, envelope.dialect)
-
-
-def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
-    """Decode add_payout."""
-    yield from ()
-    envelope = read_answer(answer, reader)
-    if isinstance(envelope, PPAPIError):
-        return envelope
-    receipt = _structure_data(envelope, _Receipt, reader)
-    if isinstance(receipt, PPAPIError):
-        return receipt
-    if receipt.payout_id < 1:
-        return decode_error([("payout_id", f"no id: {receipt.payout_id}")], reader)
-    return PayoutReceipt(receipt.payout_id, reader.clip(envelope.text))
-
-
-def data_steps(answer: Answer, reader: Reader) -> Outcome[Json]:
-    """Decode any method's `data` as JSON, money exact; None where the envelope has none."""
-    yield from ()
-    envelope = read_answer(answer, reader)
-    return envelope if isinstance(envelope, PPAPIError) else _data(envelope, reader)
