@@ -8,11 +8,11 @@ text is un-escaped. `extra` holds the keys that a site adds of its own, as decod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Generic, Never, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import attrs
@@ -46,28 +46,30 @@ _LONGEST_ATTEMPT = 16_384  # each character of a wallet may be twelve in JSON
 RowT = TypeVar("RowT", bound="Row")
 
 
-class _NoExtra(Mapping[str, object]):
-    """The empty mapping that nearly every record shares; a dict each would cost 64 bytes."""
+def _refuse(*_: object, **__: object) -> Never:
+    raise TypeError("extra cannot be changed; make a dict of it: dict(record.extra)")
+
+
+class Extra(dict[str, object]):
+    """Keys that the library does not know: a dict, for all that takes dicts, but read-only."""
 
     __slots__ = ()
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
-    def __getitem__(self, key: str) -> object:
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-    def __repr__(self) -> str:
-        return "{}"
-
-    def __reduce__(self) -> str:
-        return "NO_EXTRA"
+    def __reduce__(self) -> tuple[Callable[[dict[str, object]], Extra], tuple[dict[str, object]]]:
+        return extra_of, (dict(self),)
 
 
-NO_EXTRA = _NoExtra()
+NO_EXTRA = Extra()
+"""The empty one, which nearly every record shares; one for each would cost 64 bytes."""
+
+
+def extra_of(keys: Mapping[str, object]) -> Extra:
+    """Return the `extra` of a record."""
+    if isinstance(keys, Extra):
+        return keys
+    return Extra(keys) if keys else NO_EXTRA
 
 
 def _plain(value: object) -> object:
@@ -153,7 +155,7 @@ class Link(Record):
     referrer: str = ""
     user_hash: str = ""
     query_string: str = ""
-    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False, converter=extra_of)
 
     @property
     def query(self) -> dict[str, str]:
@@ -229,7 +231,7 @@ class Exchange(Record):
     status: str | None = None
     hash: str | None = None
     statuses: tuple[StatusChange, ...] = ()
-    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False, converter=extra_of)
 
 
 @frozen
@@ -261,7 +263,7 @@ class Payout(Record):
     date: str = ""
     pay_currency_code: str = ""
     original_currency_code: str = ""
-    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False, converter=extra_of)
 
 
 @frozen
@@ -282,7 +284,7 @@ class PayoutMethod(Record):
     title: str
     commission: Decimal
     amount: Decimal
-    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False, converter=extra_of)
 
 
 @frozen
@@ -302,7 +304,7 @@ class Info(Record):
     min_payout: Decimal
     items: tuple[PayoutMethod, ...] = ()
     partner_id: int | None = None
-    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False)
+    extra: Mapping[str, object] = field(default=NO_EXTRA, hash=False, converter=extra_of)
 
 
 @frozen

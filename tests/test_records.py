@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import attrs
 import msgspec
+import pydantic
 import pytest
 
 from ppapi_async import (
@@ -24,7 +27,7 @@ from ppapi_async import (
     StatusChange,
 )
 from ppapi_async.models import Record
-from tests.test_codec import CLASSIC, COUNTS, DELEGATING, decode, sample
+from tests.test_codec import CLASSIC, COUNTS, DELEGATING, decode, page_of, sample
 
 TIME = datetime(2026, 1, 31, 12, 30, 5, tzinfo=UTC)
 ALL: dict[str, Record] = {
@@ -98,3 +101,87 @@ def test_help_describes_each_field(record: type[attrs.AttrsInstance]) -> None:
     """`help(Exchange)` has a line for each, in their order."""
     described = re.findall(r"^ {4,8}(\w+): \S", record.__doc__ or "", re.MULTILINE)
     assert described == [one.name for one in attrs.fields(record)]
+
+
+def changes_of(extra: dict[str, object]) -> list[Callable[[], object]]:
+    """Return all that would change a dict."""
+    return [
+        lambda: extra.__setitem__("a", 1),
+        lambda: extra.__delitem__("own"),
+        lambda: extra.__ior__({"a": 1}),
+        extra.clear,
+        lambda: extra.pop("own", None),
+        extra.popitem,
+        lambda: extra.setdefault("a", 1),
+        lambda: extra.update(a=1),
+    ]
+
+
+def test_extra_is_a_dict_that_cannot_be_changed() -> None:
+    """Whatever made it: a constructor, the codec, a pickle, a copy."""
+    own = {"own": Decimal("0.10")}
+    made = Link(1, TIME, extra=own)
+    [read] = page_of([{"id": 1, "time": 1_700_000_000, "own": "x"}], "get_links").records
+    for extra in (made.extra, read.extra, Link(2, TIME).extra, copy.deepcopy(made).extra):
+        assert isinstance(extra, dict)
+        for change in changes_of(extra):
+            with pytest.raises(TypeError, match=re.escape("dict(record.extra)")):
+                change()
+    own["own"] = Decimal(1)
+    assert made.extra == {"own": Decimal("0.10")}
+    assert dict(made.extra) | {"a": 1} == {"own": Decimal("0.10"), "a": 1}
+
+
+class Row(pydantic.BaseModel):
+    """A model of a user's."""
+
+    model_config = pydantic.ConfigDict(from_attributes=True)
+
+    id: int
+    time: datetime
+    partner_reward: Decimal
+    accrued: bool
+    extra: dict[str, object]
+
+
+def test_pydantic_takes_records() -> None:
+    """As objects with attributes, and as dicts; amounts stay exact."""
+    exchange = ALL["exchange"]
+    by_name = Row.model_validate(exchange)
+    assert by_name.partner_reward.as_tuple() == Decimal("0.3000").as_tuple()
+    by_dict = Row.model_validate(exchange.to_dict())
+    assert by_dict.partner_reward.as_tuple() == Decimal("0.3000").as_tuple()
+    assert by_name.time == by_dict.time == TIME
+    assert by_name.extra == {"rate": Decimal("12345678901234567890.1")}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_msgspec_takes_records(name: str) -> None:
+    """Straight, with exact amounts, and back into the same record."""
+    record = ALL[name]
+    kind = type(record)
+    assert attrs.has(kind)
+    back = msgspec.json.decode(msgspec.json.encode(record), type=kind)
+    assert type(back) is kind
+    for one in attrs.fields(kind):
+        if one.name != "extra":  # an amount in there is text for msgspec
+            assert getattr(back, one.name) == getattr(record, one.name)
+
+
+def test_pandas_and_arrow_take_records() -> None:
+    """As rows of a table; amounts are text until somebody says what they are to be."""
+    import pandas as pd
+    import pyarrow as pa
+
+    exchange = ALL["exchange"]
+    assert isinstance(exchange, Exchange)
+    rows = [exchange, attrs.evolve(exchange, id=3, partner_reward=Decimal("1E-8"))]
+    dicts = [row.to_dict() for row in rows]
+    frame = pd.DataFrame(dicts)
+    assert list(frame["id"]) == [2, 3]
+    assert sum(map(Decimal, frame["partner_reward"])) == Decimal("0.30000001")
+    assert list(pd.to_datetime(frame["time"], utc=True)) == [TIME, TIME]
+    table = pa.Table.from_pylist(dicts)
+    assert table.column_names == [one.name for one in attrs.fields(Exchange)]
+    exact = pa.compute.cast(table["amount_give"], pa.decimal128(38, 18))
+    assert exact.to_pylist() == [Decimal("1.50"), Decimal("1.50")]

@@ -26,7 +26,6 @@ import attrs
 from attrs import evolve
 
 from ppapi_async.models import (
-    NO_EXTRA,
     Exchange,
     Info,
     Json,
@@ -34,6 +33,7 @@ from ppapi_async.models import (
     Payout,
     PayoutMethod,
     PayoutStatus,
+    extra_of,
 )
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.protocol.text import restore
@@ -49,7 +49,6 @@ __all__ = [
     "TEXT_FIELDS",
     "WIRE_NAMES",
     "correct_time",
-    "extra_of",
     "finish_row",
     "fits",
     "flag",
@@ -260,11 +259,6 @@ def kept(value: Json) -> Json:
     if isinstance(value, list):
         return [kept(one) for one in value]
     return str(value) if isinstance(value, Decimal) and not fits(value) else value
-
-
-def extra_of(keys: dict[str, Json]) -> Mapping[str, object]:
-    """Return what a record keeps a site's own keys as: the one place that makes an `extra`."""
-    return keys or NO_EXTRA
 
 
 def finish_row(record: object, value: Json) -> None:

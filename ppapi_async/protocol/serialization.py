@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from ppapi_async.models import NO_EXTRA, Info, Json
+from ppapi_async.models import NO_EXTRA, Info, Json, extra_of
 from ppapi_async.protocol.fields import parse_json
 
 __all__ = ["dump_stored", "parse_stored"]
@@ -62,7 +62,8 @@ def parse_stored(text: str, kind: type[T]) -> T:
 def _restore_extra(record: object, told: Json) -> None:
     """Put back the exact values: msgspec makes floats of amounts that it has no type for."""
     kept = told if isinstance(told, dict) else {}
-    object.__setattr__(record, "extra", kept.get("extra"))
+    extra = kept.get("extra")
+    object.__setattr__(record, "extra", extra_of(extra if isinstance(extra, dict) else {}))
     methods = kept.get("items")
     if isinstance(record, Info) and isinstance(methods, list):
         for method, one in zip(record.items, methods, strict=True):
