@@ -28,14 +28,13 @@ import attrs
 import msgspec
 from attrs import define, field, frozen
 
-from ppapi_async.models import Exchange, Json, Link, Payout, Row
+from ppapi_async.models import Exchange, Json, Link, Payout, Row, extra_of
 from ppapi_async.protocol.fields import (
     AMOUNTS,
     INT64,
     KNOWN_KEYS,
     LONGEST_ROW,
     MOST_PARTS,
-    extra_of,
     fraction,
     kept,
 )
