@@ -20,7 +20,8 @@ import aiohttp
 
 from ppapi_async import Fleet, Session
 from tests import virtual_time
-from tests.sites.raw import FAULTS, RawServer, served
+from tests.laboratory.catalogue import AFTER_SENDING
+from tests.sites.raw import RawServer, served
 from tests.troubles import END, KEY_VARIABLE, START, TROUBLES, WALLET, meet
 
 __all__ = ["CARELESS", "CARELESS_FRAME", "HEADERS", "OBSERVERS", "WORK", "work"]
@@ -187,14 +188,18 @@ def _interpreter() -> Told:
 
 async def _forget_a_request() -> None:
     async with RawServer() as server, aiohttp.ClientSession(raise_for_status=True) as http:
-        server.script["get_info"] = FAULTS["500"]
+        server.script["get_info"] = AFTER_SENDING["500"]
         query = {"api_key": os.environ[KEY_VARIABLE], "method": "get_info"}
         await _forget(http.get(server.url, params=query))
 
 
 async def _forget_a_call() -> None:
-    for fault in ("500", "reset", "301", "hang"):
-        async with served(key=os.environ[KEY_VARIABLE], get_info=FAULTS[fault]) as (_, session, _):
+    for fault in ("500", "reset", "301 to another host", "hangs"):
+        async with served(key=os.environ[KEY_VARIABLE], get_info=AFTER_SENDING[fault]) as (
+            _,
+            session,
+            _,
+        ):
             await _forget(session.get_info())
 
 
@@ -221,7 +226,7 @@ def _close_the_loop() -> None:
     """End a loop in the middle of requests, as a program does that is stopped."""
     loop = asyncio.new_event_loop()
     loop.set_debug(True)
-    for fault in ("hang", "hang in the body"):
+    for fault in ("hangs", "cut in the middle, hangs"):
         loop.run_until_complete(_leave_requests_behind(fault))
     loop.close()
 
@@ -233,7 +238,7 @@ async def _leave_requests_behind(fault: str) -> None:
     session = Session(server.url, os.environ[KEY_VARIABLE])
     session._connection.open()
     await session.get_info()  # finds the place of the API, for which a payout would else wait
-    server.script |= {"get_info": FAULTS[fault], "add_payout": FAULTS[fault]}
+    server.script |= {"get_info": AFTER_SENDING[fault], "add_payout": AFTER_SENDING[fault]}
     left = [
         asyncio.ensure_future(call) for call in (session.get_info(), session.add_payout(11, WALLET))
     ]

@@ -56,7 +56,8 @@ from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.row_poller import RowPoller
 from ppapi_async.watching.watch import Watch
 from tests import virtual_time
-from tests.sites.raw import FAULTS, KEY, RawServer, Reply, Seen, http
+from tests.laboratory.catalogue import KINDS, script_of
+from tests.sites.raw import KEY, RawServer, Reply, Seen, http
 from tests.sites.restless import LARGEST, PAGE, RestlessSite
 
 __all__ = ["HEAP", "Footprint", "Growth", "Report", "Soak", "soak"]
@@ -72,6 +73,7 @@ _LEAST_WARM, _MOST_WARM = 25, 600
 _DIALECTS = (Dialect.CLASSIC, Dialect.DELEGATING, Dialect.CLONE, Dialect.USER_API)
 _LEVELS = {"asyncio": logging.ERROR, "ppapi_async": logging.CRITICAL}
 """Of asyncio, -X dev tells of every slow callback; of us, every fault is told."""
+_SPOILING = [name for name, fault in KINDS.items() if fault.spoil is not None]
 _DESCRIPTORS = Path("/proc/self/fd")
 _LIBRARY = "ppapi_async."
 _SERVER = "ppapi_async.sandbox"
@@ -231,14 +233,14 @@ def _complaints(troubles: list[str]) -> Iterator[None]:
 
 
 def _script(draw: random.Random, faults: Counter[str], usual: str) -> Callable[[Seen], Reply]:
-    """Answer as usual, or with one of the faults of the raw server."""
+    """Answer as usual, or with one of the laboratory's faults."""
 
     def answer(seen: Seen) -> Reply:
         if draw.random() < 0.4:
             return http(200, usual)
-        name = draw.choice(list(FAULTS))
+        name = draw.choice(_SPOILING)
         faults[f"raw: {name}"] += 1
-        return FAULTS[name](seen)
+        return script_of(name)(seen)
 
     return answer
 

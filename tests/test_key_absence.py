@@ -32,6 +32,7 @@ from ppapi_async import (
 from ppapi_async.payouts import UNSETTLED
 from ppapi_async.protocol import Answer, Reader
 from ppapi_async.protocol.dialects import request_for
+from tests.laboratory.catalogue import AFTER_SENDING
 from tests.leaks import (
     SPELLINGS,
     assert_absent,
@@ -40,7 +41,6 @@ from tests.leaks import (
     find,
 )
 from tests.sites.raw import (
-    FAULTS,
     KEY,
     LENDERS,
     PAGE,
@@ -137,12 +137,12 @@ async def error_of(call: Awaitable[object]) -> BaseException:
     [("get_info", None), ("add_payout", None), ("add_payout", LOGIN)],
     ids=["read", "payout", "user-api"],
 )
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", AFTER_SENDING)
 async def test_no_fault_shows_the_key(
     fault: str, method: str, login: str | None, watch: Watch
 ) -> None:
     """Nothing that goes wrong on the way shows the key, be it in the query or in headers."""
-    async with watched(watch, method, FAULTS[fault], login=login) as (server, session):
+    async with watched(watch, method, AFTER_SENDING[fault], login=login) as (server, session):
         error = await error_of(CALLS[method](session))
     watch.check_error(error)
     assert isinstance(error, PPAPIError)
@@ -150,11 +150,11 @@ async def test_no_fault_shows_the_key(
     assert watch.facts
 
 
-@pytest.mark.parametrize("fault", ["hang", "hang in the body"])
+@pytest.mark.parametrize("fault", ["hangs", "cut in the middle, hangs"])
 @pytest.mark.parametrize("method", CALLS)
 async def test_no_cancellation_shows_the_key(method: str, fault: str, watch: Watch) -> None:
     """What a cancelled task leaves, alone or turned into a TimeoutError, shows no key."""
-    async with watched(watch, method, FAULTS[fault]) as (server, session):
+    async with watched(watch, method, AFTER_SENDING[fault]) as (server, session):
         task = asyncio.ensure_future(CALLS[method](session))
         server.on_hang = task.cancel
         watch.check_error(await error_of(task))
@@ -173,7 +173,7 @@ async def _within(limit: asyncio.Timeout, call: Awaitable[object]) -> None:
 
 async def test_a_cancelled_stream_shows_no_key(watch: Watch) -> None:
     """Nor do the windows that were being read at once when a stream was cancelled."""
-    async with watched(watch, "get_payouts", FAULTS["hang"]) as (server, session):
+    async with watched(watch, "get_payouts", AFTER_SENDING["hangs"]) as (server, session):
         stream = session.iter_payouts(START, END, window=END - START, concurrency=4)
         task = asyncio.ensure_future(anext(aiter(stream)))
         server.on_hang = task.cancel

@@ -42,10 +42,10 @@ from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
 from ppapi_async.transport.client import Transport
 from ppapi_async.transport.connector import StaleConnectionError
 from tests import virtual_time
+from tests.laboratory.catalogue import AFTER_SENDING
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.names import Names
 from tests.sites.raw import (
-    FAULTS,
     HOOKS,
     INFO,
     KEY,
@@ -73,42 +73,46 @@ COMPARED = evolve(ATTEMPT, clock_ahead=0.0)
 # --- the table
 
 CAUSES: Mapping[str, type[errors.PPAPIError]] = {
-    **dict.fromkeys(("closed", "reset", "half a header"), errors.TransportError),
+    **dict.fromkeys(("closed", "reset", "half a head"), errors.TransportError),
     **dict.fromkeys(("100, then closed", "no HTTP"), errors.TransportError),
-    **dict.fromkeys(("cut body", "cut body, reset"), errors.TransportError),
-    **dict.fromkeys(("cut gzip", "damaged gzip"), errors.TransportError),
-    "cut JSON": errors.ResponseError,
+    **dict.fromkeys(("cut in the middle", "cut in the middle, reset"), errors.TransportError),
+    **dict.fromkeys(("gzip cut", "gzip damaged"), errors.TransportError),
+    "JSON cut": errors.ResponseError,
     **dict.fromkeys(("500", "502", "503", "520", "524"), errors.ServerError),
-    **dict.fromkeys(("500, then closed", "500 with a receipt"), errors.ServerError),
+    **dict.fromkeys(("500, then closed", "200 of the truth with 500"), errors.ServerError),
     "429": errors.RateLimitedError,
-    "HTML page 200": errors.ResponseError,
-    "empty body": errors.ResponseError,
-    "null": errors.ResponseError,
-    "no receipt": errors.DecodeError,
-    **dict.fromkeys(("301", "302", "303"), errors.RedirectError),
-    **dict.fromkeys(("307 to itself", "308 to itself", "307 elsewhere"), errors.RedirectError),
-    **dict.fromkeys(("hang", "hang in the body"), errors.RequestTimeoutError),
+    "a page": errors.ResponseError,
+    "empty": errors.ResponseError,
+    "body null": errors.ResponseError,
+    "data []": errors.DecodeError,
+    **dict.fromkeys(
+        ("301 to another host", "302 to another host", "303 to another host"), errors.RedirectError
+    ),
+    **dict.fromkeys(
+        ("307 to itself", "308 to another host", "307 to another host"), errors.RedirectError
+    ),
+    **dict.fromkeys(("hangs", "cut in the middle, hangs"), errors.RequestTimeoutError),
 }
 
 
 WORDS: Mapping[str, str] = {
     "closed": "the connection was closed before an answer came",
     "no HTTP": "the answer is no HTTP (Bad status line",
-    "cut gzip": "the gzip body is cut short",
-    "no receipt": "the answer is not what the API promises: data = not an object",
-    **dict.fromkeys(("hang", "hang in the body"), "no answer in 60 s"),
+    "gzip cut": "the gzip body is cut short",
+    "data []": "the answer is not what the API promises: data = not an object",
+    **dict.fromkeys(("hangs", "cut in the middle, hangs"), "no answer in 60 s"),
 }
 """What is told of some of them: of the kind of error, and never with the url."""
 
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
 @pytest.mark.parametrize("lender", LENDERS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", AFTER_SENDING)
 async def test_a_payout_is_sent_once_and_its_outcome_is_unknown(
     fault: str, lender: str, reused: bool
 ) -> None:
     """Each fault after sending comes to PayoutOutcomeUnknown, and to one request."""
-    async with served(lender, add_payout=FAULTS[fault]) as (server, session, used):
+    async with served(lender, add_payout=AFTER_SENDING[fault]) as (server, session, used):
         if reused:
             await session.get_info()
         error = await outcome_of(session.add_payout(11, WALLET))
@@ -134,10 +138,10 @@ async def test_a_payout_is_sent_once_and_its_outcome_is_unknown(
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh", "reused"])
 @pytest.mark.parametrize("lender", LENDERS)
-@pytest.mark.parametrize("fault", ["hang", "hang in the body"])
+@pytest.mark.parametrize("fault", ["hangs", "cut in the middle, hangs"])
 async def test_a_cancelled_payout_is_sent_once(fault: str, lender: str, reused: bool) -> None:
     """Cancelling a payout under way raises CancelledError, and nothing is sent again."""
-    async with served(lender, add_payout=FAULTS[fault]) as (server, session, used):
+    async with served(lender, add_payout=AFTER_SENDING[fault]) as (server, session, used):
         if reused:
             await session.get_info()
         task = asyncio.create_task(session.add_payout(11, WALLET))
@@ -196,7 +200,7 @@ async def test_a_payout_is_told_to_the_hook() -> None:
         server.script["get_info"] = takes(0.5, server.script["get_info"])
         server.script["add_payout"] = takes(2.5, server.script["add_payout"])
         await session.add_payout(11, WALLET)
-        for script in (takes(9.75, FAULTS["closed"]), takes(-2, lambda _: http(200, body))):
+        for script in (takes(9.75, AFTER_SENDING["closed"]), takes(-2, lambda _: http(200, body))):
             server.script["add_payout"] = script
             await outcome_of(session.add_payout(11, WALLET, even_if_unsettled=True))
         await asyncio.sleep(0)
@@ -254,7 +258,7 @@ async def test_a_payout_waits_for_the_limiter() -> None:
         await session.get_info()
         await asyncio.sleep(0)
         facts.clear()
-        for script in (None, FAULTS["closed"]):
+        for script in (None, AFTER_SENDING["closed"]):
             session._connection._transport.limiter = limiter()
             server.script |= {} if script is None else {"add_payout": script}
             outcome = await outcome_of(session.add_payout(11, WALLET))
@@ -312,7 +316,7 @@ async def test_a_stale_connection_sends_no_second_payout(lender: str, end: End) 
 
 async def test_a_payout_under_way_when_the_session_closes_is_unknown() -> None:
     """Closing the session does not hide that a request was out."""
-    async with served(add_payout=FAULTS["hang"]) as (server, session, _):
+    async with served(add_payout=AFTER_SENDING["hangs"]) as (server, session, _):
         hanging = asyncio.Event()
         server.on_hang = hanging.set
         task = asyncio.create_task(outcome_of(session.add_payout(11, WALLET)))
@@ -540,10 +544,10 @@ async def test_a_guard_sends_nothing(least: Decimal | int | None, most: int | No
     assert [seen.method for seen in server.seen] == ["get_info", "get_info", "add_payout"]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", AFTER_SENDING)
 async def test_a_balance_that_cannot_be_read_sends_nothing(fault: str) -> None:
     """Where the guard cannot be checked, no payout is sent."""
-    async with served(get_info=FAULTS[fault]) as (server, session, _):
+    async with served(get_info=AFTER_SENDING[fault]) as (server, session, _):
         error = await outcome_of(session.add_payout(11, WALLET, at_least=1))
     assert isinstance(error, PayoutNotSent)
     assert error.reason in ("guard", "connection", "place")

@@ -34,9 +34,9 @@ from ppapi_async import (
 )
 from ppapi_async.payouts import Unsettled, judge, search_begin
 from ppapi_async.transport.connector import CleanRequest
+from tests.laboratory.catalogue import AFTER_SENDING
 from tests.leaks import assert_absent, assert_survives_pickling
 from tests.sites.raw import (
-    FAULTS,
     HOOKS,
     INFO,
     KEY,
@@ -348,7 +348,7 @@ def http_of(body: str, status: int = 200) -> Script:
 
 async def test_promise_3_a_payout_is_settled_by_hand() -> None:
     """Who knows what became of it says so; of another attempt it means nothing."""
-    async with site(add_payout=FAULTS["502"]) as server, session_at(server) as session:
+    async with site(add_payout=AFTER_SENDING["502"]) as server, session_at(server) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
         assert error.attempt is not None
@@ -362,7 +362,7 @@ async def test_promise_3_a_payout_is_settled_by_hand() -> None:
 
 async def test_promise_3_an_ambiguous_search_settles_nothing() -> None:
     """Two payouts that fit: the next one is refused as before."""
-    scripts = site_with_clock(NOW, NOW + 60, paying=FAULTS["502"])
+    scripts = site_with_clock(NOW, NOW + 60, paying=AFTER_SENDING["502"])
     async with site(**scripts) as server, session_at(server) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
@@ -374,7 +374,7 @@ async def test_promise_3_an_ambiguous_search_settles_nothing() -> None:
 
 async def test_promise_3_a_payout_may_be_sent_although_one_is_unsettled() -> None:
     """`even_if_unsettled` sends, and the earlier one stays unsettled."""
-    async with site(add_payout=FAULTS["502"]) as server, session_at(server) as session:
+    async with site(add_payout=AFTER_SENDING["502"]) as server, session_at(server) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
         server.script["add_payout"] = http_of(RECEIPT)
@@ -393,7 +393,7 @@ WRONG = [-400 * DAY, -5 * DAY, -3601, 3601, 5 * DAY, 400 * DAY]
 async def test_promise_3_a_booked_payout_is_found_though_the_clock_is_wrong(wrong: int) -> None:
     """The machine's clock is ahead or behind; the `Date` of answers tells by how much."""
     hooks = Hooks(clock=lambda: float(NOW + wrong), sleep=instantly)
-    scripts = site_with_clock(NOW, paying=FAULTS["502"])
+    scripts = site_with_clock(NOW, paying=AFTER_SENDING["502"])
     async with site(**scripts) as server, session_at(server, hooks=hooks) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
@@ -407,7 +407,7 @@ async def test_promise_3_without_a_date_nothing_is_absent(
 ) -> None:
     """No answer tells the site's clock, and this machine's may say anything."""
     hooks = Hooks(clock=lambda: float(NOW + wrong), sleep=instantly)
-    scripts = {"get_payouts": payouts_of(*times), "add_payout": FAULTS["502"]}
+    scripts = {"get_payouts": payouts_of(*times), "add_payout": AFTER_SENDING["502"]}
     async with site(**scripts) as server, session_at(server, hooks=hooks) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
@@ -417,7 +417,7 @@ async def test_promise_3_without_a_date_nothing_is_absent(
 @pytest.mark.parametrize("hours", [-14, -12, -5, 3, 12, 14])
 async def test_promise_3_a_wrong_zone_makes_nothing_absent(hours: int) -> None:
     """The rows of a site are dated by a zone that the account does not know."""
-    scripts = site_with_clock(NOW + hours * 3600, paying=FAULTS["502"])
+    scripts = site_with_clock(NOW + hours * 3600, paying=AFTER_SENDING["502"])
     async with site(**scripts) as server, session_at(server) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
@@ -428,7 +428,7 @@ async def test_promise_3_a_wrong_zone_makes_nothing_absent(hours: int) -> None:
 async def test_promise_3_absent_is_said_where_clocks_were_compared(wrong: int) -> None:
     """Nothing is there, and it is known when the payout would be dated."""
     hooks = Hooks(clock=lambda: float(NOW + wrong), sleep=instantly)
-    scripts = site_with_clock(paying=FAULTS["502"])
+    scripts = site_with_clock(paying=AFTER_SENDING["502"])
     async with site(**scripts) as server, session_at(server, hooks=hooks) as session:
         error = await outcome_of(session.add_payout(11, WALLET))
         assert isinstance(error, PayoutOutcomeUnknown)
@@ -567,7 +567,7 @@ async def test_promise_3_an_attempt_is_told_before_it_is_sent(is_async: bool) ->
         store(attempt)
 
     on_attempt: Callable[[PayoutAttempt], object] = store_later if is_async else store
-    async with site(add_payout=FAULTS["502"]) as server, session_at(server) as session:
+    async with site(add_payout=AFTER_SENDING["502"]) as server, session_at(server) as session:
         error = await outcome_of(session.add_payout(11, WALLET, on_attempt=on_attempt))
         assert isinstance(error, PayoutOutcomeUnknown)
         [text] = stored

@@ -25,7 +25,8 @@ from ppapi_async import (
     SQLiteState,
     errors,
 )
-from tests.sites.raw import FAULTS, NOW, Reply, Script, Seen, http, served
+from tests.laboratory.catalogue import AFTER_SENDING
+from tests.sites.raw import NOW, Reply, Script, Seen, http, served
 from tests.virtual_time import hooks
 
 __all__ = ["END", "KEY_VARIABLE", "START", "TROUBLES", "WALLET", "error_classes", "meet"]
@@ -148,8 +149,14 @@ _REFUSALS: Mapping[str, str] = {
     "blocked address": "IP blocked",
 }
 TROUBLES: Mapping[str, Trouble] = {
-    **{f"read: {name}": Trouble("get_info", script, _read) for name, script in FAULTS.items()},
-    **{f"payout: {name}": Trouble("add_payout", script, _pay) for name, script in FAULTS.items()},
+    **{
+        f"read: {name}": Trouble("get_info", script, _read)
+        for name, script in AFTER_SENDING.items()
+    },
+    **{
+        f"payout: {name}": Trouble("add_payout", script, _pay)
+        for name, script in AFTER_SENDING.items()
+    },
     **{f"read: {n}": Trouble("get_info", _refuses(text), _read) for n, text in _REFUSALS.items()},
     "read: challenge": Trouble("get_info", _blocks, _read),
     "read: page 200": Trouble("get_info", _echoes(200), _read),
@@ -160,15 +167,15 @@ TROUBLES: Mapping[str, Trouble] = {
     "payout: refused": Trouble("add_payout", _refuses("Error! Invalid wallet account"), _pay),
     "payout: too little": Trouble("get_payouts", _says(), _pay_enough),
     "stream: page": Trouble("get_payouts", _echoes(200), _stream),
-    "stream: reset": Trouble("get_payouts", FAULTS["reset"], _stream),
+    "stream: reset": Trouble("get_payouts", AFTER_SENDING["reset"], _stream),
     "stream: crowded second": Trouble(
         "get_payouts", _crowds, _stream, {"get_info": _is_delegating}
     ),
     "watch: wrong key": Trouble("get_payouts", _refuses("REST API key error"), _watch),
     "watch: no store": Trouble("get_payouts", _says(), _watch_into_nothing),
     "fleet: wrong key": Trouble("get_payouts", _refuses("REST API key error"), _poll),
-    "fleet: reset": Trouble("get_payouts", FAULTS["reset"], _poll),
-    "fleet: rows": Trouble("get_payouts", FAULTS["502"], _merge),
+    "fleet: reset": Trouble("get_payouts", AFTER_SENDING["reset"], _poll),
+    "fleet: rows": Trouble("get_payouts", AFTER_SENDING["502"], _merge),
 }
 
 

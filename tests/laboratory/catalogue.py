@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from ppapi_async.sandbox.manners import JSON_TYPE, Answer
+from tests.sites.raw import RECEIPT, Script
+
 from .contents import CONTENTS, ENVELOPES, ROWS, TEXTS
 from .fault import Fault
 from .pages import PAGES, REDIRECTS, STATUSES
 from .transfer import BYTES, LINE
 
-__all__ = ["FAULTS", "KINDS", "OUTCOMES"]
+__all__ = ["AFTER_SENDING", "FAULTS", "KINDS", "OUTCOMES", "script_of"]
 
 FAULTS: Mapping[str, Fault] = {
     **LINE, **BYTES, **STATUSES, **REDIRECTS, **PAGES, **TEXTS, **ENVELOPES, **CONTENTS, **ROWS,
@@ -29,6 +32,7 @@ _ALIKE = (
     "chunk with a negative size", "half a head, reset", "length too large, reset", "two BOMs",
     "cut in the middle, reset", "raw deflate", "echoes the key with 403", "JSONP", "NUL behind",
     "429 till nonsense", "error_text a list", "challenge with 503", "fatal error with 500",
+    "500, then closed",
 )  # fmt: skip
 KINDS: Mapping[str, Fault] = {name: one for name, one in FAULTS.items() if name not in _ALIKE}
 """Without those that differ from another only in a number or a word."""
@@ -44,3 +48,29 @@ def _two_of_each() -> Mapping[str, Fault]:
 
 OUTCOMES: Mapping[str, Fault] = _two_of_each()
 """Two at the most of those that come to the same in the same way."""
+
+
+# --- for servers that answer by script
+
+_TRUTH = Answer(200, {"Content-Type": JSON_TYPE}, RECEIPT.encode(), ("PHPSESSID=s3ss10n; path=/",))
+
+
+def script_of(name: str) -> Script:
+    """Return a fault as a script of a raw server: what it makes of a receipt."""
+    spoil = FAULTS[name].spoil
+    assert spoil is not None, "it is none of an answer"
+    return lambda seen: spoil(seen, _TRUTH)
+
+
+AFTER_SENDING: Mapping[str, Script] = {
+    name: script_of(name)
+    for name in (
+        "closed", "reset", "half a head", "100, then closed", "no HTTP", "cut in the middle",
+        "cut in the middle, reset", "gzip cut", "gzip damaged", "JSON cut",
+        "500", "502", "503", "520", "524", "429", "500, then closed", "200 of the truth with 500",
+        "a page", "empty", "body null", "data []", "301 to another host", "302 to another host",
+        "303 to another host", "307 to itself", "308 to another host", "307 to another host",
+        "hangs", "cut in the middle, hangs",
+    )
+}  # fmt: skip
+"""Of each kind some that are met when a request was sent: what came of a payout is unknown."""

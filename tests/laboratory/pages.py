@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from attrs import evolve
+
 from ppapi_async import (
     BlockedError,
     MethodNotSupportedError,
@@ -16,7 +18,7 @@ from ppapi_async import (
 )
 from ppapi_async.sandbox.manners import Answer
 from tests.sites.laboratory import KEY, Spoil, http_bytes
-from tests.sites.raw import Reply, Seen
+from tests.sites.raw import End, Reply, Seen
 
 from .fault import Fault, Outcome, fault
 
@@ -28,7 +30,12 @@ _PAGE = "<!DOCTYPE html><html><body><h1>{status}</h1></body></html>"
 def _page(status: int, text: str = _PAGE, **headers: str) -> Spoil:
     body = text.replace("{status}", str(status)).encode()
     answer = Answer(status, {"Content-Type": "text/html; charset=utf-8"}, body)
-    return lambda seen, truth: Reply(http_bytes(answer, **headers))
+    return lambda seen, truth: Reply(http_bytes(_as_of(truth, answer), **headers))
+
+
+def _as_of(truth: Answer, answer: Answer) -> Answer:
+    """Return an answer with the cookies that the site sets with whatever it says."""
+    return evolve(answer, cookies=truth.cookies)
 
 
 def _status(
@@ -43,6 +50,7 @@ def _status(
     return fault(_page(status, text, **headers), outcome, passes=passes, asked=asked)
 
 
+_PAGE_500 = Answer(500, {"Content-Type": "text/html"}, b"<h1>500</h1>")
 STATUSES: Mapping[str, Fault] = {
     **{str(s): _status(s, ResponseError) for s in (400, 402, 405, 406, 409, 413, 418, 422)},
     **{str(s): _status(s, ResponseError, passes=True) for s in (408, 425)},
@@ -66,6 +74,9 @@ STATUSES: Mapping[str, Fault] = {
     "429 till a date": _status(429, RateLimitedError, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
     "429 till nonsense": _status(429, RateLimitedError, Retry_After="soon"),
     "503 for 5 s": _status(503, ServerError, Retry_After="5"),
+    "500, then closed": fault(
+        lambda seen, truth: Reply(http_bytes(_as_of(truth, _PAGE_500)), End.CLOSE), ServerError
+    ),
     "200 of the truth with 500": fault(
         lambda seen, truth: Reply(http_bytes(truth, "500")), ServerError
     ),
@@ -80,12 +91,12 @@ STATUSES: Mapping[str, Fault] = {
 def _redirect(status: int, location: str, **headers: str) -> Spoil:
     """Redirect; `{port}`, `{query}` and `{target}` in the location are those of the request."""
 
-    def spoil(seen: Seen, _: Answer) -> Reply:
+    def spoil(seen: Seen, truth: Answer) -> Reply:
         port = seen.headers["host"].rpartition(":")[2]
         query = seen.target.partition("?")[2]
         where = location.format(port=port, query=query, target=seen.target)
         answer = Answer(status, {"Content-Type": "text/html"}, where.encode())
-        return Reply(http_bytes(answer, Location=where, **headers))
+        return Reply(http_bytes(_as_of(truth, answer), Location=where, **headers))
 
     return spoil
 
@@ -117,14 +128,14 @@ REDIRECTS: Mapping[str, Fault] = {
 def _echo(status: int) -> Spoil:
     """Show what was asked for and the key, in a few spellings."""
 
-    def spoil(seen: Seen, _: Answer) -> Reply:
+    def spoil(seen: Seen, truth: Answer) -> Reply:
         shown = f"{seen.target} {seen.body!r} {KEY} {quote(KEY)} {KEY.encode()!r}"
         answer = Answer(
             status,
             {"Content-Type": "text/html", "Server": KEY.encode("utf-8").hex()},
             shown.encode(),
         )
-        return Reply(http_bytes(answer))
+        return Reply(http_bytes(_as_of(truth, answer)))
 
     return spoil
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gzip
 import json
 import socket
 import struct
@@ -26,7 +25,6 @@ from attrs import define, field, frozen
 from ppapi_async import Account, Hooks, PPAPIError, RequestFacts, Retry, Session
 
 __all__ = [
-    "FAULTS",
     "HOOKS",
     "INFO",
     "KEY",
@@ -112,53 +110,10 @@ def http(
 INFO = '{"error":0,"error_text":"","data":{"balance":"122.01","min_payout":"10"}}'
 RECEIPT = '{"error":0,"error_text":"Payout is successfully requested","data":{"payout_id":"7"}}'
 PAGE = "<html><body>Hello</body></html>"
-_ZIPPED = gzip.compress(RECEIPT.encode())
 _ROUTES: Mapping[str, Script] = {
     "get_info": lambda _: http(200, INFO),
     "add_payout": lambda _: http(200, RECEIPT),
     "get_payouts": lambda _: http(200, '{"error":0,"error_text":""}'),
-}
-
-
-def _redirect(status: int, host: str) -> Script:
-    return lambda seen: http(status, PAGE, Location=host + seen.target)
-
-
-def _elsewhere(seen: Seen) -> Reply:
-    host = seen.headers["host"].replace("127.0.0.1", "localhost")
-    return http(307, PAGE, Location=f"http://{host}/elsewhere{seen.target}")
-
-
-def _page(status: int, body: bytes | str = PAGE, end: End = End.KEEP, cut: int = 0) -> Script:
-    return lambda _: http(status, body, end=end, cut=cut, Content_Type="text/html")
-
-
-FAULTS: Mapping[str, Script] = {
-    "closed": lambda _: Reply(end=End.CLOSE),
-    "reset": lambda _: Reply(end=End.RESET),
-    "half a header": lambda _: Reply(b"HTTP/1.1 200 OK\r\nContent-Ty", End.CLOSE),
-    "100, then closed": lambda _: Reply(b"HTTP/1.1 100 Continue\r\n\r\n", End.CLOSE),
-    "no HTTP": lambda _: Reply(b"SSH-2.0-OpenSSH_9.6\r\n\r\n", End.CLOSE),
-    "cut body": lambda _: http(200, RECEIPT, cut=20, end=End.CLOSE),
-    "cut body, reset": lambda _: http(200, RECEIPT, cut=20, end=End.RESET),
-    "cut gzip": lambda _: http(200, _ZIPPED[:-12], Content_Encoding="gzip"),
-    "damaged gzip": lambda _: http(200, b"\x1f\x8b" + RECEIPT.encode(), Content_Encoding="gzip"),
-    "cut JSON": lambda _: http(200, RECEIPT[:-2]),
-    **{str(status): _page(status) for status in (500, 502, 503, 520, 524, 429)},
-    "500, then closed": _page(500, end=End.CLOSE),
-    "500 with a receipt": _page(500, RECEIPT),
-    "HTML page 200": _page(200),
-    "empty body": _page(200, b""),
-    "null": _page(200, b"null"),
-    "no receipt": lambda _: http(200, '{"error":0,"error_text":"","data":[]}'),
-    "301": _redirect(301, ""),
-    "302": _redirect(302, ""),
-    "303": _redirect(303, ""),
-    "307 to itself": _redirect(307, ""),
-    "308 to itself": _redirect(308, ""),
-    "307 elsewhere": _elsewhere,
-    "hang": lambda _: Reply(end=End.HANG),
-    "hang in the body": lambda _: http(200, RECEIPT, cut=20, end=End.HANG),
 }
 
 
