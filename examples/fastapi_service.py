@@ -4,13 +4,16 @@
     export ONE_KEY=…
     python fastapi_service.py --accounts accounts.toml --data . --since 2026-01-01 --port 8000
 
-    GET /health    200 where all accounts are read and well, else 503 and what is not
+    GET /health    503 and what is wrong where an account fails, is polled no more, or was read long
+                   ago, or where a task has ended; else 200. `ok` is null until all have been read
+    GET /ready     200 once every account has been polled, else 503
     GET /accounts  how each account gets on, and its balance
     GET /rewards   what has accrued, by account and by the `sub` of the click that brought it
 
-Clicks and exchanges are booked in rewards.sqlite before they count as told in watches.sqlite: a
-restart goes on where it was, and what comes twice is booked once. Keep or delete both together. One
-process only: it has no use for `--workers`. SIGINT and SIGTERM end it.
+Clicks and exchanges are booked in rewards.sqlite before they count as delivered in watches.sqlite:
+a restart goes on where it was, and what comes twice is booked once. Keep or delete both together.
+One process only: it has no use for `--workers`. SIGINT and SIGTERM end it: uvicorn takes them, and
+the app's lifespan closes the fleet. Let /health restart nothing: a restart mends no site.
 """
 
 from __future__ import annotations
@@ -43,7 +46,6 @@ from ppapi_async import (
 SUB = "sub"  # the parameter of your links that tells where a visitor comes from
 INTERVAL = 60.0  # seconds from one poll of an account to its next
 MOST_LAG = timedelta(seconds=3 * INTERVAL)
-BALANCES_EVERY = 300.0  # seconds
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS clicks (account, id, visitor, time, sub, PRIMARY KEY (account, id));
 CREATE INDEX IF NOT EXISTS clicks_of_visitor ON clicks (account, visitor, time);
@@ -93,62 +95,62 @@ def rewards(path: Path) -> list[dict[str, str | int]]:
 
 
 def trouble(status: AccountStatus) -> str | None:
-    """Return what is wrong with an account, None if nothing."""
-    if status.failures or status.phase is AccountPhase.SUSPENDED:
+    """Return what is wrong with an account, None if nothing, or if it has not been read yet."""
+    if not status.ok:
         return f"{status.phase}, {status.failures} polls failed: {status.last_error}"
-    if status.lag is None:
-        return f"{status.phase}, not read yet"
-    is_late = status.lag > MOST_LAG and status.phase is not AccountPhase.PAUSED
-    return f"{status.phase}, read {status.lag} ago" if is_late else None
+    is_late = status.lag is not None and status.lag > MOST_LAG
+    is_wanted = status.phase is not AccountPhase.PAUSED
+    return f"{status.phase}, read {status.lag} ago" if is_late and is_wanted else None
 
 
-async def follow(fleet: Fleet, path: Path) -> None:
-    """Book what the accounts tell, until the fleet is left."""
-    async with fleet.events("links", "exchanges") as events:
+async def follow(fleet: Fleet, path: Path, balances: dict[str, Info]) -> None:
+    """Book what the accounts deliver, until the fleet is left."""
+    async with fleet.events("info", "links", "exchanges", initial_info=True) as events:
         async for event in events:
-            # The rest of what there is to tell, such as failures, is told by status().
-            if isinstance(event, Change) and isinstance(event.record, Link | Exchange):
+            # All else there is to deliver, such as failures, is said by status().
+            if not isinstance(event, Change):
+                continue
+            if isinstance(event.record, Info):
+                balances[event.account] = event.record
+            elif isinstance(event.record, Link | Exchange):
                 await asyncio.to_thread(book, path, event.account, event.record)
-
-
-async def read_balances(fleet: Fleet, balances: dict[str, Info]) -> None:
-    """Read the balances now and then; of who does not answer the last one stays."""
-    while True:
-        infos = await fleet.get_info()
-        balances |= {name: info for name, info in infos.items() if isinstance(info, Info)}
-        await asyncio.sleep(BALANCES_EVERY)
 
 
 def create_app(fleet: Fleet, path: Path) -> FastAPI:
     """Return an app that polls the accounts as long as it runs, and books in the file at `path`."""
     balances: dict[str, Info] = {}
-    tasks: dict[str, asyncio.Task[None]] = {}
+    tasks: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with opened(path) as connection:
             connection.executescript(SCHEMA)
         async with fleet:
-            tasks["events"] = asyncio.create_task(follow(fleet, path))
-            tasks["balances"] = asyncio.create_task(read_balances(fleet, balances))
+            tasks[:] = [asyncio.create_task(follow(fleet, path, balances))]
             try:
                 yield
             finally:
-                for task in tasks.values():
-                    task.cancel()
-                await asyncio.wait(tasks.values())
+                await fleet.aclose()  # ends the loop over the events
+                await asyncio.wait(tasks)
 
     app = FastAPI(title="Partner accounts", lifespan=lifespan)
 
     @app.get("/health")
     async def get_health() -> JSONResponse:
+        statuses = fleet.status()
         # A task that ended has failed; nobody else would notice.
-        wrong = {name: repr(task.exception()) for name, task in tasks.items() if task.done()}
-        told = {name: trouble(status) for name, status in fleet.status().items()}
-        accounts = {name: text for name, text in told.items() if text is not None}
-        ok = not (accounts or wrong)
-        content = {"ok": ok, "accounts": accounts, "tasks": wrong}
-        return JSONResponse(content, 200 if ok else 503)
+        ended = [repr(task.exception()) for task in tasks if task.done()]
+        wrong = {name: text for name, s in statuses.items() if (text := trouble(s)) is not None}
+        unread = [name for name, status in statuses.items() if status.last_success is None]
+        ok = False if wrong or ended else None if unread else True
+        content = {"ok": ok, "accounts": wrong, "not read yet": unread, "tasks": ended}
+        return JSONResponse(content, 503 if ok is False else 200)
+
+    @app.get("/ready")
+    async def get_ready() -> JSONResponse:
+        statuses = fleet.status().values()
+        ready = bool(tasks) and all(s.last_success is not None or not s.ok for s in statuses)
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     @app.get("/accounts")
     async def get_accounts() -> list[dict[str, object]]:
@@ -176,7 +178,8 @@ def main() -> None:
     options = parser.parse_args()
     since = options.since and datetime.combine(options.since, time(), UTC)
     state = SQLiteState(options.data / "watches.sqlite")
-    fleet = Fleet(load_accounts(options.accounts), interval=INTERVAL, state=state, since=since)
+    accounts = load_accounts(options.accounts)
+    fleet = Fleet(accounts, interval=INTERVAL, first="now", state=state, since=since)
     uvicorn.run(create_app(fleet, options.data / "rewards.sqlite"), port=options.port)
 
 

@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 import pytest
@@ -94,11 +94,18 @@ def site_of(books: Books, dialect: Dialect = Dialect.CLASSIC) -> Sandbox:
     return Sandbox(dialect, books=books, clock=virtual_time.now)
 
 
-def fleet_on(site: Sandbox, state: Path, *, key: str = KEY, since: datetime | None = None) -> Fleet:
+def fleet_on(
+    site: Sandbox,
+    state: Path,
+    *,
+    key: str = KEY,
+    since: datetime | None = None,
+    first: Literal["turn", "now"] = "turn",
+) -> Fleet:
     """Return a fleet of the site's account, called "one"."""
-    account = Account(site.url, key, name="one")
-    hooks = virtual_time.hooks()
-    return Fleet([account], interval=60, state=SQLiteState(state), since=since, hooks=hooks)
+    account, hooks = Account(site.url, key, name="one"), virtual_time.hooks()
+    kept = SQLiteState(state)
+    return Fleet([account], interval=60, first=first, state=kept, since=since, hooks=hooks)
 
 
 def move(books: Books, row_id: int, status: str) -> None:
@@ -501,31 +508,56 @@ async def get(client: httpx.AsyncClient, path: str) -> Any:
     return answer.json()
 
 
-async def health(client: httpx.AsyncClient) -> tuple[int, str, list[str]]:
-    """Return status, what is said of the account, and the tasks that have ended."""
+async def health(client: httpx.AsyncClient) -> tuple[int, bool | None, str]:
+    """Return the status, whether all is well, and what is said of the account."""
     answer = await client.get("/health")
     content = answer.json()
-    assert content["ok"] is (answer.status_code == 200)
-    return answer.status_code, content["accounts"].get("one", ""), [*content["tasks"]]
+    is_wrong, is_unread = (
+        bool(content["accounts"] or content["tasks"]),
+        bool(content["not read yet"]),
+    )
+    assert content["ok"] is (False if is_wrong else None if is_unread else True)
+    return answer.status_code, content["ok"], content["accounts"].get("one", "")
 
 
-def test_health_is_that_of_the_accounts(tmp_path: Path) -> None:
-    """503 until all have been read, and while one fails; the key is not told."""
+async def ready(client: httpx.AsyncClient) -> int:
+    """Return the status of /ready."""
+    return (await client.get("/ready")).status_code
+
+
+def test_health_is_right_from_the_first_second(tmp_path: Path) -> None:
+    """Unknown until the account has been read, then well; 503 while it fails, without the key."""
 
     async def main() -> None:
         async with site_of(books_of()) as site, service_on(site, tmp_path) as client:
-            assert await health(client) == (503, "waiting, not read yet", [])
+            assert (await health(client), await ready(client)) == ((200, None, ""), 503)
             await asyncio.sleep(130)
-            assert await health(client) == (200, "", [])
+            assert (await health(client), await ready(client)) == ((200, True, ""), 200)
             fault = site.faults.add(Fault.KEY_ECHO, times=None, status=500)
             await asyncio.sleep(130)
-            code, text, ended = await health(client)
-            assert (code, ended) == (503, [])
+            code, ok, text = await health(client)
+            assert (code, ok, await ready(client)) == (503, False, 200)
+            assert text.startswith("failing, ")
             assert "polls failed: one: get_" in text
             assert_absent(KEY, text)
             site.faults.remove(fault)
             await asyncio.sleep(600)
-            assert await health(client) == (200, "", [])
+            assert await health(client) == (200, True, "")
+
+    run(main)
+
+
+def test_health_tells_a_wrong_key_in_the_first_second(tmp_path: Path) -> None:
+    """Polled at once, as the program does: suspended, so 503, and ready to be asked."""
+
+    async def main() -> None:
+        options: dict[str, Any] = {"first": "now", "key": KEY[::-1]}
+        async with site_of(books_of()) as site, service_on(site, tmp_path, **options) as client:
+            await asyncio.sleep(1)
+            code, ok, text = await health(client)
+            assert (code, ok, await ready(client)) == (503, False, 200)
+            assert text.startswith("suspended, 1 polls failed")
+            assert_absent(KEY[::-1], text)
 
     run(main)
 
@@ -537,13 +569,13 @@ def test_health_is_that_of_the_accounts(tmp_path: Path) -> None:
         (status(lag=180), None),
         (status(lag=181), "waiting, read 0:03:01 ago"),
         (status(AccountPhase.PAUSED, lag=999), None),
-        (status(AccountPhase.POLLING, lag=None), "polling, not read yet"),
-        (status(failures=2), "waiting, 2 polls failed: a: 502"),
+        (status(AccountPhase.POLLING, lag=None), None),
+        (status(AccountPhase.FAILING, failures=2), "failing, 2 polls failed: a: 502"),
         (status(AccountPhase.SUSPENDED), "suspended, 0 polls failed: None"),
     ],
 )
 def test_trouble(found: AccountStatus, text: str | None) -> None:
-    """Failures, suspension, and a lag of more than three intervals."""
+    """Failures, suspension, a lag of more than three intervals; not what has not been read yet."""
     assert fastapi_service.trouble(found) == text
 
 
@@ -558,8 +590,10 @@ def test_a_task_that_fails_shows_in_health(tmp_path: Path) -> None:
                 connection.execute("DROP TABLE exchanges")
             move(books, 1, "success")
             await asyncio.sleep(130)
-            code, _, ended = await health(client)
-            assert (code, ended) == (503, ["events"])
+            answer = await client.get("/health")
+            assert answer.status_code == 503
+            [ended] = answer.json()["tasks"]
+            assert "no such table" in ended
 
     run(main)
 
@@ -599,22 +633,25 @@ def test_rewards_are_booked_once_by_sub_id(dialect: Dialect, tmp_path: Path) -> 
     run(main)
 
 
-def test_balances_are_read_again(tmp_path: Path) -> None:
-    """At the start and every five minutes; of an account that does not answer the last one."""
+def test_balances_are_those_of_the_latest_poll(tmp_path: Path) -> None:
+    """From the first poll on, though a state knows them; of an account that fails the last one."""
 
     async def main() -> None:
         books = books_of(balance="7.50")
-        async with site_of(books) as site, service_on(site, tmp_path) as client:
-            assert (await get(client, "/accounts"))[0]["balance"] is None
-            await asyncio.sleep(1)
-            account = (await get(client, "/accounts"))[0]
-            assert (account["name"], account["balance"]) == ("one", "7.50")
-            books.partner.balance = "8"
-            await asyncio.sleep(310)
-            assert (await get(client, "/accounts"))[0]["balance"] == "8"
-            site.faults.add(Fault.HTML_502, method="get_info", times=None)
-            await asyncio.sleep(310)
-            assert (await get(client, "/accounts"))[0]["balance"] == "8"
+        async with site_of(books) as site:
+            for first, then in (("7.50", "8"), ("8", "9")):
+                async with service_on(site, tmp_path, first="now") as client:
+                    assert (await get(client, "/accounts"))[0]["balance"] is None
+                    await asyncio.sleep(1)
+                    account = (await get(client, "/accounts"))[0]
+                    assert (account["name"], account["balance"]) == ("one", first)
+                    books.partner.balance = then
+                    await asyncio.sleep(130)
+                    assert (await get(client, "/accounts"))[0]["balance"] == then
+                    site.faults.add(Fault.HTML_502, method="get_info", times=None)
+                    await asyncio.sleep(310)
+                    assert (await get(client, "/accounts"))[0]["balance"] == then
+                    site.faults.clear()
 
     run(main)
 
@@ -968,7 +1005,7 @@ def test_the_service_starts(sample: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("sys.argv", ["service", *options])
     fastapi_service.main()
     [(app, options_of_uvicorn)] = started
-    assert {"/health", "/accounts", "/rewards"} <= app.openapi()["paths"].keys()
+    assert {"/health", "/ready", "/accounts", "/rewards"} <= app.openapi()["paths"].keys()
     assert options_of_uvicorn == {"port": 8000}
 
 
