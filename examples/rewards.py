@@ -28,7 +28,6 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from typing import cast
 
 from ppapi_async import Change, ChangeKind, Exchange, Fleet, SQLiteState, load_accounts
 
@@ -105,9 +104,8 @@ async def follow(fleet: Fleet, sums: dict[str, Decimal], write: Callable[[str], 
             if not isinstance(event, Change):
                 write(f"{event.account}: {type(event).__name__}")  # how its polls get on
                 continue
-            change = cast("Change[Exchange]", event)
-            sums[event.account] = sums.get(event.account, Decimal()) + gain(change)
-            if (text := line(change)) is not None:
+            sums[event.account] = sums.get(event.account, Decimal()) + gain(event)
+            if (text := line(event)) is not None:
                 write(text)
 
 
