@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from urllib.parse import quote
 
 import attrs
@@ -28,24 +28,31 @@ _MOST_AT_ONCE = 500  # values in a turn of the loop
 
 
 def without_key(key: Secret, body: bytes, outcome: Outcome[T]) -> Outcome[T]:
-    """Return what comes of an answer, without the key in any text of it."""
+    """Return what comes of an answer, without the key in any text of it.
+
+    The body is looked through first: what has been decoded waits for no further turns of the loop.
+    """
+    may_hold = yield from _may_hold_key(key, body)
     result = yield from outcome
+    if may_hold:
+        forms = _forms(key)
+        for number, _ in enumerate(_hide_all(result, forms)):
+            if number % _MOST_AT_ONCE == _MOST_AT_ONCE - 1:
+                yield
+    return result
+
+
+def _may_hold_key(key: Secret, body: bytes) -> Generator[None, None, bool]:
     if len(key.reveal()) < _SHORTEST:
-        return result
+        return False
     mark = max(re.findall(r"[a-z0-9]+", lower(key.reveal())), key=len, default="")
     for start in range(0, len(body), _SLICE):
         # Pages, forms and JSON write letters and digits as they are.
         if mark.encode() in body[start : start + _SLICE + len(mark)].lower():
-            break
+            return True
         if len(body) > _SLICE:
             yield
-    else:
-        return result
-    forms = _forms(key)
-    for number, _ in enumerate(_hide_all(result, forms)):
-        if number % _MOST_AT_ONCE == _MOST_AT_ONCE - 1:
-            yield
-    return result
+    return False
 
 
 def _hide_all(thing: object, forms: frozenset[str]) -> Iterator[None]:

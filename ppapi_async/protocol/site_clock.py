@@ -54,6 +54,14 @@ class SiteClock:
             return _LATEST if second > 0 else _EARLIEST
         return self.to_instant(wall)
 
+    def ahead_at(self, second: int) -> timedelta:
+        """Return how far the site's clock is ahead of UTC when it shows this wire second."""
+        try:
+            wall = _EPOCH + second * _SECOND
+        except OverflowError:
+            return timedelta()
+        return wall - self.to_instant(wall)
+
     def first_second(self, instant: datetime) -> int:
         """Return a wire second that no row at or after `instant` lies before."""
         return self._wall(instant, -self.jump(instant))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from operator import length_hint
 from types import TracebackType
@@ -29,7 +29,8 @@ __all__ = ["Items", "Iteration", "ReadingTask"]
 
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
-Portions: TypeAlias = Callable[[], AsyncGenerator[Sequence[ItemT], None]]
+Portions: TypeAlias = Callable[[], AsyncGenerator[list[ItemT], None]]
+"""Makes the generator that reads. A list that it yields is emptied as its items are handed out."""
 _ITEMS_OF_TURN = 250
 """Handed out before others may run: a consumer that never waits must not hold the loop."""
 _log = logging.getLogger("ppapi_async")
@@ -56,9 +57,10 @@ class ReadingTask(Generic[ItemT_co]):
     ) -> None:
         self.items: Iterator[ItemT_co] = iter(())
         """What can be handed out in this turn."""
-        self._portion: Sequence[ItemT_co] = ()
+        self._portion: list[ItemT_co] = []
+        """What of the portion is left for later turns."""
         self._at = 0
-        """How much of the portion belongs to turns up to this one."""
+        """How much of the portion belonged to turns up to this one."""
         self._portions: Portions[ItemT_co] | None = portions
         self._on_leave = on_leave
         self._under_way = under_way
@@ -88,7 +90,7 @@ class ReadingTask(Generic[ItemT_co]):
         self._is_awaited = True
         try:
             while not self.left:
-                if self._at < len(self._portion):
+                if self._portion:
                     if self._at:
                         await asyncio.sleep(0)
                         if self.left:  # in the meantime
@@ -104,7 +106,8 @@ class ReadingTask(Generic[ItemT_co]):
         raise StopAsyncIteration if error is None else error
 
     def _begin_turn(self) -> ItemT_co:
-        items = self._portion[self._at : self._at + _ITEMS_OF_TURN]
+        items = self._portion[:_ITEMS_OF_TURN]
+        del self._portion[:_ITEMS_OF_TURN]  # nothing keeps what was handed out
         self._at, self.items = self._at + len(items), iter(items)
         return next(self.items)
 
@@ -121,7 +124,7 @@ class ReadingTask(Generic[ItemT_co]):
                 asked.set_result(None)
 
     async def _wait_for_news(self) -> None:
-        if self._at < len(self._portion) or (self.left and not self.is_running):
+        if self._portion or (self.left and not self.is_running):
             return
         self._news = asyncio.get_running_loop().create_future()
         await self._news
@@ -177,7 +180,7 @@ class ReadingTask(Generic[ItemT_co]):
         taken = self._at - length_hint(self.items)
         for _ in self.items:  # the consumer has this iterator in hand
             pass
-        self._portion, self._portions = (), None
+        self._portion, self._portions = [], None
         if self._task is not None and self.is_running:
             self._task.cancel()
         on_leave, self._on_leave = self._on_leave, None

@@ -10,22 +10,21 @@ not for ever: a site may have one a second until the end of time. Pure: nothing 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import Enum
 from itertools import takewhile
 from typing import Generic, TypeVar
 
-from attrs import Factory, define, field
+from attrs import Factory, define, evolve, field, frozen
 
-from ppapi_async.models import Row, UnreadableRow
+from ppapi_async.models import UnreadableRow
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.streaming.counting import Key, Query
 from ppapi_async.streaming.window_reader import WindowRead
 
-__all__ = ["LIVE", "Plan", "Segment", "State"]
+__all__ = ["LIVE", "BeingRead", "Complete", "Plan", "Segment", "Unread"]
 
-RowT = TypeVar("RowT", bound=Row)
+HeldT = TypeVar("HeldT")
 DAY = 86_400
 LIVE = 26 * 3600
 """Seconds that a site's clock may be off: a wrong time zone, either way."""
@@ -43,36 +42,61 @@ _GROWTH = 4
 _PIECES = 8  # that a window too large for one answer is cut into
 
 
-class State(Enum):
-    """What has become of a segment."""
+@frozen
+class Unread:
+    """Still to be asked for, or to be cut into windows first."""
 
-    ELASTIC = "not planned"
-    READING = "being read"
-    DONE = "complete"
-
-
-@define(eq=False)
-class Segment(Generic[RowT]):
-    """A span of inclusive wire seconds; None is an open end."""
-
-    start: int | None
-    end: int | None
-    state: State = State.ELASTIC
-    most_pages: int | None = None
-    """Requests after which the reading stops where it is; None: reads to the end."""
-    records: list[RowT] = Factory(list)
-    unreadable: list[tuple[Key, UnreadableRow]] = Factory(list)
-    requests: int = 0
-    again: bool = False
-    """Whether this is another look at the live edge."""
-    ahead: bool = False
-    """Whether it is what is dated ahead of the site's clock, if anything is."""
     searching: bool = False
     """Whether its rows begin nobody knows where: look far back first, not window by window."""
     seen: int | None = None
     """While searching: a second of which it is known that rows lie before it; else its end."""
     widest: int | None = None
     """Seconds that a window of this span may have, since a wider one was too large."""
+
+
+@frozen
+class BeingRead:
+    """A window that is being read."""
+
+    most_pages: int | None = None
+    """Requests after which the reading stops where it is; None: reads to the end."""
+    before: Unread = Unread()
+    """What it was, and is again when it is given back."""
+
+
+@define
+class Complete(Generic[HeldT]):
+    """A window that was read and proven."""
+
+    rows: dict[int, HeldT] = field(repr=False)
+    seconds: Mapping[Key, int | None] = field(repr=False)
+    """Where the rows lie, and others beside them."""
+    unreadable: dict[Key, UnreadableRow]
+
+
+@define(eq=False)
+class Segment(Generic[HeldT]):
+    """A span of inclusive wire seconds; None is an open end."""
+
+    start: int | None
+    end: int | None
+    state: Unread | BeingRead | Complete[HeldT] = Unread()
+    again: bool = False
+    """Whether this is another look at the live edge."""
+    ahead: bool = False
+    """Whether it is what is dated ahead of the site's clock, if anything is."""
+    requests: int = 0
+
+    @property
+    def complete(self) -> Complete[HeldT]:
+        """What has come of it.
+
+        Raises:
+            TypeError: it is not complete.
+        """
+        if not isinstance(self.state, Complete):
+            raise TypeError("segment: is not complete")
+        return self.state
 
     @property
     def width(self) -> int | None:
@@ -83,7 +107,7 @@ class Segment(Generic[RowT]):
 
 
 @define
-class Plan(Generic[RowT]):
+class Plan(Generic[HeldT]):
     """Decides what to read; whoever drives it reports what came of it.
 
     Args:
@@ -112,7 +136,7 @@ class Plan(Generic[RowT]):
     )
     ahead: bool = field(default=True, kw_only=True)
     second_of: Callable[[datetime], int] | None = field(default=None, kw_only=True)
-    segments: deque[Segment[RowT]] = Factory(deque)
+    segments: deque[Segment[HeldT]] = Factory(deque)
     """From old to new."""
     _width: int = DAY
     _reach: int = _FIRST_REACH
@@ -145,29 +169,28 @@ class Plan(Generic[RowT]):
     def waiting(self) -> int:
         """Complete windows that are held back only by such as are being read."""
         order = reversed(self.segments) if self.newest_first else self.segments
-        planned = takewhile(lambda segment: segment.state is not State.ELASTIC, order)
-        return sum(segment.state is State.DONE for segment in planned)
+        planned = takewhile(lambda segment: not isinstance(segment.state, Unread), order)
+        return sum(isinstance(segment.state, Complete) for segment in planned)
 
-    def take(self) -> Segment[RowT] | None:
+    def take(self) -> Segment[HeldT] | None:
         """Return the next window to read; None while it has to wait for those under way."""
-        reading = any(segment.state is State.READING for segment in self.segments)
+        reading = any(isinstance(segment.state, BeingRead) for segment in self.segments)
         if not self.segments and self._relook is not None:
             end = self._edge if self.end is None else self.end
             self.segments.append(Segment(self._relook, end, again=True))
             self._relook = None
         order = reversed(self.segments) if self.newest_first else self.segments
-        elastic = next((s for s in order if s.state is State.ELASTIC), None)
-        if elastic is None:
-            return None
-        piece = self._cut(elastic)
-        if reading and not self.newest_first and self.is_live(piece):
-            # Rows may move from what is being read to the present; so the present is read last.
-            self._join(piece)
-            return None
-        piece.state = State.READING
-        return piece
+        for segment in order:
+            if isinstance(segment.state, Unread):
+                window = self._cut(segment, segment.state)
+                if reading and not self.newest_first and self.is_live(window):
+                    # Rows may move from what is being read to the present: that is read last.
+                    self._give_back(window)
+                    return None
+                return window
+        return None
 
-    def read(self, segment: Segment[RowT]) -> WindowRead[RowT]:
+    def read(self, segment: Segment[HeldT]) -> WindowRead[HeldT]:
         """Return the reading of a window that was taken."""
         return WindowRead(
             self.evidence,
@@ -178,7 +201,7 @@ class Plan(Generic[RowT]):
             second_of=self.second_of,
         )
 
-    def _reach_of(self, segment: Segment[RowT]) -> int | None:
+    def _reach_of(self, segment: Segment[HeldT]) -> int | None:
         """Return where to begin to ask, so that a row older than the window is likely to come."""
         start, rate = segment.start, self.evidence.pace.rate
         if start is None:
@@ -190,7 +213,7 @@ class Plan(Generic[RowT]):
             return None
         return max(start - int(_ROWS_OF_OVERLAP / rate) - 1, start - DAY)
 
-    def ask(self, segment: Segment[RowT], read: WindowRead[RowT]) -> Query | None:
+    def ask(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> Query | None:
         """Return what to ask next; None where the window is done with.
 
         Then it is complete, or cut where it stands, or given back, and the next one is to be
@@ -211,66 +234,67 @@ class Plan(Generic[RowT]):
         if self.is_enough(segment, read) and (not self._is_worth_keeping(segment) or read.close()):
             self.part(segment, read)
             return None
-        may_shrink = segment.most_pages is not None and not self.evidence.unfiltered
+        may_shrink = _most_pages(segment) is not None and not self.evidence.unfiltered
         if read.pages > _TOO_MANY_PAGES and may_shrink and self.shrink(segment):
             return None
         return read.query
 
-    def _reaches_ahead(self, segment: Segment[RowT], read: WindowRead[RowT]) -> bool:
+    def _reaches_ahead(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> bool:
         """Tell whether rows came that are dated ahead, where the present was asked for."""
         if segment.end is not None or segment.ahead or read.newest is None:
             return False
         return read.newest > self.horizon
 
-    def _split_ahead(self, segment: Segment[RowT]) -> None:
+    def _split_ahead(self, segment: Segment[HeldT]) -> None:
         """Give the window back, with an end; what is dated ahead is read last, and once."""
         first = self._edge is None
         self._edge = self.horizon
         if segment.start is not None and segment.start > self.horizon:
-            segment.ahead, segment.most_pages = True, None  # it has a bound of its own
+            segment.ahead = True  # it has a bound of its own
         else:
             segment.end = self.horizon
-        segment.state = State.ELASTIC
+        segment.state = _before(segment)
         if first and self.ahead and not segment.ahead:
-            beyond: Segment[RowT] = Segment(self.horizon + 1, None, ahead=True)
+            beyond: Segment[HeldT] = Segment(self.horizon + 1, None, ahead=True)
             self.segments.insert(self.segments.index(segment) + 1, beyond)
         elif segment.ahead and not (first and self.ahead):
             self.segments.remove(segment)
 
-    def is_live(self, segment: Segment[RowT]) -> bool:
+    def is_live(self, segment: Segment[HeldT]) -> bool:
         """Whether rows may appear in the segment while it is being read."""
         return segment.end is None or segment.end >= self.now - LIVE
 
-    def finish(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+    def finish(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Take the window as complete."""
+        self._adapt(segment, len(read.rows))
         self._settle(segment, read)
-        self._adapt(segment)
         may_have_moved = read.requests > 1 and not read.is_current
         if may_have_moved or (self.newest_first and len(self.segments) > 1):
             self._look_again(segment, read)
 
-    def is_enough(self, segment: Segment[RowT], read: WindowRead[RowT]) -> bool:
+    def is_enough(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> bool:
         """Whether to leave the window where it stands, its newer part read: call `part` then."""
-        if segment.most_pages is None or read.rest is None:
+        most_pages = _most_pages(segment)
+        if most_pages is None or read.rest is None:
             return False
-        if read.pages >= segment.most_pages:
+        if read.pages >= most_pages:
             return True
-        if segment.start is None or segment.searching or self._can_keep:
+        if segment.start is None or _before(segment).searching or self._can_keep:
             return False
         # What is read could not be kept: better to see early that there is far too much.
         edge = read.rest[1]
         pages = (edge - segment.start) * read.pages / max(1, self._top(segment) - edge)
-        return pages > segment.most_pages
+        return pages > most_pages
 
     @property
     def _can_keep(self) -> bool:
         return (
             self.newest_first
             or not self._looked
-            or sum(s.state is State.DONE for s in self.segments) < _MOST_KEPT
+            or sum(isinstance(s.state, Complete) for s in self.segments) < _MOST_KEPT
         )
 
-    def part(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+    def part(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Take the newer part of the window as complete, if it was proven.
 
         Its `rest` is to be read again; or all of it, where the newer part is not worth keeping.
@@ -281,35 +305,41 @@ class Plan(Generic[RowT]):
         read.stop()
         self._follow_rate(len(read.rows), self._top(segment) - edge)
         if read.closed:
-            older: Segment[RowT] = Segment(segment.start, edge, again=segment.again)
-            older.searching = self.window is None and not self.newest_first
+            state = Unread(searching=self.window is None and not self.newest_first)
+            older: Segment[HeldT] = Segment(segment.start, edge, state, again=segment.again)
             self.segments.insert(self.segments.index(segment), older)
             segment.start = edge + 1
             self._reach = _FIRST_WINDOWS * self._width
             self._settle(segment, read)
             self._look_again(segment, read)
         else:
-            width = None if segment.searching else segment.width
+            width = None if _before(segment).searching else segment.width
             if self.window is None and width is not None and self._width > width // 2:
                 self._width = max(1, width // _PIECES)  # or the same would be read again
             segment.requests += read.requests
-            self._give_back(segment)
-            segment.seen = edge
+            self._give_back(segment, seen=edge)
         self._looked = True
 
-    def _is_worth_keeping(self, segment: Segment[RowT]) -> bool:
+    def _is_worth_keeping(self, segment: Segment[HeldT]) -> bool:
         """Whether to hold the newer part in memory until the older one has been read."""
-        in_search = segment.start is None or segment.searching
+        in_search = segment.start is None or _before(segment).searching
         if in_search and self._looked and not self.newest_first:
             self._reach *= 2  # still in search of the first row: go back further
             return False
         return self._can_keep
 
-    def _give_back(self, segment: Segment[RowT]) -> None:
-        segment.state = State.ELASTIC
-        self._join(segment)
+    def _give_back(self, segment: Segment[HeldT], *, seen: int | None = None) -> None:
+        """Leave a window unread, and make one segment of it and what it was cut off."""
+        state, index = _before(segment), self.segments.index(segment) + 1
+        if index < len(self.segments) and not self.segments[index].ahead:
+            newer = self.segments[index]
+            if isinstance(newer.state, Unread):
+                segment.end = newer.end
+                state = evolve(state, seen=newer.state.seen, widest=newer.state.widest)
+                del self.segments[index]
+        segment.state = state if seen is None else evolve(state, seen=seen)
 
-    def shrink(self, segment: Segment[RowT], times: int = 1) -> bool:
+    def shrink(self, segment: Segment[HeldT], times: int = 1) -> bool:
         """Give back a window that brings too much at once; False where it cannot be narrower.
 
         It is narrowed so many `times` over: a server that fails is not asked too often.
@@ -320,35 +350,33 @@ class Plan(Generic[RowT]):
         if segment.start is None:
             self._reach *= _GROWTH
         elif segment.end is None:  # what is narrowed has an end, or it would stay narrow for ever
-            rest: Segment[RowT] = Segment(self.now, None, again=segment.again)
+            rest: Segment[HeldT] = Segment(self.now, None, again=segment.again)
             self.segments.insert(self.segments.index(segment) + 1, rest)
             segment.end = self.now - 1
         pieces = _PIECES**times
-        segment.widest = max(1, (top - bottom) // pieces)
-        self._width = max(1, min(segment.widest, self._width // pieces))
+        widest = max(1, (top - bottom) // pieces)
+        self._width = max(1, min(widest, self._width // pieces))
         self._looked = self._narrow = True
         self._seam = None  # what is read twice may be what is too much
-        segment.state = State.ELASTIC
+        segment.state = evolve(_before(segment), widest=widest)
         return True
 
-    def pop(self) -> Segment[RowT] | None:
+    def pop(self) -> Segment[HeldT] | None:
         """Return the next complete window in the order of the stream, None while it is not."""
         if not self.segments:
             return None
         index = -1 if self.newest_first else 0
-        if self.segments[index].state is not State.DONE:
+        if not isinstance(self.segments[index].state, Complete):
             return None
         return self.segments.pop() if self.newest_first else self.segments.popleft()
 
-    def _settle(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
-        segment.records = list(read.rows.values())
-        segment.unreadable = list(read.unreadable.items())
+    def _settle(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         if segment.end is not None:
             self._remember_seam(segment, read)
         segment.requests += read.requests
-        segment.state = State.DONE
+        segment.state = Complete(read.rows, read.seconds, read.unreadable)
 
-    def _remember_seam(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+    def _remember_seam(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Note a row that the next window can begin at."""
         second, seam = (segment.end or 0) + 1, self._seam
         self._seam = None
@@ -358,7 +386,7 @@ class Plan(Generic[RowT]):
         elif seam is not None and seam[0] == segment.start:
             self._seam = (second, seam[1])
 
-    def _look_again(self, segment: Segment[RowT], read: WindowRead[RowT]) -> None:
+    def _look_again(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Ask once more, at the end, for what came or moved since the first answer."""
         newest = None if read.first_newest is None else read.first_newest - self.jump
         known = (second for second in (segment.start, newest) if second is not None)
@@ -383,11 +411,11 @@ class Plan(Generic[RowT]):
             return int(_PAGES_OF_CAPPED * self.evidence.page)
         return _ROWS_OF_UNCAPPED
 
-    def _adapt(self, segment: Segment[RowT]) -> None:
-        width, rows = segment.width, len(segment.records)
+    def _adapt(self, segment: Segment[HeldT], rows: int) -> None:
+        width = segment.width
         if self.window is not None:
             self._width = min(self.window, self._width * _GROWTH)  # it may have been narrowed
-        if self.window is not None or width is None or segment.searching:
+        if self.window is not None or width is None or _before(segment).searching:
             return
         # Too wide a window costs a capped server no more than a page.
         growth = _GROWTH if rows or not self.evidence.capped else _GROWTH * _GROWTH
@@ -406,50 +434,46 @@ class Plan(Generic[RowT]):
 
     # Where to cut
 
-    def _top(self, segment: Segment[RowT]) -> int:
+    def _top(self, segment: Segment[HeldT]) -> int:
         return self.now if segment.end is None else segment.end
 
-    def _cut(self, elastic: Segment[RowT]) -> Segment[RowT]:
-        """Cut the next window off an elastic segment."""
-        if elastic.ahead:
-            return elastic
+    def _cut(self, segment: Segment[HeldT], state: Unread) -> Segment[HeldT]:
+        """Cut the next window off a segment that is not read; return it as being read."""
+        if segment.ahead:
+            return _begin(segment, None)
         if self._reads_on():
-            elastic.most_pages = _MOST_PAGES if self._looked else _FIRST_PAGES
-            return elastic
+            return _begin(segment, _MOST_PAGES if self._looked else _FIRST_PAGES)
         if self.newest_first:
-            return self._cut_newest(elastic)
-        start, end, width = elastic.start, elastic.end, self._width_in(elastic)
+            return self._cut_newest(segment, state)
+        start, end = segment.start, segment.end
+        width = self._width if state.widest is None else min(self._width, state.widest)
         limit = self.now if end is None else end
-        searching, last = self._search(elastic, width)
+        searching, last = self._search(segment, state, width)
+        if start is not None:
+            segment.state = evolve(state, searching=searching)
         most_pages = None if self.window else _MOST_PAGES
         if last >= limit or (not searching and limit - last < width // 4):
-            elastic.most_pages = most_pages if limit > 1 else None
-            return elastic
-        piece: Segment[RowT] = Segment(start, last, again=elastic.again, searching=searching)
+            return _begin(segment, most_pages if limit > 1 else None)
         at_bottom = start is None and not searching
-        piece.most_pages = 1 if searching else None if at_bottom else most_pages
-        elastic.start = last + 1
-        self.segments.insert(self.segments.index(elastic), piece)
-        return piece
+        window: Segment[HeldT] = Segment(start, last, Unread(searching), again=segment.again)
+        segment.start = last + 1
+        self.segments.insert(self.segments.index(segment), window)
+        return _begin(window, 1 if searching else None if at_bottom else most_pages)
 
-    def _search(self, elastic: Segment[RowT], width: int) -> tuple[bool, int]:
+    def _search(self, segment: Segment[HeldT], state: Unread, width: int) -> tuple[bool, int]:
         """Return whether the first row is still searched for, and where to cut.
 
         First ever further back from what is known to hold rows, then halving what is left.
         """
-        start = elastic.start
-        seen = self._top(elastic) if elastic.seen is None else elastic.seen
+        start = segment.start
+        seen = self._top(segment) if state.seen is None else state.seen
         if start is None:
             # Before second 1 nothing can be asked for: what lies there is read to its end.
             last = max(1, seen - self._reach)
             return last > 1, last
-        if not elastic.searching or seen - start < 2 * width:
-            elastic.searching = False
+        if not state.searching or seen - start < 2 * width:
             return False, start + width - 1
         return True, max(seen - self._reach, (start + seen) // 2)
-
-    def _width_in(self, elastic: Segment[RowT]) -> int:
-        return self._width if elastic.widest is None else min(self._width, elastic.widest)
 
     def _reads_on(self) -> bool:
         """Whether to ask for all of the segment: where a capped server pages it down by itself."""
@@ -462,25 +486,31 @@ class Plan(Generic[RowT]):
             return False
         return self.newest_first or not self._looked
 
-    def _cut_newest(self, elastic: Segment[RowT]) -> Segment[RowT]:
-        end = self._top(elastic)
-        width = self._width_in(elastic)
+    def _cut_newest(self, segment: Segment[HeldT], state: Unread) -> Segment[HeldT]:
+        end = self._top(segment)
+        width = self._width if state.widest is None else min(self._width, state.widest)
         first = end - width + 1
-        floor = 0 if elastic.start is None else elastic.start
+        floor = 0 if segment.start is None else segment.start
         if first - floor < width // 4:
-            elastic.most_pages = None
-            return elastic
-        piece: Segment[RowT] = Segment(first, elastic.end, again=elastic.again)
-        elastic.end = first - 1
-        self.segments.insert(self.segments.index(elastic) + 1, piece)
-        return piece
+            return _begin(segment, None)
+        window: Segment[HeldT] = Segment(first, segment.end, again=segment.again)
+        segment.end = first - 1
+        self.segments.insert(self.segments.index(segment) + 1, window)
+        return _begin(window, None)
 
-    def _join(self, segment: Segment[RowT]) -> None:
-        """Make one segment of this elastic one and what it was cut off."""
-        index = self.segments.index(segment) + 1
-        if index == len(self.segments) or self.segments[index].ahead:
-            return
-        if self.segments[index].state is State.ELASTIC:
-            segment.end, segment.seen = self.segments[index].end, self.segments[index].seen
-            segment.widest = self.segments[index].widest
-            del self.segments[index]
+
+def _begin(segment: Segment[HeldT], most_pages: int | None) -> Segment[HeldT]:
+    segment.state = BeingRead(most_pages, _before(segment))
+    return segment
+
+
+def _before(segment: Segment[HeldT]) -> Unread:
+    """Return what a segment is, or was before it was read."""
+    state = segment.state
+    if isinstance(state, Complete):
+        raise TypeError("segment: is complete")
+    return state.before if isinstance(state, BeingRead) else state
+
+
+def _most_pages(segment: Segment[HeldT]) -> int | None:
+    return segment.state.most_pages if isinstance(segment.state, BeingRead) else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import Factory, define, field, frozen
 
-from ppapi_async.models import Json, Row
+from ppapi_async.models import Json
 from ppapi_async.storage import Checkpoint
 from ppapi_async.streaming.planner import Plan, Segment
 
@@ -158,11 +158,11 @@ class Position:
         return cls(cursor, now, rows, [str(text) for text in told], bool(data.get("finished")))
 
 
-RowT = TypeVar("RowT", bound=Row)
+HeldT = TypeVar("HeldT")
 
 
 @define(eq=False)
-class Run(Generic[RowT]):
+class Run(Generic[HeldT]):
     """The state of a stream under way, resumed from its checkpoint if it has one."""
 
     identity: Identity
@@ -172,15 +172,17 @@ class Run(Generic[RowT]):
     may_meet_again: bool
     """Whether rows move, so that one already handed out may come once more."""
     told: Told = Factory(Told)
-    plan: Plan[RowT] = field(init=False)
+    plan: Plan[HeldT] = field(init=False)
     cursor: int | None = None
     rows: int = 0
     covered: int = 0
     """Seconds."""
-    tasks: dict[Segment[RowT], asyncio.Task[None]] = Factory(dict)
-    handing_out: list[RowT] = Factory(list)
+    tasks: dict[Segment[HeldT], asyncio.Task[None]] = Factory(dict)
+    handing_out: array[int] = Factory(lambda: array("q"))
+    """The ids of the rows that the consumer is getting."""
     handed_out: int = 0
-    _segment: Segment[RowT] | None = None
+    """How many of these it has got."""
+    _segment: Segment[HeldT] | None = None
     _newest: int | None = None
     _resumed: bool = False
 
@@ -195,7 +197,7 @@ class Run(Generic[RowT]):
         self.told.unpack(position.told, position.rows)
         self._resumed = True
 
-    def may_repeat(self, segment: Segment[RowT]) -> bool:
+    def may_repeat(self, segment: Segment[HeldT]) -> bool:
         """Whether rows of the segment may have been handed out already."""
         if self._resumed:
             return True
@@ -214,7 +216,7 @@ class Run(Generic[RowT]):
         end = self.now if self.identity.end is None else self.identity.end
         return min(1.0, self.covered / max(1, end - self.identity.start + 1))
 
-    def begin_window(self, segment: Segment[RowT], newest: int | None) -> None:
+    def begin_window(self, segment: Segment[HeldT], newest: int | None) -> None:
         """Start to hand out a window; `newest` is the second of its latest row not dated ahead."""
         self._segment = segment
         width = segment.width
@@ -225,9 +227,17 @@ class Run(Generic[RowT]):
         if newest is not None:
             self._newest = newest if self._newest is None else max(newest, self._newest)
 
+    def begin_rows(self, ids: Iterable[int]) -> None:
+        """Hand out these rows of the window."""
+        self.handing_out, self.handed_out = array("q", ids), 0
+
+    def end_rows(self) -> None:
+        """Count them as handed out."""
+        self.handed_out = len(self.handing_out)
+        self._count()
+
     def end_window(self) -> None:
         """Count the window as handed out, and save the position."""
-        self._count()
         self._segment = None
         self.save()
 
@@ -244,7 +254,7 @@ class Run(Generic[RowT]):
         """Save the position for the last time; from now on it is another stream's to save.
 
         Args:
-            handed_out: how many rows of the window that is being handed out.
+            handed_out: how many of the rows that are being handed out.
         """
         self.handed_out = handed_out
         try:
@@ -256,7 +266,7 @@ class Run(Generic[RowT]):
         """Count the rows that the consumer has got."""
         got = self.handing_out[: self.handed_out]
         if self.may_meet_again or self.checkpoint is not None:
-            self.told.add(row.id for row in got)
+            self.told.add(got)
         self.rows += len(got)
         self.handing_out, self.handed_out = self.handing_out[len(got) :], 0
 

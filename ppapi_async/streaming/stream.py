@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
@@ -27,13 +25,15 @@ from ppapi_async.models import Progress, Row, UnreadableRow, Window
 from ppapi_async.protocol import PageCodec
 from ppapi_async.protocol.dialects import traits_of
 from ppapi_async.protocol.evidence import Evidence
-from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.heads import HeadCodec
+from ppapi_async.protocol.page import KeptPage, Page, Placed
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.protocol.unreadable import unreadable_error
 from ppapi_async.storage import Checkpoint
 from ppapi_async.streaming.counting import Key, Query
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.planner import LIVE, Plan, Segment
+from ppapi_async.streaming.slices import RowSlices
 from ppapi_async.streaming.state import Identity, Run
 from ppapi_async.streaming.window_reader import WindowRead
 from ppapi_async.transport.callbacks import call
@@ -55,8 +55,6 @@ ANSWER_OF_WINDOW = 2 * 1024 * 1024
 """Bytes; a window that brings more is narrowed."""
 _ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for a failure
 _MOST_FAILED = 3  # windows in a row that are narrowed for that reason, each more than the last
-_ROWS_OF_TURN = 250  # handed out before others may run
-_BY_TIME = attrgetter("time", "id")
 
 
 OnUnreadable: TypeAlias = Callable[[UnreadableRow], object]
@@ -167,7 +165,7 @@ class Stream(Iteration, Generic[RowT]):
     _requests: int = 0
     _rows: int = 0
     _failed_windows: int = 0
-    _run: Run[RowT] | None = field(default=None, init=False)
+    _run: Run[RowT | bytes] | None = field(default=None, init=False)
     _unreadable: dict[Key, UnreadableRow] = field(factory=dict)
     """Those that have been met."""
 
@@ -226,22 +224,28 @@ class Stream(Iteration, Generic[RowT]):
         """
         run = self._run = await self._begin()
         async with contextlib.aclosing(self._read_windows(run)) as windows:
-            async for window in windows:
-                run.handing_out = window.records
-                yield window
-                run.handed_out = len(window.records)
-                run.end_window()
+            async for segment, slices in windows:
+                window = self._window(segment, [row async for rows in slices for row in rows])
+                run.begin_rows(row.id for row in window.records)
+                if window.records or segment.start is not None:
+                    yield window
+                run.end_rows()
         run.save()
 
-    async def _read_rows(self) -> AsyncGenerator[list[RowT], None]:
+    async def _read_singly(self) -> AsyncGenerator[list[Window[RowT]], None]:
         async with contextlib.aclosing(self.read()) as windows:
             async for window in windows:
-                yield window.records
+                yield [window]
 
-    async def _read_singly(self) -> AsyncGenerator[tuple[Window[RowT]], None]:
-        async with contextlib.aclosing(self.read()) as windows:
-            async for window in windows:
-                yield (window,)
+    async def _read_rows(self) -> AsyncGenerator[list[RowT], None]:
+        run = self._run = await self._begin()
+        async with contextlib.aclosing(self._read_windows(run)) as windows:
+            async for _, slices in windows:
+                async for rows in slices:
+                    run.begin_rows(row.id for row in rows)
+                    yield rows
+                    run.end_rows()
+        run.save()
 
     def leave(self, rows: int) -> None:
         """Save the position for the last time; `rows` of the window under way were handed out."""
@@ -252,7 +256,7 @@ class Stream(Iteration, Generic[RowT]):
         if self._run is not None:
             self._run.leave(len(self._run.handing_out) if windows else 0)
 
-    async def _begin(self) -> Run[RowT]:
+    async def _begin(self) -> Run[RowT | bytes]:
         await recognise(self._transport)
         request, traits = self._request, traits_of(self._transport.dialect)
         moves = traits.rows_move and request.method == "get_exchanges"
@@ -260,7 +264,7 @@ class Stream(Iteration, Generic[RowT]):
         now = datetime.fromtimestamp(present, UTC)
         clock, window = self._clock, self._options.window
         account = self._transport.account
-        run: Run[RowT] = Run(
+        run: Run[RowT | bytes] = Run(
             identity=Identity(
                 account=account.fingerprint,
                 former=() if self._options.checkpoint is None else account.former_fingerprints,
@@ -290,15 +294,19 @@ class Stream(Iteration, Generic[RowT]):
 
     # Reading
 
-    async def _read_windows(self, run: Run[RowT]) -> AsyncGenerator[Window[RowT], None]:
+    async def _read_windows(
+        self, run: Run[RowT | bytes]
+    ) -> AsyncGenerator[tuple[Segment[RowT | bytes], AsyncGenerator[list[RowT], None]], None]:
+        """Yield the windows as they are proven, each with what yields its rows."""
         plan, tasks = run.plan, run.tasks
         try:
             while not plan.done:
                 await self._read_some(run)
                 while (segment := plan.pop()) is not None:
-                    window = await self._window(run, segment)
-                    if window.records or segment.start is not None:
-                        yield window
+                    async with contextlib.aclosing(self._slices(run, segment)) as slices:
+                        yield segment, slices
+                    await self._report(run)
+                    run.end_window()
             if self._unreadable and self._options.on_unreadable is None:
                 account, method = self._transport.account.name, self._request.method
                 rows = list(self._unreadable.values())
@@ -308,7 +316,7 @@ class Stream(Iteration, Generic[RowT]):
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _read_some(self, run: Run[RowT]) -> None:
+    async def _read_some(self, run: Run[RowT | bytes]) -> None:
         """Read windows until something has changed."""
         if self._options.concurrency == 1:
             segment = run.plan.take()
@@ -331,7 +339,7 @@ class Stream(Iteration, Generic[RowT]):
         if head in run.tasks and run.tasks[head].done():
             await run.tasks.pop(head)  # it failed, and all before it has been handed out
 
-    async def _read(self, run: Run[RowT], segment: Segment[RowT]) -> None:
+    async def _read(self, run: Run[RowT | bytes], segment: Segment[RowT | bytes]) -> None:
         """Read a window to its end, or as far as the plan wants it."""
         read = run.plan.read(segment)
         while (query := run.plan.ask(segment, read)) is not None:
@@ -343,8 +351,8 @@ class Stream(Iteration, Generic[RowT]):
             raise self._incomplete(read)
 
     async def _page_or_shrink(
-        self, run: Run[RowT], segment: Segment[RowT], query: Query, *, first: bool
-    ) -> Page[RowT] | None:
+        self, run: Run[RowT | bytes], segment: Segment[RowT | bytes], query: Query, *, first: bool
+    ) -> Placed[RowT | bytes] | None:
         """Return the page, or None where the window has been given back to be narrowed."""
         may_shrink = first and segment.width != 1 and not self._evidence.unfiltered
         gentle = may_shrink and self._failed_windows < _MOST_FAILED
@@ -361,23 +369,22 @@ class Stream(Iteration, Generic[RowT]):
         self._failed_windows = 0
         return page
 
-    async def _ask(self, query: Query, *, may_shrink: bool, gentle: bool) -> Page[RowT]:
+    async def _ask(self, query: Query, *, may_shrink: bool, gentle: bool) -> Page[RowT] | KeptPage:
         request, dialect = self._request, self._transport.dialect
         params = params_of(request, query, dialect, self._evidence, self._page_size)
         self._requests += 1
         return await self._transport.read(
             self._request.method,
             params,
-            self._codec.steps,
+            HeadCodec(self._codec).steps,
             attempts_of=_attempts_of_window if gentle else None,
             largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
 
-    async def _report_unreadable(self, segment: Segment[RowT]) -> None:
-        """Report what could not be read of a window, each row once; what is not taken is kept."""
+    async def _report_unreadable(self, unreadable: dict[Key, UnreadableRow]) -> None:
+        """Report what could not be read, each row once; what is not taken is kept."""
         start, end = self._request.start, self._request.end
-        unreadable, segment.unreadable = segment.unreadable, []
-        for key, row in unreadable:
+        for key, row in unreadable.items():
             is_outside = row.time is not None and (
                 (start is not None and row.time < start) or (end is not None and row.time >= end)
             )
@@ -387,7 +394,7 @@ class Stream(Iteration, Generic[RowT]):
             if self._options.on_unreadable is not None:
                 await call(self._options.on_unreadable, row)
 
-    def _incomplete(self, read: WindowRead[RowT]) -> IncompleteError:
+    def _incomplete(self, read: WindowRead[RowT | bytes]) -> IncompleteError:
         spans = [
             tuple(None if s is None else self._clock.second_to_instant(s) for s in span)
             for span in read.unproven
@@ -401,34 +408,35 @@ class Stream(Iteration, Generic[RowT]):
             spans=[(a, b) for a, b in spans],
         )
 
-    async def _window(self, run: Run[RowT], segment: Segment[RowT]) -> Window[RowT]:
-        """Make the window that is handed out: in order, in range, filtered, without repeats."""
-        if len(segment.records) <= _ROWS_OF_TURN:
-            records = sorted(segment.records, key=_BY_TIME)
-        else:
-            async with self._transport.decoding.lock:
-                records = sorted(segment.records, key=_BY_TIME)
-                await asyncio.sleep(0)
-        segment.records = []
-        await self._report_unreadable(segment)
-        records = self._in_range(records)
-        if self._request.matches is not None:
-            records = [row for row in records if self._request.matches(row)]
+    async def _slices(
+        self, run: Run[RowT | bytes], segment: Segment[RowT | bytes]
+    ) -> AsyncGenerator[list[RowT], None]:
+        """Yield the rows of a window: in order, in range, filtered, without repeats."""
+        read = segment.complete
+        seconds = (s for i in read.rows if (s := read.seconds[i] or 0) <= run.plan.horizon)
+        run.begin_window(segment, max(seconds, default=None))
         if run.may_repeat(segment):
-            ids, repeats = {row.id for row in records}, set[int]()
-            for known in run.told.repeats(ids):
-                repeats |= known
+            for known in run.told.repeats(read.rows.keys()):
+                for row_id in known:
+                    del read.rows[row_id]
                 await asyncio.sleep(0)
-            records = [row for row in records if row.id not in repeats]
-        seconds = (self._clock.first_second(row.time) for row in reversed(records))
-        run.begin_window(segment, next((s for s in seconds if s <= run.plan.horizon), None))
-        if self._options.newest_first:
-            records.reverse()
-        self._rows += len(records)
-        if self._options.progress is not None:
-            covered = timedelta(seconds=run.covered)
-            progress = Progress(self._rows, covered, self._requests, run.fraction)
-            await call(self._options.progress, progress)
+        window: RowSlices[RowT] = RowSlices(
+            read.rows, read.seconds, self._clock, self._decode, self._options.newest_first
+        )
+        await self._report_unreadable(read.unreadable)
+        async with contextlib.aclosing(window.slices()) as slices:
+            async for rows in slices:
+                unreadable, window.unreadable = window.unreadable, {}
+                await self._report_unreadable(unreadable)
+                chosen = self._chosen(rows)
+                self._rows += len(chosen)
+                if chosen:
+                    yield chosen
+
+    async def _decode(self, kept: bytes) -> Page[RowT] | PPAPIError:
+        return await self._transport.decode(kept, self._codec.steps)
+
+    def _window(self, segment: Segment[RowT | bytes], records: list[RowT]) -> Window[RowT]:
         return Window(
             _later(self._request.start, self._instant(segment.start)),
             _earlier(self._request.end, self._instant(segment.end, 1)),
@@ -436,15 +444,26 @@ class Stream(Iteration, Generic[RowT]):
             segment.requests,
         )
 
-    def _in_range(self, records: list[RowT]) -> list[RowT]:
-        """Cut off what lies outside: where the zone's clock jumps, too much is asked for."""
+    def _chosen(self, rows: list[RowT]) -> list[RowT]:
+        """Leave out what was not asked for."""
+        # Where the zone's clock jumps, too much is asked for.
         start, end = self._request.start, self._request.end
-        first = 0 if start is None else bisect_left(records, start, key=attrgetter("time"))
-        last = None if end is None else bisect_left(records, end, key=attrgetter("time"))
-        return records[first:last] if first or last not in (None, len(records)) else records
+        if start is not None and any(row.time < start for row in rows[:1] + rows[-1:]):
+            rows = [row for row in rows if row.time >= start]
+        if end is not None and any(row.time >= end for row in rows[:1] + rows[-1:]):
+            rows = [row for row in rows if row.time < end]
+        if self._request.matches is not None:
+            rows = [row for row in rows if self._request.matches(row)]
+        return rows
 
     def _instant(self, second: int | None, add: int = 0) -> datetime | None:
         return None if second is None else self._clock.second_to_instant(second + add)
+
+    async def _report(self, run: Run[RowT | bytes]) -> None:
+        if self._options.progress is not None:
+            covered = timedelta(seconds=run.covered)
+            progress = Progress(self._rows, covered, self._requests, run.fraction)
+            await call(self._options.progress, progress)
 
 
 def _may_be_too_long(error: PPAPIError) -> bool:

@@ -43,14 +43,15 @@ from typing import Generic, TypeVar
 
 from attrs import Factory, define, evolve, field, frozen
 
-from ppapi_async.models import Row, UnreadableRow
+from ppapi_async.models import UnreadableRow
 from ppapi_async.protocol.evidence import Evidence, Order, order_of
-from ppapi_async.protocol.page import Page, wire_second
+from ppapi_async.protocol.page import Placed, wire_second
 from ppapi_async.streaming.counting import BEYOND, MOST_REQUESTS, Count, Key, Outcome, Query, Span
 
 __all__ = ["WindowRead"]
 
-RowT = TypeVar("RowT", bound=Row)
+HeldT = TypeVar("HeldT")
+"""In what form rows are held: as records, or as the bytes that will be decoded."""
 _PAGES_OF_COUNT = 24  # over more than a second, before the window is to be narrowed
 _SMALLEST_PAGE = 5  # no server is known to cut an answer of less,
 _LARGEST_PAGE = 500  # nor one of more,
@@ -119,7 +120,7 @@ class _Proof:
 
 
 @define
-class WindowRead(Generic[RowT]):
+class WindowRead(Generic[HeldT]):
     """The reading of one window, driven by `query` and `feed` until `query` is None.
 
     Then `unproven` is empty and `rows` has every row of the window, or `unproven` names the spans
@@ -136,7 +137,7 @@ class WindowRead(Generic[RowT]):
     end: int | None
     reach: int | None = None
     believes_order: bool = False
-    rows: dict[int, RowT] = Factory(dict)
+    rows: dict[int, HeldT] = field(factory=dict, repr=False)
     unreadable: dict[Key, UnreadableRow] = Factory(dict)
     """Rows that could not be read; which of them lie in the window, their time may tell."""
     requests: int = 0
@@ -157,7 +158,7 @@ class WindowRead(Generic[RowT]):
     """Whether the part that is newer than `rest` has been proven: see `close`."""
     _asked: Span = field(init=False)
     """What the first query asks for; all others ask for a part of it."""
-    _seconds: dict[Key, int | None] = Factory(dict)
+    seconds: dict[Key, int | None] = field(factory=dict, repr=False)
     """Where the rows lie that came."""
     _parts: list[_Part] = field(init=False)
     _loose: list[_Part] = Factory(list)
@@ -216,7 +217,7 @@ class WindowRead(Generic[RowT]):
             end += 1
         return start, end
 
-    def feed(self, page: Page[RowT]) -> None:
+    def feed(self, page: Placed[HeldT]) -> None:
         """Take the answer to `query`."""
         query = self.query
         if query is None:
@@ -245,10 +246,10 @@ class WindowRead(Generic[RowT]):
 
     # What came
 
-    def _keep(self, page: Page[RowT], query: Query) -> tuple[list[Key], list[Key]]:
+    def _keep(self, page: Placed[HeldT], query: Query) -> tuple[list[Key], list[Key]]:
         """Keep the rows, of one met twice the later answer. Return their ids, and the new ones."""
         seconds = [wire_second(wall) for wall in page.walls]
-        ids = [row.id for row in page.records]
+        ids = page.ids
         if seconds:
             oldest, newest = min(seconds), max(seconds)
             self._look_at(oldest, newest, query)
@@ -256,8 +257,9 @@ class WindowRead(Generic[RowT]):
             if self._is_inside(oldest) and self._is_inside(newest):
                 self.rows.update(zip(ids, page.records, strict=True))
             else:
-                inside = map(self._is_inside, seconds)
-                self.rows.update((row.id, row) for row in compress(page.records, inside))
+                inside = list(map(self._is_inside, seconds))
+                rows = compress(page.records, inside)
+                self.rows.update(zip(compress(ids, inside), rows, strict=True))
         keys: list[Key] = [*ids]
         times: dict[str, int] = {}
         for odd in page.unreadable:
@@ -265,12 +267,12 @@ class WindowRead(Generic[RowT]):
             key = (odd.digest, number) if odd.id is None else odd.id
             self.unreadable[key] = odd
             keys.append(key)
-        new = [key for key in dict.fromkeys(keys) if key not in self._seconds]
-        self._seconds.update(zip(keys, seconds, strict=False))
+        new = [key for key in dict.fromkeys(keys) if key not in self.seconds]
+        self.seconds.update(zip(keys, seconds, strict=False))
         for key, odd in zip(keys[len(seconds) :], page.unreadable, strict=True):
-            self._seconds[key] = None
+            self.seconds[key] = None
             if odd.time is not None and self.second_of is not None:
-                self._seconds[key] = self.second_of(odd.time)
+                self.seconds[key] = self.second_of(odd.time)
         return keys, new
 
     def _look_at(self, oldest: int, newest: int, query: Query) -> None:
@@ -296,12 +298,12 @@ class WindowRead(Generic[RowT]):
     @property
     def newest_inside(self) -> int | None:
         """The newest second of the window's rows."""
-        inside = (s for s in self._seconds.values() if s is not None and self._is_inside(s))
+        inside = (s for s in self.seconds.values() if s is not None and self._is_inside(s))
         return max(inside, default=None)
 
     def rows_at(self, second: int) -> int:
         """Return how many rows of this second came."""
-        return sum(other == second for other in self._seconds.values())
+        return sum(other == second for other in self.seconds.values())
 
     def _is_inside(self, second: int) -> bool:
         lo, hi = self.start, self.end
@@ -311,17 +313,17 @@ class WindowRead(Generic[RowT]):
         """Return how many known rows the span selects, its bounds included."""
         start, end = span
         if span == self._asked:
-            return len(self._seconds)
+            return len(self.seconds)
         return sum(
             second is not None
             and (start is None or second >= start)
             and (end is None or second <= end)
-            for second in self._seconds.values()
+            for second in self.seconds.values()
         )
 
     # Page after page
 
-    def _feed_part(self, part: _Part, page: Page[RowT], keys: list[Key], new: int) -> None:
+    def _feed_part(self, part: _Part, page: Placed[HeldT], keys: list[Key], new: int) -> None:
         if not keys:
             self._miss_bound(part, part.end, part.start)
             return
@@ -329,7 +331,7 @@ class WindowRead(Generic[RowT]):
             self.evidence.was_cut(part.before)
         seconds = [max(wire_second(wall), _EARLIEST) for wall in page.walls]
         order = order_of(seconds)
-        self.evidence.learn_order(order, [row.id for row in page.records], seconds)
+        self.evidence.learn_order(order, page.ids, seconds)
         unfiltered = self.evidence.unfiltered and order is not Order.FALLING
         if order is Order.NONE or not part.in_order or unfiltered:
             if not self._miss_bound(
@@ -362,9 +364,9 @@ class WindowRead(Generic[RowT]):
         self._begin_count((second, second), second=second)
         return True
 
-    def _has_older(self, page: Page[RowT]) -> bool:
+    def _has_older(self, page: Placed[HeldT]) -> bool:
         """Tell whether something older than the window came: then a falling page has the rest."""
-        return self.start is not None and page.oldest < self.start
+        return self.start is not None and wire_second(min(page.walls)) < self.start
 
     def _miss_bound(
         self, part: _Part, end: int | None, start: int | None, first: int | None = None
@@ -449,7 +451,7 @@ class WindowRead(Generic[RowT]):
             self._parts.append(_Part(part.start, second - 1))
         else:
             return False
-        self._seconds = {key: s for key, s in self._seconds.items() if s != second}
+        self.seconds = {key: s for key, s in self.seconds.items() if s != second}
         return True
 
     def _settle_second(self, span: Span, rows: int, *, ignored: bool) -> None:
@@ -497,7 +499,7 @@ class WindowRead(Generic[RowT]):
         classic ones asked in the wrong place, are believed; a cut is known by its round number.
         """
         is_round = _SMALLEST_PAGE <= rows <= _LARGEST_PAGE and rows % _ROUND == 0
-        if len(self._seconds) == rows and self.evidence.capped is False and not is_round:
+        if len(self.seconds) == rows and self.evidence.capped is False and not is_round:
             self._over = True
         else:
             self._give_up(self._asked)
@@ -507,7 +509,7 @@ class WindowRead(Generic[RowT]):
         start, end = span
         known = [
             s
-            for s in self._seconds.values()
+            for s in self.seconds.values()
             if s is not None and (start is None or s >= start) and (end is None or s <= end)
         ]
         oldest, newest = min(known, default=0), max(known, default=0)
@@ -549,7 +551,7 @@ class WindowRead(Generic[RowT]):
     def _feed_count(self, count: Count, keys: list[Key]) -> None:
         second = self._second
         if second is not None and count.requests == 0:
-            came = (max(self._seconds[key] or _EARLIEST, _EARLIEST) for key in keys)
+            came = (max(self.seconds[key] or _EARLIEST, _EARLIEST) for key in keys)
             if second not in came and self._widen(second, count.span):
                 return
         count.feed(keys)
@@ -596,12 +598,12 @@ class WindowRead(Generic[RowT]):
             and (self.believes_order or (evidence.capped is False and not self._can_count))
         )
         unsure = evidence.honours_offset is None and evidence.capped is False
-        if self.requests == len(self._seconds) == self._largest == 1 and evidence.holds_more:
+        if self.requests == len(self.seconds) == self._largest == 1 and evidence.holds_more:
             self._over = True
             return
-        if self._seconds and unsure and not self.believes_order:
+        if self.seconds and unsure and not self.believes_order:
             self._ask_beyond()
-        elif not self._seconds or (in_order and not self._loose):
+        elif not self.seconds or (in_order and not self._loose):
             self._over = True
         elif not self._can_count:
             self._ask_for_loose(in_order)
@@ -622,7 +624,7 @@ class WindowRead(Generic[RowT]):
         """
         start, end = self._asked
         older = [
-            s for s in self._seconds.values() if s is not None and self.start and s < self.start
+            s for s in self.seconds.values() if s is not None and self.start and s < self.start
         ]
         if not older or self._has_odd or self.evidence.unfiltered:
             return start, end
@@ -637,19 +639,21 @@ class WindowRead(Generic[RowT]):
         Without a cut there is no need to count, and nothing is. But what cuts answers in spite of
         its dialect may as well honour `offset`, and then is counted from the first window on.
         """
-        known = [max(s, _EARLIEST) for s in self._seconds.values() if s is not None]
+        known = [max(s, _EARLIEST) for s in self.seconds.values() if s is not None]
         oldest = min(known, default=_EARLIEST)
         start = oldest - 1 if oldest > _EARLIEST + 1 else None
         if self._loose and self._loose[-1].seam_at_end:
             start, oldest = self._asked[0], self._loose[-1].end or oldest
         self._proof = _Proof(_Claim.OFFSET, (start, oldest + 1), BEYOND)
 
-    def _feed_probe(self, page: Page[RowT], query: Query, keys: list[Key], new: list[Key]) -> None:
+    def _feed_probe(
+        self, page: Placed[HeldT], query: Query, keys: list[Key], new: list[Key]
+    ) -> None:
         self._proof = None
         self.evidence.honours_offset = not keys
         if keys and self._loose and self._loose[-1].seam_at_end:
             part = self._loose.pop()
-            older = sum((self._seconds[key] or 0) <= (part.end or 0) for key in new)
+            older = sum((self.seconds[key] or 0) <= (part.end or 0) for key in new)
             part = evolve(part, end=query.end, seam_at_end=False)
             self._feed_part(part, page, keys, older)
 
@@ -665,19 +669,19 @@ class WindowRead(Generic[RowT]):
     @property
     def _has_odd(self) -> bool:
         """Whether a row came of which the second is not known."""
-        return None in self._seconds.values()
+        return None in self.seconds.values()
 
     def _feed_proof(self, proof: _Proof, keys: list[Key], new: list[Key]) -> None:
         self._proof = None
         if proof.holds(keys, not new, self._largest):
             self._accept(proof.claim)
             return
-        rows = len(self._seconds)
+        rows = len(self.seconds)
         progressed, self._looked = rows != self._looked, rows
         if proof.claim in (_Claim.NEWER, _Claim.NEWER_TO_THE_EDGE):
             self._doubt_newer(proof, keys)
         elif keys and self._loose and progressed:
-            seconds = [s for key in new if (s := self._seconds[key]) is not None]
+            seconds = [s for key in new if (s := self.seconds[key]) is not None]
             for part in self._loose:
                 if any(map(part.holds, seconds)):
                     self.evidence.was_cut(part.before or _LARGEST_PAGE)
@@ -707,7 +711,7 @@ class WindowRead(Generic[RowT]):
         if self._restarts > _MOST_RESTARTS:
             self._count_whole()
         else:
-            self._seconds.clear()
+            self.seconds.clear()
             self._parts = [_Part(*self._asked)]
 
     def _look_for_newer(self, progressed: bool) -> None:
@@ -797,7 +801,7 @@ class WindowRead(Generic[RowT]):
     def stop(self) -> None:
         """Give up `rest`: forget the rows of its newest second, of which some may be unread."""
         edge = self._parts[0].end
-        for key, second in self._seconds.items():
+        for key, second in self.seconds.items():
             if second is not None and edge is not None and second <= edge:
                 self.unreadable.pop(key, None)
                 if isinstance(key, int):

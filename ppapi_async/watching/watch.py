@@ -60,7 +60,7 @@ class Watch(Iteration, Generic[RecordT]):
         """
         return self._start(self._iterate, under_way=self._transport.under_way, ends_quietly=True)
 
-    async def _iterate(self) -> AsyncGenerator[tuple[Change[RecordT]], None]:
+    async def _iterate(self) -> AsyncGenerator[list[Change[RecordT]], None]:
         async with in_use(self._state):
             while not self._transport.closed:
                 began = self._transport.hooks.clock()
@@ -71,7 +71,7 @@ class Watch(Iteration, Generic[RecordT]):
                             if isinstance(delivery.change, RowsUnreadable):
                                 self._report(delivery.change.error)
                             else:
-                                yield (delivery.change,)
+                                yield [delivery.change]
                             await delivery.acknowledge()
                 except PPAPIError as caught:
                     error = caught

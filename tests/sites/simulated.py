@@ -17,7 +17,7 @@ from ppapi_async.models import NO_EXTRA, UnreadableRow
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.page import Page
 from ppapi_async.streaming.counting import Key, Query
-from ppapi_async.streaming.planner import Plan, Segment
+from ppapi_async.streaming.planner import Complete, Plan, Segment
 from ppapi_async.streaming.window_reader import WindowRead
 
 
@@ -256,7 +256,8 @@ class Reader:
                 if not self.step(segment, read):
                     del under_way[segment]
                     done = True
-            held = sum(len(s.records) for s in self.plan.segments)
+            states = [segment.state for segment in self.plan.segments]
+            held = sum(len(state.rows) for state in states if isinstance(state, Complete))
             self.most_held = max(
                 self.most_held, held + sum(len(r.rows) for r in under_way.values())
             )
@@ -282,8 +283,9 @@ class Reader:
 
     def hand_out(self, segment: Segment[Mark]) -> list[Mark]:
         """Sort, cut to the range and drop what was handed out, where a row may come again."""
-        records = sorted(segment.records, key=lambda row: (row.time, row.id))
-        self.unreadable.update(key for key, _ in segment.unreadable)
+        read = segment.complete
+        records = sorted(read.rows.values(), key=lambda row: (row.time, row.id))
+        self.unreadable.update(read.unreadable)
         again = segment.again or self.newest_first
         if self.rows_move and (again or self.plan.is_live(segment)):
             records = [row for row in records if row.id not in self.told]
