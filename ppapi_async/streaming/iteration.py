@@ -24,6 +24,7 @@ from attrs import define, field
 
 from ppapi_async.errors import PPAPIError
 from ppapi_async.transport.closing import Reading, wait_until_done
+from ppapi_async.transport.fairness import ITEMS_OF_TURN, let_others_run
 
 __all__ = ["Items", "Iteration", "ReadingTask"]
 
@@ -31,8 +32,6 @@ ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 Portions: TypeAlias = Callable[[], AsyncGenerator[list[ItemT], None]]
 """Makes the generator that reads. A list that it yields is emptied as its items are handed out."""
-_ITEMS_OF_TURN = 250
-"""Handed out before others may run: a consumer that never waits must not hold the loop."""
 _log = logging.getLogger("ppapi_async")
 
 
@@ -91,8 +90,8 @@ class ReadingTask(Generic[ItemT_co]):
         try:
             while not self.left:
                 if self._portion:
-                    if self._at:
-                        await asyncio.sleep(0)
+                    if self._at:  # a consumer that never waits must not hold the loop
+                        await let_others_run()
                         if self.left:  # in the meantime
                             break
                     return self._begin_turn()
@@ -106,8 +105,8 @@ class ReadingTask(Generic[ItemT_co]):
         raise StopAsyncIteration if error is None else error
 
     def _begin_turn(self) -> ItemT_co:
-        items = self._portion[:_ITEMS_OF_TURN]
-        del self._portion[:_ITEMS_OF_TURN]  # nothing keeps what was handed out
+        items = self._portion[:ITEMS_OF_TURN]
+        del self._portion[:ITEMS_OF_TURN]  # nothing keeps what was handed out
         self._at, self.items = self._at + len(items), iter(items)
         return next(self.items)
 

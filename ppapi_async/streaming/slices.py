@@ -19,11 +19,11 @@ from ppapi_async.models import Row, UnreadableRow
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.streaming.counting import Key
+from ppapi_async.transport.fairness import ITEMS_OF_TURN
 
 __all__ = ["RowSlices"]
 
 RowT = TypeVar("RowT", bound=Row)
-_ROWS_OF_SLICE = 250
 _BY_TIME = attrgetter("time", "id")
 _WEEK = 7 * 86_400
 """Seconds in which a clock is not set forward and back again."""
@@ -114,7 +114,7 @@ class RowSlices(Generic[RowT]):
     def _take(self, ids: deque[int]) -> list[RowT]:
         """Take the next rows, up to one that has to be decoded: while it is, none are kept."""
         found: list[RowT] = []
-        while ids and len(found) < _ROWS_OF_SLICE:
+        while ids and len(found) < ITEMS_OF_TURN:
             held = self.rows[ids[0]]
             if isinstance(held, bytes):
                 if held not in self._decoded:

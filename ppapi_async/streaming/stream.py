@@ -38,6 +38,7 @@ from ppapi_async.streaming.state import Identity, Run
 from ppapi_async.streaming.window_reader import WindowRead
 from ppapi_async.transport.callbacks import call
 from ppapi_async.transport.client import Transport
+from ppapi_async.transport.fairness import in_turns
 
 __all__ = [
     "ANSWER_OF_WINDOW",
@@ -416,10 +417,9 @@ class Stream(Iteration, Generic[RowT]):
         seconds = (s for i in read.rows if (s := read.seconds[i] or 0) <= run.plan.horizon)
         run.begin_window(segment, max(seconds, default=None))
         if run.may_repeat(segment):
-            for known in run.told.repeats(read.rows.keys()):
+            async for known in in_turns(run.told.repeats(read.rows.keys()), 1):
                 for row_id in known:
                     del read.rows[row_id]
-                await asyncio.sleep(0)
         window: RowSlices[RowT] = RowSlices(
             read.rows, read.seconds, self._clock, self._decode, self._options.newest_first
         )

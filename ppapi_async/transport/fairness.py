@@ -1,24 +1,61 @@
-"""Shares the event loop out among the requests that begin in it and the answers that it decodes."""
+"""Shares the event loop out: nobody works on for long without letting others run.
+
+All that could hold the loop goes through here: what is gone through item by item (`in_turns`), the
+requests that begin and the answers that are decoded (`Decoding`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from typing import Generic, TypeVar
 
 from attrs import define, field
 
 from ppapi_async.protocol import finish
 
-__all__ = ["Decoding"]
+__all__ = ["ITEMS_OF_TURN", "Decoding", "in_turns", "let_others_run"]
 
 T = TypeVar("T")
+ITEMS_OF_TURN = 250
+"""Rows that are handed out or looked at in one turn of the loop, in a millisecond at most."""
 _SMALL = 16 * 1024
 """Bytes of an answer that is decoded at once, in about a fifth of a millisecond."""
 _TURN = 128 * 1024
 """Bytes of small answers in one turn of the loop."""
 _REQUEST = 32 * 1024
 """Bytes that could be decoded in the time that the beginning of a request takes."""
+
+
+async def let_others_run() -> None:
+    """Return in the next turn of the loop."""
+    await asyncio.sleep(0)
+
+
+def in_turns(items: Iterable[T], of_turn: int = ITEMS_OF_TURN) -> AsyncIterator[T]:
+    """Iterate over items, and let others run after so many."""
+    return _InTurns(iter(items), of_turn)
+
+
+@define(eq=False)
+class _InTurns(Generic[T]):
+    """No generator: one that is left early would have to be closed."""
+
+    _items: Iterator[T]
+    _of_turn: int
+    _gone: int = 0
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._gone == self._of_turn:
+            self._gone = 0
+            await let_others_run()
+        for item in self._items:
+            self._gone += 1
+            return item
+        raise StopAsyncIteration
 
 
 @define(eq=False)
@@ -46,7 +83,7 @@ class Decoding:
         self._queued += 1
         try:
             async with self._beginning:
-                await asyncio.sleep(0)
+                await let_others_run()
                 self._spend(_REQUEST)
         finally:
             self._queued -= 1
@@ -67,7 +104,7 @@ class Decoding:
                     return value
                 finally:
                     # Still holding the lock: one step in a turn of the loop, whoever waits.
-                    await asyncio.sleep(0)
+                    await let_others_run()
 
     def _has_room(self, size: int) -> bool:
         return self._spent + size <= _TURN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -21,6 +20,7 @@ from ppapi_async.protocol.site_clock import ClockCheck, SiteClock
 from ppapi_async.protocol.unreadable import PREFIX, UnreadableRows, unreadable_error
 from ppapi_async.streaming.stream import Options, Request, Stream, recognise
 from ppapi_async.transport.client import Transport
+from ppapi_async.transport.fairness import in_turns
 from ppapi_async.watching.changes import Change, ChangeKind, RowsUnreadable
 from ppapi_async.watching.delivery import IN_HAND, Delivery, WatchStore, differing
 from ppapi_async.watching.fast_poll import FastPoll, Unchanged
@@ -39,7 +39,6 @@ __all__ = ["RowPoller"]
 
 RowT = TypeVar("RowT", bound=Row)
 _POSITION = "position"
-_ROWS_OF_TURN = 250  # judged before others may run
 _MOST_AHEAD = 2 * 86_400
 """Seconds by which a server's clock is believed to be ahead of this machine's."""
 _log = logging.getLogger("ppapi_async")
@@ -127,12 +126,10 @@ class RowPoller(Generic[RowT]):
         async with contextlib.aclosing(self._read(start, reading.level.depth)) as windows:
             async for window in windows:
                 requests += window.requests
-                for number, row in enumerate(window.records, 1):
+                async for row in in_turns(window.records):
                     delivery = await self._judge(tracker, row)
                     if delivery is not None:
                         yield delivery
-                    if number % _ROWS_OF_TURN == 0:
-                        await asyncio.sleep(0)
                 await self._advance(tracker, window)
         tracker.end_poll(began, reading)
         self._fast_poll.end_poll(reading.level.depth, requests)
@@ -172,7 +169,7 @@ class RowPoller(Generic[RowT]):
         )
 
     async def _restore(self, tracker: Tracker, entries: dict[str, str]) -> None:
-        for number, (name, text) in enumerate(entries.items(), 1):
+        async for name, text in in_turns(entries.items()):
             if name.startswith(PREFIX):
                 self._unreadable.reported[name] = text
                 continue
@@ -181,8 +178,6 @@ class RowPoller(Generic[RowT]):
                 self._in_hand[row.id] = row
             else:
                 tracker.remember(row, text)
-            if number % _ROWS_OF_TURN == 0:
-                await asyncio.sleep(0)
         for row_id in self._in_hand:
             tracker.doubt(row_id)
 
