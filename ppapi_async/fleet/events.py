@@ -34,9 +34,9 @@ class Events(Iteration, Generic[EventT_co]):
         """
         return self._start(self._iterate, ends_quietly=True)
 
-    async def _iterate(self) -> AsyncGenerator[tuple[EventT_co], None]:
+    async def _iterate(self) -> AsyncGenerator[list[EventT_co], None]:
         async with self._polling(self) as scheduler:
             while scheduler is not None:
                 item = await scheduler.next_item()
-                yield (cast("EventT_co", item.change),)  # only what was asked for is polled
+                yield [cast("EventT_co", item.change)]  # only what was asked for is polled
                 await scheduler.acknowledge(item)

@@ -40,7 +40,7 @@ from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
 from ppapi_async.transport.closing import Reading, wait_until_done
 from ppapi_async.transport.connection import check_limits, check_options, open_http
-from ppapi_async.transport.fairness import Decoding
+from ppapi_async.transport.fairness import Decoding, in_turns
 from ppapi_async.transport.hooks import Hooks, RequestFacts
 from ppapi_async.transport.retry import Retry
 from ppapi_async.watching.changes import Change
@@ -68,7 +68,6 @@ _FIRST = ("turn", "now")
 _LATE = 3
 """Intervals after which what was read of an account says no more how it is."""
 _MOST_A_SECOND = 10_000
-_ACCOUNTS_OF_TURN = 100  # opened before others may run
 _KEEP_ALIVE = 5.0
 """Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
 https connection costs 300 KB, and the next poll of its host is far away."""
@@ -192,10 +191,8 @@ class Fleet:
         )
         is_open = False
         try:
-            for number, account in enumerate(list(self._accounts.values()), 1):
+            async for account in in_turns(list(self._accounts.values()), 100):
                 self._enlist(account)
-                if number % _ACCOUNTS_OF_TURN == 0:
-                    await asyncio.sleep(0)
             is_open = True
         finally:
             if not is_open:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import heapq
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeAlias, TypeGuard
 
 from attrs import define, field
@@ -28,6 +28,7 @@ from ppapi_async.fleet.host import Host
 from ppapi_async.fleet.member import Member, unforeseen
 from ppapi_async.fleet.status import AccountEvent, AccountFailed, AccountRecovered, AccountSuspended
 from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.transport.fairness import in_turns
 from ppapi_async.transport.hooks import Hooks
 from ppapi_async.transport.retry import wait_asked_by
 from ppapi_async.watching.changes import Change
@@ -193,18 +194,19 @@ class Scheduler:
         while True:
             self._woken.clear()
             self._realign()
-            begun = 0
-            while self._schedule and self._schedule[0][0] <= self._now():
-                due, ticket, member = heapq.heappop(self._schedule)
-                if ticket == member.ticket and due == member.due:
-                    self._begin(member)
-                    begun += 1
-                    if begun % _POLLS_OF_TURN == 0:
-                        await asyncio.sleep(0)
+            async for member in in_turns(self._due(), _POLLS_OF_TURN):
+                self._begin(member)
             wait = _LONGEST_SLEEP
             if self._schedule:
                 wait = min(wait, max(0.0, self._schedule[0][0] - self._now()))
             await self._sleep(wait)
+
+    def _due(self) -> Iterator[Member]:
+        """Take the members whose turn has come off the schedule."""
+        while self._schedule and self._schedule[0][0] <= self._now():
+            due, ticket, member = heapq.heappop(self._schedule)
+            if ticket == member.ticket and due == member.due:
+                yield member
 
     def _realign(self) -> None:
         """Plan anew where somebody has set the clock back: all that is due lies far ahead."""
