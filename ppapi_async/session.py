@@ -51,7 +51,7 @@ from ppapi_async.payouts import (
     search_begin,
 )
 from ppapi_async.protocol import data_steps
-from ppapi_async.storage.paths import CheckpointOrPath, StateOrPath, checkpoint_of, state_of
+from ppapi_async.storage.paths import CheckpointOrPath, StateOrPath, state_of
 from ppapi_async.streaming.stream import OnUnreadable, Options, Request, Stream
 from ppapi_async.transport.connection import Connection, check_limits, check_options
 from ppapi_async.transport.hooks import Hooks, RequestFacts
@@ -262,14 +262,7 @@ class Session:
 
         Sites delete clicks after a while (classic ones after 60 days unless told otherwise).
         """
-        options = Options(
-            window=None if window is None else duration(window, "window"),
-            concurrency=concurrency,
-            newest_first=newest_first,
-            checkpoint=checkpoint_of(checkpoint),
-            progress=progress,
-            on_unreadable=on_unreadable,
-        )
+        options = Options(window, concurrency, newest_first, checkpoint, progress, on_unreadable)
         wanted = address(ip)
         matches = None if wanted is None else functools.partial(comes_from, wanted)
         return self._stream("get_links", Link, start, end, {}, options, wanted, matches)
@@ -310,14 +303,7 @@ class Session:
             IncompleteError: while iterating, where rows could not be proven complete.
             DecodeError: at the end, where rows cannot be read and nothing takes them.
         """
-        options = Options(
-            window=None if window is None else duration(window, "window"),
-            concurrency=concurrency,
-            newest_first=newest_first,
-            checkpoint=checkpoint_of(checkpoint),
-            progress=progress,
-            on_unreadable=on_unreadable,
-        )
+        options = Options(window, concurrency, newest_first, checkpoint, progress, on_unreadable)
         wanted = address(ip)
         matches = None if wanted is None else functools.partial(was_ordered_from, wanted)
         params: dict[str, str | int] = {"status_history": 1} if status_history else {}
@@ -336,14 +322,7 @@ class Session:
         on_unreadable: OnUnreadable | None = None,
     ) -> Stream[Payout]:
         """Iterate over the payouts requested in `start <= time < end`; see `iter_exchanges`."""
-        options = Options(
-            window=None if window is None else duration(window, "window"),
-            concurrency=concurrency,
-            newest_first=newest_first,
-            checkpoint=checkpoint_of(checkpoint),
-            progress=progress,
-            on_unreadable=on_unreadable,
-        )
+        options = Options(window, concurrency, newest_first, checkpoint, progress, on_unreadable)
         return self._stream("get_payouts", Payout, start, end, {}, options, None, None)
 
     def _stream(

@@ -42,7 +42,7 @@ class Window:
             self.rows |= dict.fromkeys(answer, piece_of(answer, **more))
             self.seconds.update(answer.items())
 
-    async def decode(self, kept: bytes) -> Page[Link] | PPAPIError:
+    async def decode(self, kept: bytes, /) -> Page[Link] | PPAPIError:
         """Decode a piece, and remember that it was."""
         self.decoded.append(kept)
         return PageCodec(Link, self.clock, READER).decode(Answer(200, {}, kept))
@@ -104,7 +104,7 @@ async def test_a_row_without_a_usable_id_is_told_by_its_digest() -> None:
     window = Window({5: AT + 9})
     odd = UnreadableRow(id=None, time=None, problems=(), digest="d")
 
-    async def decode(_: bytes) -> Page[Link] | PPAPIError:
+    async def decode(_: bytes, /) -> Page[Link] | PPAPIError:
         return Page([], [], unreadable=[odd])
 
     window.decode = decode  # type: ignore[method-assign]
@@ -118,7 +118,7 @@ async def test_what_is_no_page_after_all_is_an_error() -> None:
     window = Window({5: AT + 9})
     error = DecodeError("odd", account="site.example", method="get_links")
 
-    async def decode(_: bytes) -> Page[Link] | PPAPIError:
+    async def decode(_: bytes, /) -> Page[Link] | PPAPIError:
         return error
 
     window.decode = decode  # type: ignore[method-assign]

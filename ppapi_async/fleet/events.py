@@ -16,7 +16,7 @@ __all__ = ["Events"]
 EventT_co = TypeVar("EventT_co", bound=FleetEvent, covariant=True)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Events(Iteration, Generic[EventT_co]):
     """What the accounts of a fleet have to deliver: iterate it once, for as long as you like.
 
@@ -25,6 +25,9 @@ class Events(Iteration, Generic[EventT_co]):
 
     _polling: Callable[[Iteration], AbstractAsyncContextManager[Scheduler | None]]
     """Has the accounts polled meanwhile; None where the fleet has been left."""
+
+    def __repr__(self) -> str:
+        return f"<Events of a fleet{', left' * self.left}>"
 
     def __aiter__(self) -> AsyncIterator[EventT_co]:
         """Iterate over the events. It ends when the fleet is left.

@@ -47,7 +47,7 @@ _Queue: TypeAlias = "asyncio.Queue[_Portion[RowT] | None]"
 """None: a worker has ended."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Merged(Iteration, Generic[RowT]):
     """`(name, row)` of many accounts: oldest first and complete for each, in turns between them.
 
@@ -61,6 +61,9 @@ class Merged(Iteration, Generic[RowT]):
     _latest: dict[str, tuple[Stream[RowT], _Portion[RowT] | None]] = field(factory=dict)
     """By account that is being read: its stream, and the latest portion of it."""
     _in_hand: _Portion[RowT] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Merged {len(self._streams)} streams{', left' * self.left}>"
 
     def __aiter__(self) -> AsyncIterator[tuple[str, RowT | PPAPIError]]:
         """Iterate over the rows of all accounts.

@@ -10,7 +10,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
-from ppapi_async._validation import check_callback, whole
+from ppapi_async._validation import Duration, check_callback, duration, whole
 from ppapi_async.account import Dialect
 from ppapi_async.errors import (
     IncompleteError,
@@ -30,6 +30,7 @@ from ppapi_async.protocol.page import KeptPage, Page, Placed
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.protocol.unreadable import unreadable_error
 from ppapi_async.storage import Checkpoint
+from ppapi_async.storage.paths import checkpoint_of
 from ppapi_async.streaming.counting import Key, Query
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.planner import LIVE, Plan, Segment
@@ -62,14 +63,18 @@ OnUnreadable: TypeAlias = Callable[[UnreadableRow], object]
 """Takes a row that cannot be read; may be `async def`."""
 
 
-@frozen(kw_only=True)
+def _window(value: Duration | None) -> timedelta | None:
+    return None if value is None else duration(value, "window")
+
+
+@frozen
 class Options:
     """How to go through a range; see `Session.iter_exchanges`."""
 
-    window: timedelta | None = None
+    window: timedelta | None = field(default=None, converter=_window)
     concurrency: int = 1
     newest_first: bool = False
-    checkpoint: Checkpoint | None = None
+    checkpoint: Checkpoint | None = field(default=None, converter=checkpoint_of)
     progress: Callable[[Progress], object] | None = None
     on_unreadable: OnUnreadable | None = None
     """Takes each row that cannot be read; the rows beside it come all the same."""
@@ -172,9 +177,9 @@ class Stream(Iteration, Generic[RowT]):
 
     def __repr__(self) -> str:
         request, name = self._request, self._transport.account.name
-        start = "the beginning" if request.start is None else f"{request.start:%Y-%m-%d %H:%M:%S}"
-        end = "now on" if request.end is None else f"{request.end:%Y-%m-%d %H:%M:%S}"
-        return f"<Stream of {request.method} of {name!r}, {start} to {end}>"
+        start = "" if request.start is None else f" from {_shown(request.start)}"
+        end = "" if request.end is None else f" to {_shown(request.end)}"
+        return f"<Stream {request.method} of {name!r}{start}{end}>"
 
     def __attrs_post_init__(self) -> None:
         self._evidence = self._evidence.fresh()
@@ -464,6 +469,12 @@ class Stream(Iteration, Generic[RowT]):
             covered = timedelta(seconds=run.covered)
             progress = Progress(self._rows, covered, self._requests, run.fraction)
             await call(self._options.progress, progress)
+
+
+def _shown(instant: datetime) -> str:
+    """Return an instant as short as it can be written."""
+    whole = "minutes" if instant.second == instant.microsecond == 0 else "auto"
+    return instant.isoformat(timespec=whole).replace("+00:00", "Z")
 
 
 def _may_be_too_long(error: PPAPIError) -> bool:

@@ -47,7 +47,7 @@ class Watch(Iteration, Generic[RecordT]):
 
     def __repr__(self) -> str:
         name, interval = self._transport.account.name, self._interval
-        return f"<Watch of {self._poller.method} of {name!r}, every {interval:g} s>"
+        return f"<Watch {self._poller.method} of {name!r} every {interval:g} s>"
 
     def __aiter__(self) -> AsyncIterator[Change[RecordT]]:
         """Iterate over the changes.
