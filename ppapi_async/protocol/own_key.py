@@ -35,7 +35,9 @@ def without_key(key: Secret, body: bytes, outcome: Outcome[T]) -> Outcome[T]:
     may_hold = yield from _may_hold_key(key, body)
     result = yield from outcome
     if may_hold:
-        forms = _forms(key)
+        written = [key.reveal(), quote(key.reveal(), safe=""), quote(key.reveal())]
+        written += [html.escape(form) for form in written]
+        forms = frozenset(map(lower, written))
         for number, _ in enumerate(_hide_all(result, forms)):
             if number % _MOST_AT_ONCE == _MOST_AT_ONCE - 1:
                 yield
@@ -60,21 +62,28 @@ def _hide_all(thing: object, forms: frozenset[str]) -> Iterator[None]:
     waiting = [thing]
     while waiting:
         holder = waiting.pop()
+        within: Iterable[object]
         if isinstance(holder, list):
             for number, value in enumerate(holder):
                 holder[number] = _hidden(value, forms)
                 yield
+            within = holder
         elif isinstance(holder, dict):
             for name, value in list(holder.items()):
-                del holder[name]  # put back at the end, so that the order stays
-                holder[_hidden(name, forms)] = _hidden(value, forms)
+                # Put back at the end, so that the order stays; `extra` refuses its own ways.
+                dict.__delitem__(holder, name)
+                dict.__setitem__(holder, _hidden(name, forms), _hidden(value, forms))
                 yield
-        elif not isinstance(holder, tuple):
+            within = holder.values()
+        elif isinstance(holder, tuple):
+            within = holder
+        else:
             for name, value in _fields(holder):
                 if type(value) is str:
                     object.__setattr__(holder, name, _hidden(value, forms))
                 yield
-        waiting += filter(_may_hold, _values(holder))
+            within = (value for _, value in _fields(holder))
+        waiting += [v for v in within if isinstance(v, list | dict | tuple) or attrs.has(type(v))]
 
 
 def _fields(record: object) -> Iterator[tuple[str, object]]:
@@ -83,28 +92,9 @@ def _fields(record: object) -> Iterator[tuple[str, object]]:
             yield field.name, getattr(record, field.name)
 
 
-def _values(holder: object) -> Iterable[object]:
-    if isinstance(holder, list | tuple):
-        return holder
-    if isinstance(holder, dict):
-        return holder.values()
-    return (value for _, value in _fields(holder))
-
-
-def _may_hold(value: object) -> bool:
-    return isinstance(value, list | dict | tuple) or attrs.has(type(value))
-
-
 def _hidden(value: object, forms: frozenset[str]) -> object:
     """Return a text without the key; anything else as it is."""
     if type(value) is not str:  # those of enums are the API's own
         return value
     low = lower(value)
     return replaced(value, [place for form in forms for place in places(form, low)])
-
-
-def _forms(key: Secret) -> frozenset[str]:
-    """Return how rows write the key: as it is, in urls, escaped for pages."""
-    forms = [key.reveal(), quote(key.reveal(), safe=""), quote(key.reveal())]
-    forms += [html.escape(form) for form in forms]
-    return frozenset(map(lower, forms))
