@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from ppapi_async.payouts import UNSETTLED
 
-__all__ = ["DEPTH", "IS_THOROUGH"]
+__all__ = ["COLLECTED", "DEPTH", "IS_THOROUGH"]
 
 settings.register_profile("fast", max_examples=60, deadline=None)
 settings.register_profile(
@@ -26,6 +26,8 @@ settings.load_profile(_PROFILE)
 IS_THOROUGH = _PROFILE == "thorough"
 DEPTH = 10 if IS_THOROUGH else 1
 """How much larger than in CI the things are that strategies make."""
+COLLECTED = pytest.StashKey[list[str]]()
+"""The ids of the tests in the order in which this process found them."""
 
 
 def pytest_configure() -> None:
@@ -35,6 +37,15 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """Keep what was collected, before others choose from it and shuffle it."""
+    config.stash[COLLECTED] = [item.nodeid for item in items]
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -23,20 +23,15 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx
 import pytest
-from aiogram import Bot
-from aiogram.client.default import DefaultBotProperties
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
-from aiogram.exceptions import TelegramForbiddenError, TelegramUnauthorizedError
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI
 
-from examples import fastapi_service, payout_when_due, telegram_bot
+from examples import fastapi_service, payout_when_due
 from ppapi_async import (
     Account,
     AccountFailed,
@@ -62,12 +57,15 @@ from ppapi_async.sandbox import Books, Click, Fault, Order, Partner, Sandbox
 from tests import virtual_time
 from tests.leaks import assert_absent
 
+if TYPE_CHECKING:  # aiogram takes seconds to import: only the tests of the bot do
+    from aiogram import Bot
+
 KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
 CHAT, STRANGER = 42, 666
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 TWO_KINDS = pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
 ON_POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-EXAMPLES = Path(telegram_bot.__file__).parent
+EXAMPLES = Path(payout_when_due.__file__).parent
 
 
 def order_of(row_id: int, created: int, *, reward: str = "1.5", visitor: str = "") -> Order:
@@ -188,6 +186,8 @@ WHAT = "0.00000012 for exchange 7 (&lt;b&gt; → R&amp;D)"
 )
 def test_alerts(event: FleetEvent, text: str | None) -> None:
     """New rewards, reversals and trouble are told, in HTML that Telegram takes; no other change."""
+    from examples import telegram_bot
+
     assert telegram_bot.alert(event) == (None if text is None else f"<b>a&lt;b</b>: {text}")
 
 
@@ -208,6 +208,8 @@ def status(
 
 def test_status_tells_trouble_first_and_fits_a_message() -> None:
     """A hundred accounts with long names, one in trouble: it comes first."""
+    from examples import telegram_bot
+
     statuses = {f"{'<' * 90}{number}": status(lag=None) for number in range(99)}
     text = telegram_bot.status_text(statuses | {"bad": status(failures=3)})
     assert text.splitlines()[:2] == [
@@ -251,6 +253,11 @@ class Telegram:
 
     def bot(self) -> Bot:
         """Return a bot that takes this for Telegram."""
+        from aiogram import Bot
+        from aiogram.client.default import DefaultBotProperties
+        from aiogram.client.session.aiohttp import AiohttpSession
+        from aiogram.client.telegram import TelegramAPIServer
+
         api = TelegramAPIServer.from_base(str(self._server.make_url("")))
         default = DefaultBotProperties(parse_mode="HTML")
         return Bot("1:TOKEN", session=AiohttpSession(api=api), default=default)
@@ -310,6 +317,8 @@ async def bot_on(
     site: Sandbox, state: Path, telegram: Telegram, **options: Any
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Run the bot; end it as systemd does."""
+    from examples import telegram_bot
+
     fleet = fleet_on(site, state, **options)
     serving = asyncio.create_task(telegram_bot.serve(fleet, telegram.bot(), CHAT))
     try:
@@ -407,6 +416,7 @@ def test_an_alert_waits_for_telegram(tmp_path: Path) -> None:
 @ON_POSIX
 def test_what_the_chat_refuses_is_told_after_the_restart(tmp_path: Path) -> None:
     """The bot ends with the reason instead of passing over the alert."""
+    from aiogram.exceptions import TelegramForbiddenError
 
     async def main() -> None:
         books, state, telegram = books_of(""), tmp_path / "state", Telegram()
@@ -430,6 +440,7 @@ def test_a_signal_lets_the_alert_in_hand_be_sent(
     takes: float, sent_first: int, tmp_path: Path
 ) -> None:
     """It counts as told then; one that takes too long is told after the restart."""
+    from examples import telegram_bot
 
     async def main() -> None:
         books, state = books_of(""), tmp_path / "state"
@@ -476,6 +487,10 @@ def test_trouble_is_told_without_the_key(tmp_path: Path) -> None:
 @ON_POSIX
 def test_a_wrong_token(tmp_path: Path) -> None:
     """The bot ends at once, before any account is asked."""
+    from aiogram import Bot
+    from aiogram.exceptions import TelegramUnauthorizedError
+
+    from examples import telegram_bot
 
     async def main() -> None:
         telegram = Telegram()
@@ -976,6 +991,8 @@ def test_wrong_arguments(
 
 def test_the_bot_starts(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the token and the chat of the environment, and not without."""
+    from examples import telegram_bot
+
     started: list[tuple[Fleet, Bot, int]] = []
 
     async def serve(fleet: Fleet, bot: Bot, chat: int) -> None:
