@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ __all__ = [
     "Duration",
     "Instant",
     "account_of",
+    "accounts_of",
     "address",
     "amount",
     "check_call",
@@ -57,6 +58,19 @@ def account_of(account: Account | str, api_key: Secret | None) -> Account:
     if api_key is None:
         raise ValueError("api_key: pass the key along with the url, or an Account")
     return Account(account, api_key)
+
+
+def accounts_of(accounts: object) -> list[Account] | None:
+    """Return the accounts of a fleet, or one by itself; None where something is no account.
+
+    Nothing is raised here: what is no account may be a link with the key.
+    """
+    if isinstance(accounts, Account):
+        return [accounts]
+    if isinstance(accounts, str) or not isinstance(accounts, Iterable):
+        return None
+    given = list(accounts)
+    return given if all(isinstance(one, Account) for one in given) else None
 
 
 def seconds_of(value: Duration, argument: str) -> float:

@@ -292,10 +292,10 @@ def test_accounts_of_one_host_share_its_limit_however_it_is_spelled() -> None:
         async with fleet_of(accounts) as fleet:
             limiters = {id(fleet.session(a.name)._connection.transport.limiter) for a in accounts}
             assert len(limiters) == 1
-            assert len(fleet._hosts) == 1
+            assert len(fleet._roster._hosts) == 1
             for account in accounts:
                 fleet.remove(account.name)
-            assert not fleet._hosts
+            assert not fleet._roster._hosts
 
     run_virtually(main)
 

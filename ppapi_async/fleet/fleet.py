@@ -7,13 +7,14 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, TypeVar, overload
+from typing import Literal, Self, TypeAlias, TypeVar, get_args, overload
 
 import aiohttp
 
 from ppapi_async._validation import (
     Duration,
     Instant,
+    accounts_of,
     check_callback,
     check_flag,
     check_one_of,
@@ -23,54 +24,41 @@ from ppapi_async._validation import (
     whole,
 )
 from ppapi_async.account import Account
-from ppapi_async.errors import PPAPIError, StateError, TransportError
-from ppapi_async.fleet.circuit_breaker import Breaker
+from ppapi_async.errors import PPAPIError, TransportError
 from ppapi_async.fleet.events import Events
-from ppapi_async.fleet.host import Host, pace_of
+from ppapi_async.fleet.host import check_rate
 from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.merged import Merged
-from ppapi_async.fleet.per_account import Checkpoints, Starts, checkpoints_of, starts_of
+from ppapi_async.fleet.per_account import (
+    Checkpoints,
+    OnUnreadableOf,
+    Starts,
+    checkpoints_of,
+    starts_of,
+)
+from ppapi_async.fleet.roster import Roster
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
-from ppapi_async.fleet.status import AccountEvent, AccountPhase, AccountStatus
-from ppapi_async.models import Exchange, Info, Link, Payout, Row, UnreadableRow
+from ppapi_async.fleet.status import AccountEvent, AccountStatus, are_healthy
+from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
 from ppapi_async.transport.closing import Reading, wait_until_done
-from ppapi_async.transport.connection import check_limits, check_options, open_http
-from ppapi_async.transport.fairness import Decoding, in_turns
+from ppapi_async.transport.connection import check_limits, check_options
 from ppapi_async.transport.hooks import Hooks, RequestFacts
 from ppapi_async.transport.retry import Retry
 from ppapi_async.watching.changes import Change
 from ppapi_async.watching.delivery import Poller, in_use
 from ppapi_async.watching.info_poller import InfoPoller
-from ppapi_async.watching.poll_policy import LONGEST_WAIT, PollPolicy, phase_of
 from ppapi_async.watching.poll_slots import PollSlot
-from ppapi_async.watching.resources import (
-    INFO,
-    LISTS,
-    RESOURCES,
-    Record,
-    ResourceName,
-    info_poller,
-    row_poller,
-)
+from ppapi_async.watching.resources import INFO, Record, ResourceName, poller_of, resources_of
 
 __all__ = ["Fleet", "FleetEvent"]
 
 RowT = TypeVar("RowT", bound=Row)
-OnUnreadableOf: TypeAlias = Callable[[str, UnreadableRow], object]
-"""Takes an account's name and a row of it that cannot be read; may be `async def`."""
 FirstPoll: TypeAlias = Literal["turn", "now"]
-_FIRST = ("turn", "now")
-_LATE = 3
-"""Intervals after which what was read of an account says no more how it is."""
-_MOST_A_SECOND = 10_000
-_KEEP_ALIVE = 5.0
-"""Seconds that an idle connection is kept: enough for the requests of one poll, no longer. An idle
-https connection costs 300 KB, and the next poll of its host is far away."""
 
 
 class Fleet:
@@ -127,22 +115,22 @@ class Fleet:
         drain: Duration = 10,
         hooks: Hooks | None = None,
     ) -> None:
-        _check(concurrency, per_host, rate)
-        check_one_of(first, _FIRST, "first")
+        check_one_of(first, get_args(FirstPoll), "first")
+        whole(concurrency, "concurrency", "1 or more", least=1)
+        whole(per_host, "per_host", "1 or more", least=1)
+        check_rate(rate)
         check_limits(page_size, largest_answer)
         check_options(http=http, retry=retry, on_request=on_request, hooks=hooks)
         timeout = seconds_of(timeout, "timeout")
         self._interval = seconds_of(interval, "interval")
         self._first: FirstPoll = first
-        self._concurrency, self._per_host, self._rate = concurrency, per_host, rate
+        self._concurrency = concurrency
         self._state: State = state_of(state)
         self._since = instant(since, "since")
         self._lookback = None if lookback is None else duration(lookback, "lookback")
-        self._borrowed = http
-        self._http: aiohttp.ClientSession | None = None
         self._drain = seconds_of(drain, "drain")
         self._hooks = hooks or Hooks()
-        self._open_session = functools.partial(
+        make_session = functools.partial(
             Session,
             timeout=timeout,
             retry=retry or Retry(attempts=2),
@@ -151,19 +139,16 @@ class Fleet:
             on_request=on_request,
             hooks=self._hooks,
         )
+        self._roster = Roster(self._interval, per_host, rate, http, make_session)
         self._accounts: dict[str, Account] = {}
-        self._members: dict[str, Member] = {}
-        self._hosts: dict[str, Host] = {}
-        self._retiring: dict[asyncio.Task[None], str] = {}
         self._scheduler: Scheduler | None = None
         self._events: Iteration | None = None
         """What is, or was last, iterated over."""
-        self._initial_info = False
-        """Whether these events begin with the present info of each account."""
+        self._initial_info = False  # whether these events begin with the present info of each
         self._under_way: set[Reading] = set()
         """The rows of many accounts that are being read."""
         self._closing: tuple[asyncio.Task[None], Scheduler] | None = None
-        given, accounts = _accounts_of(accounts), ()
+        given, accounts = accounts_of(accounts), ()
         if given is None:
             raise TypeError("accounts: pass Account objects, such as [Account(url, key)]")
         for account in given:
@@ -179,11 +164,9 @@ class Fleet:
         if self._scheduler is not None:
             raise RuntimeError("the fleet is open already")
         await self._wait_until_closed()
-        self._http = self._open_http()
         self._slots = asyncio.Semaphore(self._concurrency)
-        self._decoding = Decoding()
         self._scheduler = Scheduler(
-            members=self._members,
+            members=self._roster.members,
             interval=self._interval,
             hooks=self._hooks,
             make_poller=self._make_poller,
@@ -191,8 +174,7 @@ class Fleet:
         )
         is_open = False
         try:
-            async for account in in_turns(list(self._accounts.values()), 100):
-                self._enlist(account)
+            await self._roster.open(list(self._accounts.values()))
             is_open = True
         finally:
             if not is_open:
@@ -233,21 +215,7 @@ class Fleet:
             if events is not None:
                 await events.aclose()
         finally:
-            members, http = list(self._members.values()), self._http
-            self._members.clear()
-            self._hosts.clear()
-            self._http = None
-            self._decoding = Decoding()  # its locks belong to this loop; the next may be another
-            try:
-                await asyncio.gather(*self._retiring, *(member.aclose() for member in members))
-            finally:
-                if http is not None and http is not self._borrowed:
-                    await http.close()
-
-    def _open_http(self) -> aiohttp.ClientSession:
-        if self._borrowed is not None:
-            return self._borrowed
-        return open_http(aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE))
+            await self._roster.aclose()
 
     @property
     def _open_scheduler(self) -> Scheduler:
@@ -272,8 +240,7 @@ class Fleet:
                 f"accounts: two are called {account.name!r}; give each a name= of its own"
             )
         if self._scheduler is not None:
-            self._enlist(account)
-            self._scheduler.plan_first(self._members[account.name])
+            self._scheduler.plan_first(self._roster.enlist(account))
         self._accounts[account.name] = account
 
     def remove(self, name: str) -> None:
@@ -284,15 +251,7 @@ class Fleet:
         """
         self._account(name)
         del self._accounts[name]
-        member = self._members.pop(name, None)
-        if member is None or self._scheduler is None:
-            return
-        member.host.members.discard(name)
-        if not member.host.members:
-            self._hosts.pop(member.session.account.host)
-        retiring = asyncio.create_task(member.aclose())
-        self._retiring[retiring] = name
-        retiring.add_done_callback(self._retiring.pop)
+        self._roster.retire(name)
 
     def pause(self, name: str) -> None:
         """Poll an account no more until `resume`. A poll under way goes on to its end.
@@ -318,7 +277,7 @@ class Fleet:
     def status(self) -> dict[str, AccountStatus]:
         """Return how the fleet gets on with each account, by name."""
         now = self._hooks.clock()
-        return {name: member.status(now) for name, member in self._members.items()}
+        return {name: member.status(now) for name, member in self._roster.members.items()}
 
     @property
     def healthy(self) -> bool | None:
@@ -333,12 +292,7 @@ class Fleet:
         """
         if self._scheduler is None:
             return None
-        found = [s for s in self.status().values() if s.phase is not AccountPhase.PAUSED]
-        if not all(status.ok for status in found):
-            return False
-        late = _LATE * self._interval
-        known = (s.lag is not None and s.lag.total_seconds() <= late for s in found)
-        return True if all(known) else None
+        return are_healthy(self.status().values(), self._interval)
 
     def session(self, name: str) -> Session:
         """Return the open session of an account, for whatever else there is to do.
@@ -357,28 +311,9 @@ class Fleet:
 
     def _member(self, name: str) -> Member:
         self._account(name)
-        if name not in self._members:
+        if name not in self._roster.members:
             raise RuntimeError("the fleet is not open; use it inside `async with Fleet(…)`")
-        return self._members[name]
-
-    def _enlist(self, account: Account) -> None:
-        host = self._host(account.host)
-        session = self._open_session(account, http=self._http, limiter=host.limiter)
-        connection_of(session).open(self._decoding)
-        host.members.add(account.name)
-        policy = PollPolicy(self._interval, may_pass=(StateError,))
-        member = Member(session, host, phase_of(account.name, self._interval), policy)
-        for retiring, name in self._retiring.items():
-            if name == account.name:
-                member.predecessor = retiring
-        self._members[account.name] = member
-
-    def _host(self, name: str) -> Host:
-        host = self._hosts.get(name)
-        if host is None:
-            breaker = Breaker(max(LONGEST_WAIT, self._interval))
-            host = self._hosts[name] = Host(self._per_host, self._rate, breaker)
-        return host
+        return self._roster.members[name]
 
     # Polling
 
@@ -417,15 +352,8 @@ class Fleet:
             TypeError: a resource is no str.
             RuntimeError: while iterating, if the events are being iterated elsewhere.
         """
-        if not all(isinstance(one, str) for one in resources):
-            raise TypeError("resources: pass names one by one, as in events('links', 'info')")
-        unknown = set(resources) - set(RESOURCES)
-        if unknown:
-            raise ValueError(
-                f"resources: pass any of {', '.join(RESOURCES)}, not {sorted(unknown)}"
-            )
         check_flag(initial_info, "initial_info")
-        wanted = tuple(dict.fromkeys(resources)) or RESOURCES
+        wanted = resources_of(resources)
         if initial_info and INFO not in wanted:
             raise ValueError("initial_info: needs the resource 'info'")
         polling = functools.partial(self._polling, wanted, initial_info, self._open_scheduler)
@@ -450,7 +378,7 @@ class Fleet:
         if former is not None:
             await former.ended()
         self._initial_info = initial_info
-        for member in self._members.values():
+        for member in self._roster.members.values():
             poller = member.pollers.get(INFO)
             if isinstance(poller, InfoPoller):
                 poller.initial = initial_info
@@ -462,22 +390,15 @@ class Fleet:
                 await scheduler.stop(self._drain)
 
     def _make_poller(self, member: Member, resource: str) -> Poller[Record]:
-        take_slot = functools.partial(PollSlot, member.host.slots, self._slots)
-        if resource == INFO:
-            initial = self._initial_info
-            return info_poller(
-                connection_of(member.session), self._state, take_slot, initial=initial
-            )
-        listed = LISTS[resource]
-        return row_poller(
+        return poller_of(
             connection_of(member.session),
-            listed.method,
-            listed.record,
+            resource,
             self._state,
             interval=self._interval,
-            lookback=self._lookback or listed.lookback,
+            lookback=self._lookback,
             since=self._since,
-            take_slot=take_slot,
+            initial_info=self._initial_info,
+            take_slot=functools.partial(PollSlot, member.host.slots, self._slots),
         )
 
     # All accounts at once
@@ -491,7 +412,7 @@ class Fleet:
             async with slots:
                 return await member.ask(member.session.get_info())
 
-        members = dict(self._members)
+        members = dict(self._roster.members)
         answers = await asyncio.gather(*map(ask, members.values()))
         return dict(zip(members, answers, strict=True))
 
@@ -560,8 +481,8 @@ class Fleet:
         on_unreadable: OnUnreadableOf | None,
     ) -> Merged[RowT]:
         self._open_scheduler  # noqa: B018 - raises unless the fleet is open
-        starts = starts_of(start, end, self._members)
-        kept = checkpoints_of(checkpoints, method, self._members)
+        starts = starts_of(start, end, self._roster.members)
+        kept = checkpoints_of(checkpoints, method, self._roster.members)
         check_callback(on_unreadable, "on_unreadable")
         streams = [
             (
@@ -574,30 +495,6 @@ class Fleet:
                     on_unreadable=on_unreadable and functools.partial(on_unreadable, name),
                 ),
             )
-            for name, member in self._members.items()
+            for name, member in self._roster.members.items()
         ]
         return Merged(streams, self._concurrency, self._under_way)
-
-
-def _accounts_of(accounts: object) -> list[Account] | None:
-    """Return the accounts, or one by itself; None where something is no account.
-
-    Nothing is raised here: what is no account may be a link with the key.
-    """
-    if isinstance(accounts, Account):
-        return [accounts]
-    if isinstance(accounts, str) or not isinstance(accounts, Iterable):
-        return None
-    given = list(accounts)
-    return given if all(isinstance(one, Account) for one in given) else None
-
-
-def _check(concurrency: int, per_host: int, rate: float | None) -> None:
-    whole(concurrency, "concurrency", "1 or more", least=1)
-    whole(per_host, "per_host", "1 or more", least=1)
-    if rate is not None:
-        if isinstance(rate, bool) or not isinstance(rate, int | float):
-            raise TypeError("rate: pass requests a second as a number")
-        if not 0 < rate <= _MOST_A_SECOND:
-            raise ValueError(f"rate: pass more than 0 and up to {_MOST_A_SECOND} requests a second")
-        pace_of(rate)  # at once, where aiolimiter is missing

@@ -10,7 +10,9 @@ from attrs import define, field
 from ppapi_async.fleet.circuit_breaker import Breaker
 from ppapi_async.watching.poll_slots import HostLimiter
 
-__all__ = ["Host", "pace_of"]
+__all__ = ["Host", "check_rate"]
+
+_MOST_A_SECOND = 10_000
 
 
 @define(eq=False)
@@ -33,12 +35,12 @@ class Host:
     """The names of the accounts."""
 
     def __attrs_post_init__(self) -> None:
-        pace = None if self.rate is None else pace_of(self.rate)
+        pace = None if self.rate is None else _pace(self.rate)
         self.limiter = HostLimiter(self.per_host, pace)
         self.slots = asyncio.Semaphore(self.per_host)
 
 
-def pace_of(rate: float) -> AbstractAsyncContextManager[object]:
+def _pace(rate: float) -> AbstractAsyncContextManager[object]:
     """Return what lets so many requests a second pass.
 
     Raises:
@@ -49,3 +51,20 @@ def pace_of(rate: float) -> AbstractAsyncContextManager[object]:
     except ImportError:
         raise ImportError("rate: needs aiolimiter; pip install 'ppapi-async[fleet]'") from None
     return AsyncLimiter(1, 1 / rate)
+
+
+def check_rate(rate: float | None) -> None:
+    """Refuse what is no number of requests a second.
+
+    Raises:
+        ValueError: it is too low or too high.
+        TypeError: it is no number.
+        ImportError: aiolimiter is not installed.
+    """
+    if rate is None:
+        return
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise TypeError("rate: pass requests a second as a number")
+    if not 0 < rate <= _MOST_A_SECOND:
+        raise ValueError(f"rate: pass more than 0 and up to {_MOST_A_SECOND} requests a second")
+    _pace(rate)  # at once, where aiolimiter is missing

@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from ppapi_async._validation import Instant, instant
+from ppapi_async.models import UnreadableRow
 from ppapi_async.storage import Checkpoint, FileCheckpoint
 from ppapi_async.storage.paths import CheckpointOrPath, checkpoint_of
 
-__all__ = ["Checkpoints", "Starts", "checkpoints_of", "starts_of"]
+__all__ = ["Checkpoints", "OnUnreadableOf", "Starts", "checkpoints_of", "starts_of"]
 
 Starts: TypeAlias = Instant | Mapping[str, Instant]
 """One start for all accounts, or each one's by name; those without begin at the beginning."""
 Checkpoints: TypeAlias = str | os.PathLike[str] | Mapping[str, CheckpointOrPath | None]
 """A directory with a file for each account, or each one's checkpoint, or its file, by name."""
+OnUnreadableOf: TypeAlias = Callable[[str, UnreadableRow], object]
+"""Takes an account's name and a row of it that cannot be read; may be `async def`."""
 _ODD = re.compile(r"[^a-z0-9._]+")
 _LONGEST = 40  # characters of an account's name in that of its file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
@@ -19,7 +20,10 @@ __all__ = [
     "AccountRecovered",
     "AccountStatus",
     "AccountSuspended",
+    "are_healthy",
 ]
+
+_LATE = 3  # intervals
 
 
 @frozen
@@ -94,3 +98,18 @@ class AccountStatus:
         An account that has not been read yet is ok; `last_success` is None then.
         """
         return not self.failures and self.phase is not AccountPhase.SUSPENDED
+
+
+def are_healthy(statuses: Iterable[AccountStatus], interval: float) -> bool | None:
+    """Return whether all is well with accounts, paused ones aside; None where it is not known.
+
+    What was read more than three intervals ago, in seconds, says no more how an account is.
+    """
+    known, late = True, _LATE * interval
+    for status in statuses:
+        if status.phase is AccountPhase.PAUSED:
+            continue
+        if not status.ok:
+            return False
+        known = known and status.lag is not None and status.lag.total_seconds() <= late
+    return True if known else None

@@ -13,7 +13,7 @@ from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.storage import State
 from ppapi_async.streaming.stream import Request
 from ppapi_async.transport.connection import Connection
-from ppapi_async.watching.delivery import WatchStore
+from ppapi_async.watching.delivery import Poller, WatchStore
 from ppapi_async.watching.info_poller import InfoPoller
 from ppapi_async.watching.poll_policy import phase_of
 from ppapi_async.watching.poll_slots import TakeSlot
@@ -28,6 +28,8 @@ __all__ = [
     "Resource",
     "ResourceName",
     "info_poller",
+    "poller_of",
+    "resources_of",
     "row_poller",
 ]
 
@@ -54,6 +56,21 @@ LISTS: Mapping[str, Resource] = {
     "payouts": Resource("get_payouts", Payout, timedelta(days=30)),
 }
 RESOURCES: tuple[ResourceName, ...] = ("info", "links", "exchanges", "payouts")
+
+
+def resources_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the resources of these names, each once; all of them without any.
+
+    Raises:
+        ValueError: there is no such resource.
+        TypeError: a name is no str.
+    """
+    if not all(isinstance(one, str) for one in names):
+        raise TypeError("resources: pass names one by one, as in events('links', 'info')")
+    unknown = set(names) - set(RESOURCES)
+    if unknown:
+        raise ValueError(f"resources: pass any of {', '.join(RESOURCES)}, not {sorted(unknown)}")
+    return tuple(dict.fromkeys(names)) or RESOURCES
 
 
 def row_poller(
@@ -100,6 +117,33 @@ def info_poller(
     store = _store_of(connection, state, "get_info")
     transport = connection.transport
     return InfoPoller(transport=transport, store=store, initial=initial, take_slot=take_slot)
+
+
+def poller_of(
+    connection: Connection,
+    resource: str,
+    state: State,
+    *,
+    interval: float,
+    lookback: timedelta | None,
+    since: datetime | None,
+    initial_info: bool,
+    take_slot: TakeSlot,
+) -> Poller[Record]:
+    """Return the poller of any resource; `interval` is in seconds."""
+    if resource == INFO:
+        return info_poller(connection, state, take_slot, initial=initial_info)
+    listed = LISTS[resource]
+    return row_poller(
+        connection,
+        listed.method,
+        listed.record,
+        state,
+        interval=interval,
+        lookback=lookback or listed.lookback,
+        since=since,
+        take_slot=take_slot,
+    )
 
 
 def _store_of(connection: Connection, state: State, what: str) -> WatchStore:
