@@ -63,13 +63,14 @@ def _check_secret(_: Account, attribute: object, value: Secret) -> None:
 def _check_proxy(_: Account, __: object, value: Secret) -> None:
     if not isinstance(value.reveal(), str):
         raise TypeError("proxy: pass a str")
-    problem = _proxy_problem(read_url(value.reveal()))
+    problem = _proxy_problem(value)
     if problem is not None:
         raise ValueError(f"proxy: {problem}; {_PROXY_EXAMPLE}")
 
 
-def _proxy_problem(read: SiteUrl | str) -> str | None:
-    """Return what is wrong with the url of a proxy, without repeating it."""
+def _proxy_problem(proxy: Secret) -> str | None:
+    """Return what is wrong with the url of a proxy; raised elsewhere, for this frame holds it."""
+    read = read_url(proxy.reveal())
     if isinstance(read, str):
         return read
     if read.scheme not in _PROXIES:
@@ -119,14 +120,6 @@ def _name_problem(name: str, key: Secret, others: Iterable[Secret]) -> str | Non
     return None
 
 
-def _dialect_of(dialect: Dialect | DialectName) -> Dialect:
-    try:
-        return Dialect(dialect)
-    except ValueError:
-        known = ", ".join(Dialect)
-        raise ValueError(f"dialect: pass None or one of {known}") from None
-
-
 def _zone_problem(timezone: str | ZoneInfo, key: Secret) -> str | None:
     """Return what is wrong with a zone, without repeating a key that stands in its place."""
     name = timezone.key if isinstance(timezone, ZoneInfo) else timezone
@@ -149,27 +142,15 @@ def _base_url(url: str) -> str:
     return url.rpartition("/")[0] if _ENDPOINT_FILE.search(urlsplit(url).path) else url
 
 
-def _readable_host(url: str) -> str:
-    read = read_url(url)
-    return "" if isinstance(read, str) else read.readable_host
-
-
 def _fingerprint(url: str, key: Secret) -> str:
     """Return the fingerprint of an account without a name of its own.
 
     Where exactly the endpoint is does not count: it may be given or found.
     """
-    base = _CLONES_FOLDER.sub("", _base_url(url))
-    return _hash(b"ppapi_async key", base, _slow(key) if _is_short(key) else key.reveal())
-
-
-def _is_short(key: Secret) -> bool:
-    return len(key.reveal()) < _SHORT_KEY
-
-
-def _slow(key: Secret) -> str:
-    """Return what stands for a key that is short enough to be found by trying."""
-    return hashlib.pbkdf2_hmac("sha256", key.reveal().encode(), b"ppapi_async", _ROUNDS).hex()
+    base, own = _CLONES_FOLDER.sub("", _base_url(url)), key.reveal()
+    if len(own) < _SHORT_KEY:  # it could be found by trying, were that not slow
+        own = hashlib.pbkdf2_hmac("sha256", own.encode(), b"ppapi_async", _ROUNDS).hex()
+    return _hash(b"ppapi_async key", base, own)
 
 
 def _former(host: str, own: str) -> str:
@@ -190,13 +171,6 @@ def _former_hosts(url: str) -> list[str]:
 def _hash(purpose: bytes, *parts: str) -> str:
     text = "\n".join(parts)
     return hashlib.blake2b(text.encode(), digest_size=8, person=purpose).hexdigest()
-
-
-def _split_link(link: str) -> tuple[str, Secret | None]:
-    """Return a link's url without its query, and the one key that the query holds."""
-    url, _, query = link.strip(" ").partition("?")
-    keys = parse_qs(query.partition("#")[0].replace("+", "%2B")).get("api_key", [])
-    return url, None if len(keys) != 1 or keys == ["{api_key}"] else Secret(keys[0])
 
 
 @frozen(init=False)
@@ -261,6 +235,8 @@ class Account:
         if name and (problem := _name_problem(name, api_key, _others(api_login, proxy))):
             is_text, name = isinstance(name, str), ""
             raise (ValueError if is_text else TypeError)(f"name: {problem}")
+        if dialect not in (None, *Dialect):
+            raise ValueError(f"dialect: pass None or one of {', '.join(Dialect)}")
         if problem := _zone_problem(timezone, api_key):
             is_text, timezone = isinstance(timezone, str), ""
             raise (ValueError if is_text else TypeError)(f"timezone: {problem}")
@@ -270,13 +246,16 @@ class Account:
             api_login=api_login,
             name=name or site.readable_host,
             timezone=timezone.key if isinstance(timezone, ZoneInfo) else timezone,
-            dialect=None if dialect is None else _dialect_of(dialect),
+            dialect=None if dialect is None else Dialect(dialect),
             allow_http=allow_http,
             proxy=proxy,
         )
 
     def __attrs_post_init__(self) -> None:
-        self._settle_dialect()
+        if self.dialect is None and self.api_login is not None:
+            object.__setattr__(self, "dialect", Dialect.USER_API)
+        if (self.dialect is Dialect.USER_API) != (self.api_login is not None):
+            raise ValueError("api_login: goes with dialect 'user-api' and only with it")
         redactor = Redactor((self.api_key, *_others(self.api_login, self.proxy)))
         object.__setattr__(self, "_redactor", redactor)
         if self.url.startswith("http:") and not (self.allow_http or self._stays_here()):
@@ -291,12 +270,6 @@ class Account:
             if isinstance(proxy, str) or not is_loopback(proxy.host):
                 return False
         return is_loopback(self.host)
-
-    def _settle_dialect(self) -> None:
-        if self.dialect is None and self.api_login is not None:
-            object.__setattr__(self, "dialect", Dialect.USER_API)
-        if (self.dialect is Dialect.USER_API) != (self.api_login is not None):
-            raise ValueError("api_login: goes with dialect 'user-api' and only with it")
 
     def __repr__(self) -> str:
         return f"Account(url={self.url!r}, name={self.name!r})"
@@ -322,13 +295,17 @@ class Account:
         proxy = None if proxy is None else as_secret(proxy)
         if not isinstance(link, str):
             raise TypeError("link: is not a str; pass the link from the partner's page")
-        link, key = _split_link(link)  # from here on the frame holds no key
-        if key is None:
+        link, _, query = link.strip(" ").partition("?")
+        # From here on no variable may hold the bare key, which a traceback would show.
+        query = query.partition("#")[0].replace("+", "%2B")
+        keys = [Secret(key) for key in parse_qs(query).get("api_key", [])]
+        query = ""
+        if len(keys) != 1 or keys[0].reveal() == "{api_key}":
             link = ""  # the key may stand somewhere else in it
             raise ValueError("link: has no api_key; copy it from the partner's page once more")
         return cls(
             link,
-            key,
+            keys[0],
             name=name,
             timezone=timezone,
             dialect=dialect,
@@ -391,7 +368,9 @@ class Account:
 
     @property
     def _has_own_name(self) -> bool:
-        return self.name not in (self.host, _readable_host(self.url))
+        site = read_url(self.url)
+        readable = "" if isinstance(site, str) else site.readable_host
+        return self.name not in (self.host, readable)
 
     def redact(self, text: str) -> str:
         """Return `text` with the key, the login and the proxy's password replaced by `***`.

@@ -207,30 +207,25 @@ async def _look(transport: Transport, least: Decimal | None, most: Decimal | Non
     except PPAPIError as error:
         if isinstance(error, DecodeError) and not is_guarded:
             return
-        problem: PayoutNotSent | None = _why_not(transport, error)
+        why, reason = _why_not(transport, error)
     else:
-        problem = _guard(transport, balance, least, most)
-    if problem is not None:
-        raise problem
+        shown, reason = transport.reader("add_payout").clip(str(balance)), "guard"
+        if least is not None and balance < least:
+            why = f"the balance {shown} is below at_least {least}"
+        elif most is not None and balance > most:
+            why = f"the balance {shown} is above at_most {most}"
+        else:
+            return
+    raise _not_sent(transport, why, reason)
 
 
-def _why_not(transport: Transport, error: PPAPIError) -> PayoutNotSent:
+def _why_not(transport: Transport, error: PPAPIError) -> tuple[str, str]:
+    """Return what to say of a read that failed before a payout, and the reason it is."""
     if isinstance(error, TransportError):
-        return _not_sent(transport, error.message, "closed" if transport.closed else "connection")
+        return error.message, "closed" if transport.closed else "connection"
     if transport.knows_place:
-        return _not_sent(transport, f"the balance could not be read: {error.message}", "guard")
-    return _not_sent(transport, f"the API was not found: {error.message}", "place")
-
-
-def _guard(
-    transport: Transport, balance: Decimal, least: Decimal | None, most: Decimal | None
-) -> PayoutNotSent | None:
-    shown = transport.reader("add_payout").clip(str(balance))
-    if least is not None and balance < least:
-        return _not_sent(transport, f"the balance {shown} is below at_least {least}", "guard")
-    if most is not None and balance > most:
-        return _not_sent(transport, f"the balance {shown} is above at_most {most}", "guard")
-    return None
+        return f"the balance could not be read: {error.message}", "guard"
+    return f"the API was not found: {error.message}", "place"
 
 
 def _not_sent(
@@ -277,10 +272,11 @@ def judge(
 
     `compared` tells whether the clocks were compared at the search, for attempts that do not say.
     """
+    wallet = "".join(attempt.account.split())  # sites drop or add white space
     near = tuple(
         payout
         for payout in payouts
-        if payout.method_id == attempt.method_id and _names_same(payout.account, attempt.account)
+        if payout.method_id == attempt.method_id and "".join(payout.account.split()) == wallet
     )
     sent = _by_the_sites_clock(attempt)
     expected = sent or attempt.sent_at
@@ -304,8 +300,3 @@ def _by_the_sites_clock(attempt: PayoutAttempt) -> datetime | None:
         return attempt.sent_at + timedelta(seconds=attempt.clock_ahead)
     except OverflowError:
         return None
-
-
-def _names_same(one: str, other: str) -> bool:
-    """Tell whether two spellings name one wallet; sites drop or add white space."""
-    return "".join(one.split()) == "".join(other.split())

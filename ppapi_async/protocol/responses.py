@@ -94,12 +94,8 @@ class Reader:
         return clean[:length] + "…" if is_cut else clean
 
 
-def _written_out(code: int) -> str:
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-
 _WRITTEN_OUT = {
-    code: _written_out(code)
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for span in (
         range(0x20),  # C0: among them the escape that begins a terminal's commands
         range(0x7F, 0xA0),  # C1: the same for terminals of eight bits
@@ -181,22 +177,16 @@ def read_answer(answer: Answer, reader: Reader) -> Envelope | PPAPIError:
     must not become part of a traceback.
     """
     envelope = parse_envelope(answer.body) if answer.body else None
-    if envelope is None or not _may_be_the_api(answer.status, envelope.code, reader.method):
+    if envelope is None:
+        return _not_the_api(answer, reader)
+    # A gateway's JSON may look like one. So a success comes with 200, a refusal also with 4xx; but
+    # that a payout was refused is believed with 200 only, since whoever believes it may pay again.
+    refused = 400 <= answer.status < 500 and answer.status not in (408, 429) and envelope.code != 0
+    if answer.status != 200 and (reader.method == "add_payout" or not refused):
         return _not_the_api(answer, reader)
     if envelope.code != 0 or envelope.status not in SUCCESSES:
         return _refusal(envelope, reader)
     return envelope
-
-
-def _may_be_the_api(status: int, code: int, method: str) -> bool:
-    """Tell whether an envelope is to be believed that comes with this HTTP status.
-
-    A gateway's JSON may look like one. So a success comes with 200, a refusal also with 4xx; but
-    that a payout was refused is believed with 200 only, since whoever believes it may pay again.
-    """
-    if status == 200:
-        return True
-    return 400 <= status < 500 and status not in (408, 429) and code != 0 and method != "add_payout"
 
 
 def strip_noise(body: bytes) -> bytes:
@@ -233,7 +223,15 @@ def _refusal(envelope: Envelope, reader: Reader) -> ApiError | DecodeError:
 
 def refusal(code: int, text: str, reader: Reader) -> ApiError:
     """Return the error for a refusal with this code and text."""
-    kind, advice = _kind_of_refusal(code, text.lower(), reader.method)
+    said, advice = text.lower(), ""
+    kind: type[ApiError] = PayoutRejected if reader.method == "add_payout" else ApiError
+    if "rest api key" in said or "ключа rest api" in said or "ip blocked" in said or code == 2:
+        kind, advice = AuthError, "check the key and its list of addresses"
+    elif "method not supported" in said or code == 3:
+        kind, advice = MethodNotSupportedError, "ask the site to enable the method for this key"
+    elif "api disabled" in said:
+        kind = ApiDisabledError
+        advice = "off or in maintenance; on 2.7 sites a wrong key says so too"
     message = f"the API refused: {text or 'no reason given'} (error {code})"
     error = kind(
         f"{message}; {advice}" if advice else message,
@@ -243,18 +241,8 @@ def refusal(code: int, text: str, reader: Reader) -> ApiError:
         text=text,
     )
     if isinstance(error, PayoutRejected):
-        error.reason = payout_reason(text.lower())
+        error.reason = payout_reason(said)
     return error
-
-
-def _kind_of_refusal(code: int, text: str, method: str) -> tuple[type[ApiError], str]:
-    if "rest api key" in text or "ключа rest api" in text or "ip blocked" in text or code == 2:
-        return AuthError, "check the key and its list of addresses"
-    if "method not supported" in text or code == 3:
-        return MethodNotSupportedError, "ask the site to enable the method for this key"
-    if "api disabled" in text:
-        return ApiDisabledError, "off or in maintenance; on 2.7 sites a wrong key says so too"
-    return (PayoutRejected, "") if method == "add_payout" else (ApiError, "")
 
 
 _REASONS = (
