@@ -32,14 +32,22 @@ classic one with 100 exchanges. The account knows the site's `timezone`.
     ])
     async def test_both(ppapi_account, page): ...
 
+`ppapi_sandboxes` starts several, one for each dialect that is named, with the marker's arguments
+and those of the call:
+
+    async def test_a_fleet(ppapi_sandboxes):
+        sites = await ppapi_sandboxes("classic", "delegating", "clone", rows=20)
+        async with Fleet([site.account() for site in sites]) as fleet: ...
+
 Both modes of pytest-asyncio will do; in the strict one mark the tests `@pytest.mark.asyncio` as
-usual. The sandbox runs in the very loop of its test, whatever `loop_scope` that has, so the test
-has to be async.
+usual. Sandboxes run in the very loop of their test, whatever `loop_scope` that has, so the
+test has to be async.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
     from ppapi_async.account import Account
     from ppapi_async.sandbox import Sandbox
 
-__all__ = ["ppapi_account", "ppapi_sandbox"]
+__all__ = ["ppapi_account", "ppapi_sandbox", "ppapi_sandboxes"]
 
 # Imports stand inside functions here: a test run that asks for no sandbox does not load one.
 
@@ -78,25 +86,33 @@ def _has_pytest_asyncio(config: pytest.Config) -> bool:
 @pytest.fixture
 def ppapi_sandbox(request: pytest.FixtureRequest) -> Sandbox:
     """Return a running sandbox, as the marker `ppapi_sandbox` wants it."""
-    if not _has_pytest_asyncio(request.config):
-        pytest.fail(
-            "ppapi_sandbox needs pytest-asyncio: pip install 'ppapi-async[testing]'", pytrace=False
-        )
-    sandbox: Sandbox = request.getfixturevalue(_runner_of(_loop_scope(request)))
+    sandbox: Sandbox = _run(request, "sandbox")
     return sandbox
 
 
 @pytest.fixture
 def ppapi_account(ppapi_sandbox: Sandbox) -> Account:
     """Return an account on the sandbox; its dialect is left to be recognised."""
-    from ppapi_async.account import Account  # noqa: PLC0415
+    return ppapi_sandbox.account()
 
-    return Account(
-        ppapi_sandbox.url,
-        ppapi_sandbox.api_key,
-        api_login=ppapi_sandbox.api_login,
-        timezone=ppapi_sandbox.timezone,
-    )
+
+@pytest.fixture
+def ppapi_sandboxes(request: pytest.FixtureRequest) -> Callable[..., Awaitable[list[Sandbox]]]:
+    """Return what starts a sandbox for each dialect, as in `await start("classic", "clone")`.
+
+    Keyword arguments are those of `Sandbox`, for all of them; each makes up books of its own.
+    """
+    start: Callable[..., Awaitable[list[Sandbox]]] = _run(request, "sandboxes")
+    return start
+
+
+def _run(request: pytest.FixtureRequest, what: str) -> Any:
+    """Return what runs in the loop of the test."""
+    if not _has_pytest_asyncio(request.config):
+        pytest.fail(
+            f"ppapi_{what} needs pytest-asyncio: pip install 'ppapi-async[testing]'", pytrace=False
+        )
+    return request.getfixturevalue(_runner_of(what, _loop_scope(request)))
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -119,32 +135,61 @@ def _loop_scope(request: pytest.FixtureRequest) -> str:
     return str(asked.get("loop_scope") or asked.get("scope") or default)
 
 
-def _runner_of(scope: str) -> str:
-    return f"_ppapi_sandbox_in_{scope}_loop"
+def _runner_of(what: str, scope: str) -> str:
+    return f"_ppapi_{what}_in_{scope}_loop"
 
 
 def _make_runners() -> ModuleType:
-    """Return a plugin with a fixture for each loop that a test may run in.
+    """Return a plugin with fixtures for each loop that a test may run in.
 
     A module, since pytest looks for the fixtures of other objects in their class.
     """
     runners = ModuleType(_RUNNERS)
     for scope in _LOOP_SCOPES:
-        setattr(runners, _runner_of(scope), _make_runner(scope))
+        setattr(runners, _runner_of("sandbox", scope), _make_runner(scope))
+        setattr(runners, _runner_of("sandboxes", scope), _make_starter(scope))
     return runners
 
 
 def _make_runner(scope: _LoopScope) -> object:
     import pytest_asyncio  # noqa: PLC0415
 
-    @pytest_asyncio.fixture(loop_scope=scope, name=_runner_of(scope))
+    @pytest_asyncio.fixture(loop_scope=scope, name=_runner_of("sandbox", scope))
     async def run_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
-        from ppapi_async.account import Dialect  # noqa: PLC0415
-        from ppapi_async.sandbox import Sandbox  # noqa: PLC0415
-
-        options = _options(request)
-        dialect = Dialect(options.pop("dialect"))
-        async with Sandbox(dialect, **options) as sandbox:
+        async with _sandbox(_options(request)) as sandbox:
             yield sandbox
 
     return run_sandbox
+
+
+def _make_starter(scope: _LoopScope) -> object:
+    import pytest_asyncio  # noqa: PLC0415
+
+    @pytest_asyncio.fixture(loop_scope=scope, name=_runner_of("sandboxes", scope))
+    async def start_sandboxes(
+        request: pytest.FixtureRequest,
+    ) -> AsyncIterator[Callable[..., Awaitable[list[Sandbox]]]]:
+        marked = _options(request)
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def start(*dialects: str, **options: Any) -> list[Sandbox]:
+                seed = int(options.get("seed", marked.get("seed", 1)))
+                return [
+                    await stack.enter_async_context(
+                        _sandbox(marked | options | {"dialect": dialect, "seed": seed + number})
+                    )
+                    for number, dialect in enumerate(dialects)
+                ]
+
+            yield start
+
+    return start_sandboxes
+
+
+def _sandbox(options: dict[str, Any]) -> Sandbox:
+    from ppapi_async.account import Dialect  # noqa: PLC0415
+    from ppapi_async.sandbox import Sandbox  # noqa: PLC0415
+
+    return Sandbox(
+        Dialect(options["dialect"]), **{k: options[k] for k in options if k != "dialect"}
+    )

@@ -17,11 +17,24 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ppapi_async.account import Dialect
-from ppapi_async.sandbox import Books, Click, Fault, Order, Partner, Payout, PayoutMethod, Sandbox
+from ppapi_async.sandbox import (
+    Answer,
+    Books,
+    Call,
+    Click,
+    Cut,
+    Fault,
+    Order,
+    Partner,
+    Payout,
+    PayoutMethod,
+    Sandbox,
+)
 from ppapi_async.sandbox.manners import intval
 from ppapi_async.sandbox.shelf import Shelf, SiteClock
 from ppapi_async.sandbox.texts import wire_text
@@ -672,6 +685,26 @@ async def test_the_date_of_an_answer_is_the_sandboxs(fault: Fault | None) -> Non
         async with caller.post("get_info") as response:
             sent = parsedate_to_datetime(response.headers["Date"])
     assert sent.timestamp() == END
+
+
+async def test_a_fault_of_ones_own() -> None:
+    """A function makes what is sent of a call and its true answer; the call is processed."""
+
+    def maintenance(call: Call, answer: Answer) -> Answer | Cut:
+        assert answer.status == 200
+        if call.form:
+            return Cut(b"HTTP/1.1 200 OK\r\n", reset=True)
+        return evolve(answer, status=503, body=b"back soon")
+
+    async with serving(rows=2) as caller:
+        caller.sandbox.faults.add(maintenance, method="get_links", times=2)
+        async with caller.post("get_links") as response:
+            assert (response.status, await response.read()) == (503, b"back soon")
+        with pytest.raises(aiohttp.ClientError):
+            await caller.json("get_links", {"ip": "203.0.113.1"})
+        assert (await caller.json("get_links"))["error"] == 0
+        seen = [(seen.fault, seen.status) for seen in caller.sandbox.requests]
+        assert seen == [("maintenance", 503), ("maintenance", None), (None, 200)]
 
 
 # --- what the sandbox saw

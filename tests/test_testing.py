@@ -196,6 +196,43 @@ async def test_own_books(session):
     _result(run).assert_outcomes(passed=1)
 
 
+@_BOTH_MODES
+def test_several_sandboxes_at_once(run: pytest.Pytester, mode: str) -> None:
+    """A fleet over three sites, each with books of its own; they end with the test."""
+    _configure(run, mode)
+    run.makepyfile(
+        _TEST
+        + """
+from ppapi_async import Fleet
+pytestmark = pytest.mark.ppapi_sandbox(rows=4, timezone="Asia/Tokyo")
+
+@pytest.mark.asyncio
+async def test_fleet(ppapi_sandboxes):
+    global sites
+    sites = await ppapi_sandboxes("classic", "delegating", "user-api", rows=6)
+    async with Fleet([site.account(site.dialect) for site in sites]) as fleet:
+        ids = {}
+        async for name, row in fleet.iter_exchanges():
+            ids.setdefault(name, set()).add(row.id)
+    assert ids == {site.dialect: set(range(1, 7)) for site in sites}
+    assert {site.timezone for site in sites} == {"Asia/Tokyo"}
+    first, second = ([order.created for order in site.books.orders] for site in sites[:2])
+    assert first != second
+
+@pytest.mark.asyncio
+async def test_again(ppapi_sandboxes, ppapi_sandbox):
+    assert not any("http" in repr(site) for site in sites)
+    (site,) = await ppapi_sandboxes("clone")
+    (other,) = await ppapi_sandboxes("clone")
+    assert len({site.url, other.url, ppapi_sandbox.url}) == 3
+    assert len(site.books.orders) == 4
+    async with Session(site.account()) as session:
+        assert len(await session.get_exchanges()) == 4
+"""
+    )
+    _result(run, "-p", "no:randomly").assert_outcomes(passed=2)
+
+
 def test_positional_arguments_of_the_marker_are_refused(run: pytest.Pytester) -> None:
     """They would be ignored silently otherwise."""
     _configure(run, "auto")
@@ -233,7 +270,7 @@ def test_fixtures_and_marker_are_listed(run: pytest.Pytester) -> None:
     """`pytest --fixtures` and `--markers` show what there is, without the inner workings."""
     _configure(run, "auto")
     fixtures = _result(run, "--fixtures")
-    fixtures.stdout.fnmatch_lines(["ppapi_sandbox*", "ppapi_account*"])
+    fixtures.stdout.fnmatch_lines(["ppapi_sandbox*", "ppapi_account*", "ppapi_sandboxes*"])
     fixtures.stdout.no_fnmatch_line("*_loop --*")
     _result(run, "--markers").stdout.fnmatch_lines(["@pytest.mark.ppapi_sandbox(*"])
 

@@ -1,8 +1,8 @@
 """A local partner API to run against: four dialects, seeded books, faults on demand."""
 
 from .books import Books
-from .faults import Fault, FaultQueue, PlannedFault
-from .manners import Bounds, ServerOrder, Ties
+from .faults import Cut, Fault, FaultQueue, PlannedFault
+from .manners import Answer, Bounds, Call, ServerOrder, Ties
 from .records import Click, Order, Partner, Payout, PayoutMethod
 from .server import Sandbox, SeenRequest
 from .shelf import NINES, ZERO_DATE
@@ -11,9 +11,12 @@ from .traffic import Rates
 __all__ = [
     "NINES",
     "ZERO_DATE",
+    "Answer",
     "Books",
     "Bounds",
+    "Call",
     "Click",
+    "Cut",
     "Fault",
     "FaultQueue",
     "Order",

@@ -75,13 +75,15 @@ class Cut:
 
 
 Outcome = Answer | Cut
+OwnFault = Callable[[Call, Answer], Outcome]
+"""A fault of one's own: makes of a call and its true answer what is sent."""
 
 
 @define(kw_only=True, eq=False)
 class PlannedFault:
     """A fault that waits for its calls; see `FaultQueue.add`."""
 
-    fault: Fault
+    fault: Fault | OwnFault
     method: str | None
     times: int | None
     skip: int
@@ -94,6 +96,13 @@ class PlannedFault:
     status: int
     code: int | str
     text: str
+
+    @property
+    def name(self) -> str:
+        """What the fault is called."""
+        if isinstance(self.fault, Fault):
+            return self.fault
+        return getattr(self.fault, "__name__", type(self.fault).__name__)
 
     def matches(self, method: str, call: Call) -> bool:
         """Tell whether the fault is meant for this call."""
@@ -115,7 +124,7 @@ class FaultQueue:
 
     def add(
         self,
-        fault: Fault,
+        fault: Fault | OwnFault,
         *,
         method: str | None = None,
         times: int | None = 1,
@@ -132,7 +141,9 @@ class FaultQueue:
     ) -> PlannedFault:
         """Plan a fault for the next `times` calls (None: for all) that match, after `skip` of them.
 
-        `method` is the name that the vendor's page uses, on every dialect. `after` processes the
+        `fault` may be a function of yours: it takes the call and its true answer and returns what
+        is sent, an `Answer` or a `Cut`. `method` is the name that the vendor's page uses, on every
+        dialect. `after` processes the
         call before its answer is replaced: a payout is booked all the same. `retry_after` goes with
         the HTML statuses, `seconds` with SLOW, `location` with redirects (the query is appended),
         `size` (bytes, decompressed) with HUGE and GZIP_BOMB, `status` with KEY_ECHO, `code` and
@@ -188,6 +199,8 @@ def strike(
     refuse: Callable[[int | str, str], Answer],
 ) -> Outcome:
     """Return what becomes of a call; `answer` processes it, `refuse` words an API error."""
+    if not isinstance(planned.fault, Fault):
+        return planned.fault(call, answer(call))
     spoil = _SPOILERS.get(planned.fault)
     if spoil is not None:
         return spoil(answer(call))
@@ -202,7 +215,7 @@ def strike(
 
 # --- replacements
 
-_STATUS_PAGES = {
+_STATUS_PAGES: Mapping[object, tuple[int, str]] = {
     Fault.HTML_404: (404, "Page not found"),
     Fault.HTML_429: (429, "Too Many Requests"),
     Fault.HTML_500: (500, "Internal Server Error"),
@@ -219,7 +232,11 @@ _STATUS_PAGES = {
     ),
 }
 _API_ERRORS = frozenset({Fault.API_DISABLED, Fault.API_ERROR})
-_REDIRECTS = {Fault.REDIRECT_301: 301, Fault.REDIRECT_302: 302, Fault.REDIRECT_307: 307}
+_REDIRECTS: Mapping[object, int] = {
+    Fault.REDIRECT_301: 301,
+    Fault.REDIRECT_302: 302,
+    Fault.REDIRECT_307: 307,
+}
 
 
 def _status_page(planned: PlannedFault, call: Call) -> Answer:
@@ -274,7 +291,7 @@ def _gzip_bomb(planned: PlannedFault, call: Call) -> Answer:
     return Answer(200, {"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}, b"".join(packed))
 
 
-_REPLACEMENTS: Mapping[Fault, Callable[[PlannedFault, Call], Outcome]] = {
+_REPLACEMENTS: Mapping[object, Callable[[PlannedFault, Call], Outcome]] = {
     Fault.CLOSED: lambda planned, call: Cut(),
     Fault.RESET: lambda planned, call: Cut(reset=True),
     Fault.HALF_HEADER: lambda planned, call: Cut(b"HTTP/1.1 200 OK\r\nContent-Ty"),

@@ -18,7 +18,7 @@ from aiohttp import web
 from attrs import define, evolve
 from multidict import CIMultiDict
 
-from ppapi_async.account import Dialect
+from ppapi_async.account import Account, Dialect
 
 from .answers import Site
 from .books import Books
@@ -44,8 +44,9 @@ class SeenRequest:
 
     `method` is the name that the vendor's page uses, "" if the request was not for the API;
     `connection` is the client's port, the same for requests on one connection. `arrived` is a unix
-    time on the sandbox's clock. When it is over, `seconds` is how long the answer took, and `rows`
-    how many were sent, None where the answer lists none.
+    time on the sandbox's clock. `fault` is a `Fault`, or the name of a function of yours. When it
+    is over, `seconds` is how long the answer took, and `rows` how many were sent, None where the
+    answer lists none.
     """
 
     arrived: float
@@ -56,7 +57,7 @@ class SeenRequest:
     form: dict[str, str]
     headers: dict[str, str]
     connection: int
-    fault: Fault | None = None
+    fault: str | None = None
     status: int | None = None
     rows: int | None = None
     seconds: float | None = None
@@ -217,6 +218,20 @@ class Sandbox:
         """The first partner's login on user-api, None elsewhere."""
         return self.books.partner.api_login if self.dialect is Dialect.USER_API else None
 
+    def account(self, name: str = "") -> Account:
+        """Return an account of the first partner; its dialect is left to be recognised.
+
+        Raises:
+            RuntimeError: The sandbox has not been started.
+        """
+        return Account(
+            self.url,
+            self.api_key,
+            api_login=self.api_login,
+            name=name,
+            timezone=self.timezone,
+        )
+
     # --- life
 
     async def __aenter__(self) -> Self:
@@ -290,7 +305,7 @@ class Sandbox:
         if planned is None:
             outcome: Outcome = self._answer(call, seen.arrived)
         else:
-            seen.fault = planned.fault
+            seen.fault = planned.name
             outcome = await self._strike(planned, call, seen.arrived)
         if isinstance(outcome, Cut):
             return _cut(request, outcome)

@@ -13,11 +13,13 @@ from .fault import Fault
 from .pages import PAGES, REDIRECTS, STATUSES
 from .transfer import BYTES, LINE
 
-__all__ = ["AFTER_SENDING", "FAULTS", "KINDS", "OUTCOMES", "script_of"]
+__all__ = ["AFTER_SENDING", "CONTENT", "FAULTS", "KINDS", "OUTCOMES", "script_of"]
 
-FAULTS: Mapping[str, Fault] = {
-    **LINE, **BYTES, **STATUSES, **REDIRECTS, **PAGES, **TEXTS, **ENVELOPES, **CONTENTS, **ROWS,
+CONTENT: Mapping[str, Fault] = {
+    **STATUSES, **REDIRECTS, **PAGES, **TEXTS, **ENVELOPES, **CONTENTS, **ROWS,
 }  # fmt: skip
+"""Those of well-formed HTTP answers that come at once."""
+FAULTS: Mapping[str, Fault] = {**LINE, **BYTES, **CONTENT}
 _ALIKE = (
     *(str(status) for status in (402, 405, 406, 409, 410, 413, 418, 422, 425, 401, 451)),
     *(str(status) for status in (505, 506, 507, 508, 509, 511, 999, 598, 599)),
@@ -32,7 +34,9 @@ _ALIKE = (
     "chunk with a negative size", "half a head, reset", "length too large, reset", "two BOMs",
     "cut in the middle, reset", "raw deflate", "echoes the key with 403", "JSONP", "NUL behind",
     "429 till nonsense", "error_text a list", "challenge with 503", "fatal error with 500",
-    "500, then closed",
+    "500, then closed", "301 to another path", "302 to another path",
+    "307 to another path", "chunks cut between two", "gzip cut in the middle",
+    "JSON cut in the middle", "shows the request",
 )  # fmt: skip
 KINDS: Mapping[str, Fault] = {name: one for name, one in FAULTS.items() if name not in _ALIKE}
 """Without those that differ from another only in a number or a word."""

@@ -21,11 +21,13 @@ from ppapi_async import (
     ResponseError,
 )
 from ppapi_async.models import Json
-from ppapi_async.sandbox.manners import Answer
+from ppapi_async.sandbox import Answer
+from ppapi_async.sandbox import Fault as Public
 from tests.sites.laboratory import Spoil, http_bytes
 from tests.sites.raw import Reply, Seen
 
 from .fault import Fault, Outcome, fault
+from .public import of_sandbox
 
 __all__ = ["CONTENTS", "ENVELOPES", "ROWS", "TEXTS"]
 
@@ -70,12 +72,11 @@ _NOTICE = (
     b"<br />\n<b>Notice</b>:  Undefined index: items[] of {} in "
     b"<b>/w/api.php</b> on line <b>42</b><br />\n"
 )
-_WARNING = b'PHP Warning: Undefined array key "items" [] {"error":0} in /w/api.php on line 42\n'
 TEXTS: Mapping[str, Fault] = {
-    "BOM": fault(_bytes(lambda body: b"\xef\xbb\xbf" + body), None),
+    "BOM": fault(of_sandbox(Public.BOM), None),
     "two BOMs": fault(_bytes(lambda body: b"\xef\xbb\xbf\r\n\xef\xbb\xbf" + body), None),
-    "notice with [] and {}": fault(_bytes(lambda body: _NOTICE + body), None),
-    "warning with [] and {}": fault(_bytes(lambda body: _WARNING + body), None),
+    "notice with [] and {}": fault(of_sandbox(Public.NOTICE_HTML), None),
+    "warning with [] and {}": fault(of_sandbox(Public.NOTICE_PLAIN), None),
     "fifty notices": fault(_bytes(lambda body: _NOTICE * 50 + body), None),
     "notice and BOM": fault(_bytes(lambda body: _NOTICE + b"\xef\xbb\xbf" + body), None),
     "notice behind": fault(_bytes(lambda body: body + _NOTICE), ResponseError, passes=True),
@@ -89,6 +90,7 @@ TEXTS: Mapping[str, Fault] = {
     "NUL behind": fault(_bytes(lambda body: body + b"\0"), ResponseError, passes=True),
     "JSON twice": fault(_bytes(lambda body: body + body), ResponseError, passes=True),
     "JSON cut": fault(_bytes(lambda body: body[:-2]), ResponseError, passes=True),
+    "JSON cut in the middle": fault(of_sandbox(Public.TRUNCATED_JSON), ResponseError, passes=True),
     "JSONP": fault(_bytes(lambda body: b"callback(" + body + b")"), ResponseError, passes=True),
     "cp1251": fault(_in_cp1251, DecodeError, payout=None, in_rows=True),
     "error_text in cp1251": fault(
@@ -102,7 +104,7 @@ TEXTS: Mapping[str, Fault] = {
 
 # --- envelopes
 
-_NO_ENVELOPE = ("null", "false", "true", "0", '""', "[]", "{}", "5", '"Api disabled"', "[null]")
+_NO_ENVELOPE = ("true", "0", '""', "[]", "{}", "5", '"Api disabled"', "[null]")
 
 
 def _with(**members: Json) -> Spoil:
@@ -120,6 +122,8 @@ def _refusal(code: Json, text: Json, outcome: Outcome, payout: Outcome = PayoutR
 
 ENVELOPES: Mapping[str, Fault] = {
     **{f"body {text}": fault(_body(text), ResponseError, passes=True) for text in _NO_ENVELOPE},
+    "body null": fault(of_sandbox(Public.NULL), ResponseError, passes=True),
+    "body false": fault(of_sandbox(Public.FALSE), ResponseError, passes=True),
     "error 0 as the other kind": fault(
         _json(lambda e: {**e, "error": 0 if e["error"] == "0" else "0"}), None
     ),
@@ -142,8 +146,10 @@ ENVELOPES: Mapping[str, Fault] = {
     "wrong key": _refusal(1, "REST API key error", AuthError, AuthError),
     "IP blocked": _refusal(2, "IP blocked", AuthError, AuthError),
     "method off": _refusal(3, "Method not supported", *[MethodNotSupportedError] * 2),
-    "disabled": _refusal("1", "Api disabled", *[ApiDisabledError] * 2),
-    "other refusal": _refusal(1, "Что-то не так", ApiError),
+    "disabled": fault(of_sandbox(Public.API_DISABLED), ApiDisabledError, payout=ApiDisabledError),
+    "other refusal": fault(
+        of_sandbox(Public.API_ERROR, text="Что-то не так"), ApiError, payout=PayoutRejected
+    ),
     "refusal without text": _refusal("7", None, ApiError),
     "refusal with rows": fault(_with(error=1, error_text="x"), ApiError, payout=PayoutRejected),
 }

@@ -16,11 +16,13 @@ from ppapi_async import (
     ResponseError,
     ServerError,
 )
-from ppapi_async.sandbox.manners import Answer
+from ppapi_async.sandbox import Answer
+from ppapi_async.sandbox import Fault as Public
 from tests.sites.laboratory import KEY, Spoil, http_bytes
 from tests.sites.raw import End, Reply, Seen
 
 from .fault import Fault, Outcome, fault
+from .public import of_sandbox
 
 __all__ = ["PAGES", "REDIRECTS", "STATUSES"]
 
@@ -55,10 +57,15 @@ STATUSES: Mapping[str, Fault] = {
     **{str(s): _status(s, ResponseError) for s in (400, 402, 405, 406, 409, 413, 418, 422)},
     **{str(s): _status(s, ResponseError, passes=True) for s in (408, 425)},
     # Where the API is not at the first of the places where it may be, the others are tried.
-    **{str(s): _status(s, ResponseError, asked=2) for s in (404, 410)},
+    "404": fault(of_sandbox(Public.HTML_404), ResponseError, asked=2),
+    "410": _status(410, ResponseError, asked=2),
     **{str(s): _status(s, BlockedError) for s in (401, 403, 451)},
-    **{str(s): _status(s, ServerError) for s in (500, 502, 503, 504, 507, 508, 509)},
-    **{str(s): _status(s, ServerError) for s in (*range(520, 531), 598, 599)},
+    **{str(s): _status(s, ServerError) for s in (507, 508, 509, 598, 599)},
+    **{str(s): _status(s, ServerError) for s in (521, 522, 523, *range(525, 531))},
+    **{
+        str(s): fault(of_sandbox(Public(f"html-{s}")), ServerError)
+        for s in (500, 502, 503, 504, 520, 524)
+    },
     **{str(s): _status(s, ServerError, passes=False) for s in (505, 506, 511, 999)},
     **{str(s): _status(s, ResponseError) for s in (201, 202, 203, 206, 226)},
     "204": _status(204, ResponseError, text=""),
@@ -66,14 +73,14 @@ STATUSES: Mapping[str, Fault] = {
     "304": _status(304, RedirectError, text=""),
     "501 with a page": _status(501, ServerError, passes=False),
     "501, empty": fault(_page(501, ""), MethodNotSupportedError, payout=PayoutOutcomeUnknown),
-    "429": _status(429, RateLimitedError),
-    "429 for 5 s": _status(429, RateLimitedError, Retry_After="5"),
+    "429": fault(of_sandbox(Public.HTML_429), RateLimitedError),
+    "429 for 5 s": fault(of_sandbox(Public.HTML_429, retry_after=5), RateLimitedError),
     "429 for an hour": fault(
-        _page(429, Retry_After="3600"), RateLimitedError, asked=1, wait=3_600.0
+        of_sandbox(Public.HTML_429, retry_after=3600), RateLimitedError, asked=1, wait=3_600.0
     ),
     "429 till a date": _status(429, RateLimitedError, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
     "429 till nonsense": _status(429, RateLimitedError, Retry_After="soon"),
-    "503 for 5 s": _status(503, ServerError, Retry_After="5"),
+    "503 for 5 s": fault(of_sandbox(Public.HTML_503, retry_after=5), ServerError),
     "500, then closed": fault(
         lambda seen, truth: Reply(http_bytes(_as_of(truth, _PAGE_500)), End.CLOSE), ServerError
     ),
@@ -108,6 +115,10 @@ REDIRECTS: Mapping[str, Fault] = {
             _redirect(status, _ELSEWHERE + "?{query}"), RedirectError
         )
         for status in (300, 301, 302, 303, 305, 307, 308, 399)
+    },
+    **{
+        f"{status} to another path": fault(of_sandbox(Public(f"redirect-{status}")), RedirectError)
+        for status in (301, 302, 307)
     },
     "301 to another port": fault(
         _redirect(301, "http://127.0.0.1:9/api.html?{query}"), RedirectError
@@ -146,14 +157,14 @@ _FATAL = (
 )
 PAGES: Mapping[str, Fault] = {
     "a page": _status(200, ResponseError, passes=True),
-    "empty": _status(200, ResponseError, passes=True, text=""),
+    "empty": fault(of_sandbox(Public.EMPTY), ResponseError, passes=True),
     "white space": _status(200, ResponseError, passes=True, text=" \r\n\t "),
-    "fatal error": _status(200, ServerError, text=_FATAL),
+    "fatal error": fault(of_sandbox(Public.FATAL_200), ServerError),
     "fatal error with 500": _status(500, ServerError, text=_FATAL),
     "no database": _status(
         200, ServerError, text="<h1>Error establishing a database connection</h1>"
     ),
-    "challenge": _status(403, BlockedError, text="<title>Just a moment...</title>"),
+    "challenge": fault(of_sandbox(Public.CHALLENGE_403), BlockedError),
     "challenge with 503": _status(
         503, BlockedError, passes=True, text="<title>Just a moment...</title>"
     ),
@@ -161,9 +172,8 @@ PAGES: Mapping[str, Fault] = {
         200, BlockedError, passes=True, text="<script src=/cdn-cgi/challenge-platform/x.js>"
     ),
     "CF-Mitigated": _status(429, RateLimitedError, CF_Mitigated="challenge"),
-    "not in your country": _status(
-        200, BlockedError, passes=True, text="This site is not available in your country."
-    ),
+    "not in your country": fault(of_sandbox(Public.GEO_200), BlockedError, passes=True),
+    "shows the request": fault(of_sandbox(Public.KEY_ECHO), ResponseError, passes=True),
     "echoes the key": fault(_echo(200), ResponseError, passes=True),
     "echoes the key with 500": fault(_echo(500), ServerError),
     "echoes the key with 403": fault(_echo(403), BlockedError),

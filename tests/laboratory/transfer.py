@@ -18,11 +18,13 @@ from ppapi_async import (
     ResponseTooLargeError,
     TransportError,
 )
-from ppapi_async.sandbox.manners import Answer
+from ppapi_async.sandbox import Answer
+from ppapi_async.sandbox import Fault as Public
 from tests.sites.laboratory import Line, Spoil, http_bytes
 from tests.sites.raw import End, Reply, Seen, Send
 
 from .fault import Fault, Outcome, fault
+from .public import of_sandbox
 
 __all__ = ["BYTES", "LINE"]
 
@@ -185,11 +187,11 @@ def _told_twice(seconds: float | None) -> Spoil:
 _HTTP_200 = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _HTTP_200 + b"Transfer-Encoding: chunked\r\n\r\n"
 BYTES: Mapping[str, Fault] = {
-    "closed": fault(_raw(b""), TransportError),
-    "reset": fault(_raw(b"", End.RESET), TransportError),
-    "hangs": fault(_raw(b"", End.HANG), RequestTimeoutError),
+    "closed": fault(of_sandbox(Public.CLOSED), TransportError),
+    "reset": fault(of_sandbox(Public.RESET), TransportError),
+    "hangs": fault(of_sandbox(Public.HANG), RequestTimeoutError),
     "half a status line": fault(_raw(b"HTTP/1.1 20"), TransportError),
-    "half a head": fault(_raw(_HTTP_200 + b"Content-Ty"), TransportError),
+    "half a head": fault(of_sandbox(Public.HALF_HEADER), TransportError),
     "half a head, reset": fault(_raw(_HTTP_200 + b"Content-Ty", End.RESET), TransportError),
     "half a head, hangs": fault(_raw(_HTTP_200 + b"Content-Ty", End.HANG), RequestTimeoutError),
     "no HTTP": fault(_raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), TransportError),
@@ -215,7 +217,7 @@ BYTES: Mapping[str, Fault] = {
         _head("Content-Length: {length}\r\nTransfer-Encoding: chunked"), TransportError
     ),
     "cut at the first byte": fault(_cut(0.0, End.CLOSE), TransportError),
-    "cut in the middle": fault(_cut(0.5, End.CLOSE), TransportError),
+    "cut in the middle": fault(of_sandbox(Public.BODY_CUT), TransportError),
     "cut in the middle, reset": fault(_cut(0.5, End.RESET), TransportError),
     "cut in the middle, hangs": fault(_cut(0.5, End.HANG), RequestTimeoutError),
     "cut, no length": fault(
@@ -234,11 +236,12 @@ BYTES: Mapping[str, Fault] = {
     ),
     "chunk cut": fault(_chunked(lambda body: _chunk(body)[: len(body) // 2]), TransportError),
     "no last chunk": fault(_chunked(_chunk), TransportError),
+    "chunks cut between two": fault(of_sandbox(Public.CHUNKED_CUT), TransportError),
     "no last chunk, hangs": fault(_chunked(_chunk, End.HANG), RequestTimeoutError),
     "no end of a chunk": fault(
         _chunked(lambda body: b"%x\r\n%b0\r\n\r\n" % (len(body), body)), TransportError
     ),
-    "gzip": fault(_encoded("gzip", gzip.compress), None),
+    "gzip": fault(of_sandbox(Public.GZIP), None),
     "GZIP in two members": fault(
         _encoded("GZIP", lambda b: gzip.compress(b[:9]) + gzip.compress(b[9:])), None
     ),
@@ -247,6 +250,7 @@ BYTES: Mapping[str, Fault] = {
     "gzip that is none": fault(_encoded("gzip", bytes), TransportError),
     "gzip damaged": fault(_encoded("gzip", lambda b: _damaged(gzip.compress(b))), TransportError),
     "gzip cut": fault(_encoded("gzip", lambda b: gzip.compress(b)[:-9]), TransportError),
+    "gzip cut in the middle": fault(of_sandbox(Public.GZIP_CUT), TransportError),
     "gzip with a wrong sum": fault(
         _encoded("gzip", lambda b: gzip.compress(b)[:-8] + bytes(8)), TransportError
     ),

@@ -23,7 +23,9 @@ from tests import virtual_time
 from tests.names import Names
 from tests.sites.raw import RawServer, Reply, Seen
 
-__all__ = ["DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "http_bytes"]
+__all__ = [
+    "DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "call_of", "http_bytes",
+]  # fmt: skip
 
 DAY, HOUR = 86_400, 3_600
 NOW = int(virtual_time.BEGINNING)
@@ -61,6 +63,13 @@ def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
     head += "".join(f"Set-Cookie: {cookie}\r\n" for cookie in answer.cookies)
     return f"HTTP/1.1 {status or answer.status} X\r\n{head}\r\n".encode() + answer.body
+
+
+def call_of(seen: Seen) -> Call:
+    """Return a request as the sandbox reads it."""
+    parts = urlsplit(seen.target)
+    query, form = dict(parse_qsl(parts.query)), dict(parse_qsl(seen.body.decode()))
+    return Call(seen.verb, parts.path, query, form, seen.headers, seen.target)
 
 
 @functools.cache
@@ -109,10 +118,7 @@ class Lab(RawServer):
 
     def reply(self, seen: Seen) -> Reply:
         """Return the truth, or what the fault makes of it; what is asked for is done first."""
-        parts = urlsplit(seen.target)
-        query, form = dict(parse_qsl(parts.query)), dict(parse_qsl(seen.body.decode()))
-        call = Call(seen.verb, parts.path, query, form, seen.headers, seen.target)
-        answer = self._site.answer(call, int(virtual_time.now()))
+        answer = self._site.answer(call_of(seen), int(virtual_time.now()))
         date = format_datetime(datetime.fromtimestamp(virtual_time.now(), UTC), usegmt=True)
         answer = evolve(answer, headers={"Date": date, **answer.headers})
         if self.spoil is None:

@@ -12,12 +12,15 @@ from ppapi_async import Account
 from ppapi_async.account import Dialect
 from ppapi_async.sandbox import Books, Fault, Sandbox
 from tests import virtual_time
+from tests.laboratory.catalogue import CONTENT, KINDS
+from tests.laboratory.public import in_sandbox
 from tests.sites.raw import KEY
 
 __all__ = ["LARGEST", "PAGE", "RestlessSite"]
 
 LARGEST = 512 * 1024
 """The most bytes that a client shall take: some faults send twice as much."""
+_SPOILS = {name: one.spoil for name, one in CONTENT.items() if name in KINDS and one.spoil}
 _HOUR = 3_600
 _ROWS = 40
 PAGE = 10
@@ -60,10 +63,10 @@ class RestlessSite:
         """Forget the faults so far, and plan others."""
         self.sandbox.faults.clear()
         for _ in range(self.draw.randint(0, most)):
-            fault = self.draw.choice(list(Fault))
-            self.faults[f"sandbox: {fault}"] += 1
+            name = self.draw.choice([*Fault, *_SPOILS])
+            self.faults[f"sandbox: {name}"] += 1
             self.sandbox.faults.add(
-                fault,
+                name if isinstance(name, Fault) else in_sandbox(_SPOILS[name]),
                 times=self.draw.randint(1, 2),
                 skip=self.draw.randint(0, 3),
                 after=self.draw.random() < 0.5,
