@@ -21,6 +21,7 @@ from ppapi_async import (
     FleetEvent,
     Info,
     MemoryState,
+    MethodNotSupportedError,
     ServerError,
     StateError,
 )
@@ -408,6 +409,25 @@ def test_all_methods_missing_is_not_well() -> None:
                     assert fleet.status()["site 0"].phase is AccountPhase.SUSPENDED
                     assert fleet.healthy is False
                     break
+                found = fleet.status()["site 0"]
+                assert (found.last_success, found.failures) == (None, 1)
+                assert isinstance(found.last_error, MethodNotSupportedError)
+
+    run(main)
+
+
+def test_what_is_not_asked_for_anything_is_not_known_to_be_well() -> None:
+    """A second loop wants only what the site does not have: nothing is asked, nothing is said."""
+
+    async def main() -> None:
+        async with park(Dialect.DELEGATING) as (sandboxes, accounts), fleet_of(accounts) as fleet:
+            sandboxes[0].books.partner.methods = frozenset({"get_info"})
+            await collect(fleet, "exchanges", "info", seconds=2 * INTERVAL)
+            assert fleet.healthy is True
+            asked = sandboxes[0].requests_count
+            assert await collect(fleet, "exchanges", seconds=10 * INTERVAL) == []
+            assert sandboxes[0].requests_count == asked
+            assert fleet.healthy is None
 
     run(main)
 

@@ -13,7 +13,7 @@ import functools
 import heapq
 import logging
 from collections.abc import Callable, Coroutine, Iterator
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias
 
 from attrs import define, field
 
@@ -274,7 +274,10 @@ class Scheduler:
                 member.host.breaker.abandon()
         if error is not None:
             return await self._fail(member, error)
-        await self._succeed(member, began)
+        has_any = not member.unsupported.issuperset(self.resources)  # else nothing was asked
+        if has_any and member.policy.succeed(began):
+            _log.info("%s: works again", member.name)
+            await self._offer(Notice(AccountRecovered(member.name)))
         return None
 
     async def _poll_resources(self, member: Member) -> PPAPIError | None:
@@ -284,24 +287,26 @@ class Scheduler:
             poller = member.pollers.get(resource)
             if poller is None:
                 poller = member.pollers[resource] = self.make_poller(member, resource)
-            error = await self._poll_resource(poller)
-            if isinstance(error, MethodNotSupportedError) and not poller.worked:
-                member.unsupported.add(resource)
-                member.suspended = member.unsupported.issuperset(self.resources)
-                _log.warning("%s; it is polled no more", error)
-                await self._offer(Notice(AccountSuspended(member.name, error)))
-            elif error is not None:
+            try:
+                async with contextlib.aclosing(poller.poll()) as deliveries:
+                    async for delivery in deliveries:
+                        await self._offer(delivery)
+            except MethodNotSupportedError as error:
+                if poller.worked:
+                    return error
+                await self._give_up(member, resource, error)
+            except PPAPIError as error:
                 return error
         return None
 
-    async def _poll_resource(self, poller: Poller[Record]) -> PPAPIError | None:
-        try:
-            async with contextlib.aclosing(poller.poll()) as deliveries:
-                async for delivery in deliveries:
-                    await self._offer(delivery)
-        except PPAPIError as error:
-            return error
-        return None
+    async def _give_up(self, member: Member, resource: str, error: MethodNotSupportedError) -> None:
+        """Poll a resource no more that the site never had; the account neither, if it has none."""
+        member.unsupported.add(resource)
+        if member.unsupported.issuperset(self.resources):
+            member.suspended = True
+            member.policy.count(error)
+        _log.warning("%s; it is polled no more", error)
+        await self._offer(Notice(AccountSuspended(member.name, error)))
 
     async def _offer(self, item: Delivery[Record] | Notice) -> None:
         """Wait until the consumer has taken it and asked for the next."""
@@ -314,7 +319,9 @@ class Scheduler:
     # What comes of it
 
     def _judge_host(self, host: Host, error: PPAPIError | None) -> None:
-        if _is_of_host(error):
+        is_of_host = isinstance(error, TransportError | ResponseError)
+        if error is not None and is_of_host and not isinstance(error, ResponseTooLargeError):
+            # Other accounts of the host will fare no better.
             host.breaker.fail(self._now(), wait_asked_by(error))
             return
         was_open = host.breaker.is_open
@@ -322,11 +329,6 @@ class Scheduler:
         if was_open:
             for name in host.members & self.members.keys():
                 self.plan(self.members[name])
-
-    async def _succeed(self, member: Member, began: float) -> None:
-        if member.policy.succeed(began):
-            _log.info("%s: works again", member.name)
-            await self._offer(Notice(AccountRecovered(member.name)))
 
     async def _fail(
         self, member: Member, error: PPAPIError, *, may_pass: bool = False
@@ -353,10 +355,3 @@ class Scheduler:
             _log.warning("%s", error)
             await self._offer(Notice(AccountFailed(member.name, error)))
         return until
-
-
-def _is_of_host(error: PPAPIError | None) -> TypeGuard[PPAPIError]:
-    """Tell whether other accounts of the host will fare no better."""
-    return isinstance(error, TransportError | ResponseError) and not isinstance(
-        error, ResponseTooLargeError
-    )

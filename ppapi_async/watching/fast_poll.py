@@ -184,10 +184,6 @@ class FastPoll(Generic[RowT]):
                 self.request, query, transport.dialect, evidence, page_size or self.page_size
             ),
             unless_known(known, self._codec.steps),
-            attempts_of=_once,
+            attempts_of=lambda _: 1,
             largest=min(ANSWER_OF_WINDOW, transport.largest_answer),
         )
-
-
-def _once(_: PPAPIError) -> int:
-    return 1

@@ -149,8 +149,22 @@ class RowPoller(Generic[RowT]):
             tracker = self._new_tracker()
             await self._restore(tracker, entries)
         except ValueError as error:
-            raise self._damaged(error) from None
-        self._note_move()
+            raise StateError(
+                f"{error}; it was saved by another version, or is damaged: delete the entries of"
+                f" {self.store.watch} to begin anew",
+                account=self.transport.account.name,
+                method=self.method,
+            ) from None
+        account = self.transport.account
+        if self._saved is not None and self._saved.host not in ("", account.host):
+            _log.warning(
+                "%s: %s goes on at %s where it stopped at %s; a site that is not the same one needs"
+                " another name",
+                account.name,
+                self.method,
+                account.host,
+                self._saved.host,
+            )
         self._tracker = tracker
         return tracker
 
@@ -180,27 +194,6 @@ class RowPoller(Generic[RowT]):
                 tracker.remember(row, text)
         for row_id in self._in_hand:
             tracker.doubt(row_id)
-
-    def _damaged(self, error: ValueError) -> StateError:
-        return StateError(
-            f"{error}; it was saved by another version, or is damaged: delete the entries of"
-            f" {self.store.watch} to begin anew",
-            account=self.transport.account.name,
-            method=self.method,
-        )
-
-    def _note_move(self) -> None:
-        """Say in the log if the site has moved, for it may be another one."""
-        account = self.transport.account
-        if self._saved is not None and self._saved.host not in ("", account.host):
-            _log.warning(
-                "%s: %s goes on at %s where it stopped at %s; a site that is not the same one needs"
-                " another name",
-                account.name,
-                self.method,
-                account.host,
-                self._saved.host,
-            )
 
     async def _flush(self, tracker: Tracker) -> None:
         position = tracker.to_save(self.transport.account.host)
@@ -333,8 +326,11 @@ class RowPoller(Generic[RowT]):
 
     async def _advance(self, tracker: Tracker, window: Window[RowT]) -> None:
         newest = _newest_of(window)
-        if newest is not None:
-            self._check_clock(newest)
+        if newest is not None and self.transport.clock_ahead is not None:
+            # Rows that are dated ahead of the server's own clock say that the zone is wrong.
+            warning = self.clock_check.see(newest, self.transport.server_time())
+            if warning is not None:
+                _log.warning("%s: %s", self.transport.account.name, warning)
         read_to = None if window.end is None else int(window.end.timestamp())
         dropped = tracker.advance(self._present(), read_to, newest)
         self.store.drop(str(row_id) for row_id in dropped)
@@ -350,14 +346,6 @@ class RowPoller(Generic[RowT]):
                 self.method,
                 datetime.fromtimestamp(tracker.position.floor, UTC).isoformat(" ", "minutes"),
             )
-
-    def _check_clock(self, newest: int) -> None:
-        """Warn if rows are dated ahead of the server's own clock."""
-        if self.transport.clock_ahead is None:
-            return
-        warning = self.clock_check.see(newest, self.transport.server_time())
-        if warning is not None:
-            _log.warning("%s: %s", self.transport.account.name, warning)
 
     def _report(self) -> Delivery[RowT]:
         """Return what there is to say of rows that could not be read."""
