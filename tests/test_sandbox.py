@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -705,6 +706,7 @@ async def test_a_fault_of_ones_own() -> None:
         assert (await caller.json("get_links"))["error"] == 0
         seen = [(seen.fault, seen.status) for seen in caller.sandbox.requests]
         assert seen == [("maintenance", 503), ("maintenance", None), (None, 200)]
+        assert caller.sandbox.faults.add(functools.partial(maintenance)).name == "partial"
 
 
 # --- what the sandbox saw
