@@ -51,7 +51,7 @@ _LONGEST_SKEW = 1e9  # seconds; more is no clock
 
 
 @define(eq=False)
-class _Entry:
+class _PayoutEntry:
     """A call of add_payout that has not come to an end that is known."""
 
     key: bytes
@@ -73,20 +73,22 @@ class Unsettled:
 
     _lock: threading.Lock = field(factory=threading.Lock, repr=False)
     _salt: bytes = field(factory=lambda: os.urandom(16), repr=False)
-    _entries: list[_Entry] = field(factory=list, repr=False)
+    _entries: list[_PayoutEntry] = field(factory=list, repr=False)
 
-    def begin(self, account: Account, *, even_if_unsettled: bool) -> _Entry | PayoutAttempt | None:
+    def begin(
+        self, account: Account, *, even_if_unsettled: bool
+    ) -> _PayoutEntry | PayoutAttempt | None:
         """Enter a payout; where another one stands in its way, return that one's attempt."""
         key = self._key(account)
         with self._lock:
             others = [entry for entry in self._entries if entry.key == key]
             if others and not even_if_unsettled:
                 return next((one.attempt for one in others if one.attempt is not None), None)
-            entry = _Entry(key)
+            entry = _PayoutEntry(key)
             self._entries.append(entry)
             return entry
 
-    def end(self, entry: _Entry, *, known: bool) -> None:
+    def end(self, entry: _PayoutEntry, *, known: bool) -> None:
         """Note that a call has ended, and whether it is known what became of its payout."""
         with self._lock:
             entry.under_way = False
@@ -141,7 +143,7 @@ async def request_payout(
 ) -> PayoutReceipt:
     """Send one request and say what it came to; see `Session.add_payout`."""
     entry = UNSETTLED.begin(transport.account, even_if_unsettled=even_if_unsettled)
-    if not isinstance(entry, _Entry):
+    if not isinstance(entry, _PayoutEntry):
         raise _unsettled(transport, entry)
     known = False
     try:
@@ -166,7 +168,11 @@ async def request_payout(
 
 
 async def _send(
-    transport: Transport, method_id: int, account: str, entry: _Entry, on_attempt: OnAttempt | None
+    transport: Transport,
+    method_id: int,
+    account: str,
+    entry: _PayoutEntry,
+    on_attempt: OnAttempt | None,
 ) -> PayoutReceipt | PPAPIError:
     """Send the request; the entry has an attempt from when it may have been sent."""
     reader = transport.reader("add_payout")

@@ -38,7 +38,7 @@ from ppapi_async.storage import (
     State,
 )
 from ppapi_async.storage.database import _READ_AT_ONCE, _WRITTEN_AT_ONCE, Database
-from ppapi_async.storage.stores import Change
+from ppapi_async.storage.stores import StateChange
 from tests.leaks import assert_survives_pickling
 from tests.state_child import WATCHES, Child, die_everywhere, entries_after, told_in
 
@@ -165,7 +165,7 @@ async def test_what_cannot_be_kept_is_refused(
 
 NAMES = st.sampled_from(["", "a", "position", "row/1", "row/10", "имя", "\0", "a\0b", "😀"])
 CHANGES = st.builds(
-    Change, st.sampled_from(["", "x/get_links", "x\0"]), st.dictionaries(NAMES, st.text()),
+    StateChange, st.sampled_from(["", "x/get_links", "x\0"]), st.dictionaries(NAMES, st.text()),
     st.lists(NAMES).map(tuple),
 )  # fmt: skip
 
@@ -174,7 +174,7 @@ def test_a_file_is_a_dictionary(path: Path) -> None:
     """Whatever is saved, one by one or at once, with or without closing: as in a dict of dicts."""
     examples = itertools.count()
 
-    async def play(file: SQLiteState, rounds: Sequence[Sequence[Change]], close: bool) -> None:
+    async def play(file: SQLiteState, rounds: Sequence[Sequence[StateChange]], close: bool) -> None:
         example, truth = next(examples), dict[str, dict[str, str]]()
         for changes in rounds:
             at_once = {change.watch: change for change in changes}.values()
@@ -192,7 +192,7 @@ def test_a_file_is_a_dictionary(path: Path) -> None:
                     assert await file.read(f"{example}{watch}", name) == expected.get(name)
 
     @given(st.lists(st.lists(CHANGES, max_size=3), max_size=5), st.booleans())
-    def check(rounds: Sequence[Sequence[Change]], close: bool) -> None:
+    def check(rounds: Sequence[Sequence[StateChange]], close: bool) -> None:
         asyncio.run(play(file, rounds, close))
 
     file = SQLiteState(path)
@@ -312,7 +312,7 @@ class HostLimiter:
         self._reached, self._open = threading.Event(), threading.Event()
         write = Database.write
 
-        def held(database: Database, changes: Sequence[Change]) -> None:
+        def held(database: Database, changes: Sequence[StateChange]) -> None:
             self.written.append(len(changes))
             self._reached.set()
             assert self._open.wait(20)

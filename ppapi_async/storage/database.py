@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
-from ppapi_async.storage.stores import Change, warn_of
+from ppapi_async.storage.stores import StateChange, warn_of
 
 __all__ = ["Database"]
 
@@ -86,7 +86,7 @@ class Database:
             row: tuple[bytes] | None = connection.execute(_READ, (watch, name)).fetchone()
             return None if row is None else row[0].decode()
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def write(self, changes: Sequence[StateChange]) -> None:
         """Make all the changes in one transaction.
 
         Raises:
@@ -248,7 +248,7 @@ def _pages(connection: sqlite3.Connection, watch: str) -> Iterator[Mapping[str, 
         first = last.decode()
 
 
-def _drop(connection: sqlite3.Connection, change: Change) -> None:
+def _drop(connection: sqlite3.Connection, change: StateChange) -> None:
     for start in range(0, len(change.drop), _WRITTEN_AT_ONCE):
         names = change.drop[start : start + _WRITTEN_AT_ONCE]
         places = ",".join("?" * len(names))
@@ -256,7 +256,7 @@ def _drop(connection: sqlite3.Connection, change: Change) -> None:
         connection.execute(sql, (change.watch, *names))
 
 
-def _put(connection: sqlite3.Connection, change: Change) -> None:
+def _put(connection: sqlite3.Connection, change: StateChange) -> None:
     rows = [(change.watch, name, text) for name, text in change.put.items()]
     for start in range(0, len(rows), _WRITTEN_AT_ONCE):
         some = rows[start : start + _WRITTEN_AT_ONCE]

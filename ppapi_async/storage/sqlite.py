@@ -18,7 +18,7 @@ from attrs import define, field
 
 from ppapi_async.errors import StateError
 from ppapi_async.storage.database import Database
-from ppapi_async.storage.stores import Change, check
+from ppapi_async.storage.stores import StateChange, check
 
 __all__ = ["SQLiteState"]
 
@@ -113,7 +113,7 @@ class SQLiteState:
             TypeError: the arguments are no texts.
             ValueError: a text cannot be kept.
         """
-        save = _Save(Change.of(watch, put, drop))
+        save = _Save(StateChange.of(watch, put, drop))
         await self._answer(save, save.done)
 
     async def _answer(self, job: _Job, done: Future[T]) -> T:
@@ -128,7 +128,7 @@ class SQLiteState:
 class _Save:
     """A change, and who waits for it."""
 
-    change: Change
+    change: StateChange
     done: Future[None] = field(factory=Future)
 
 

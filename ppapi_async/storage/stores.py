@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ppapi_async.files import risks
 
-__all__ = ["Change", "MemoryState", "State", "check", "warn_of"]
+__all__ = ["MemoryState", "State", "StateChange", "check", "warn_of"]
 
 _log = logging.getLogger("ppapi_async")
 
@@ -55,7 +55,7 @@ class State(Protocol):
 
 
 @frozen
-class Change:
+class StateChange:
     """What one save changes, as it was when the save was called."""
 
     watch: str
@@ -63,7 +63,7 @@ class Change:
     drop: tuple[str, ...]
 
     @classmethod
-    def of(cls, watch: str, put: Mapping[str, str], drop: Collection[str]) -> Change:
+    def of(cls, watch: str, put: Mapping[str, str], drop: Collection[str]) -> StateChange:
         """Return the change that the arguments of a save describe.
 
         Raises:
@@ -142,7 +142,7 @@ class MemoryState:
             TypeError: the arguments are no texts.
             ValueError: a text cannot be kept.
         """
-        change = Change.of(watch, put, drop)
+        change = StateChange.of(watch, put, drop)
         entries = self._watches.setdefault(watch, {})
         for name in change.drop:
             entries.pop(name, None)
