@@ -52,7 +52,7 @@ from ppapi_async import (
 
 LONGEST_PAUSE = 300.0  # seconds, between two tries to reach Telegram
 LAST_WORDS = 10.0  # seconds, for the alert in hand when the bot ends
-SAVING = 0.5  # seconds in which the store notes that an alert was told
+SAVING = 0.5  # seconds in which the store notes that an alert was sent
 MOST_LINES = 40  # of /status; Telegram takes 4096 characters
 
 
@@ -80,7 +80,7 @@ def _news(event: FleetEvent) -> str | None:
 def _news_of_order(kind: ChangeKind, order: Exchange, before: Exchange | None) -> str | None:
     pair = _quoted(f"{order.currency_code_give} → {order.currency_code_get}")
     what = f"{order.partner_reward:f} for exchange {order.id} ({pair})"
-    if before is None and kind is ChangeKind.CHANGED:  # told so long ago that it is forgotten
+    if before is None and kind is ChangeKind.CHANGED:  # so long ago that it is forgotten
         return f"old exchange changed: {what} has {'' if order.accrued else 'not '}accrued"
     if order.accrued == (before is not None and before.accrued):
         return None
@@ -129,8 +129,8 @@ async def tell(fleet: Fleet, bot: Bot, chat: int, idle: asyncio.Event) -> None:
     async with fleet.events("exchanges", "info") as events:
         async for event in events:
             if (text := alert(event)) is not None:
-                # Sent before the loop goes on, for a change counts as told when the next event is
-                # asked for: if this fails or the process dies, it is told after the restart.
+                # Sent before the loop goes on, for a change counts as delivered when the next event
+                # is asked for: if this fails or the process dies, it is sent after the restart.
                 idle.clear()
                 await patiently(partial(bot.send_message, chat, text))
                 idle.set()
@@ -155,9 +155,9 @@ async def serve(fleet: Fleet, bot: Bot, chat: int) -> None:
             await dispatcher.stop_polling()
         try:
             await asyncio.wait_for(idle.wait(), LAST_WORDS)
-            await asyncio.sleep(SAVING)  # the alert in hand was sent, and counts as told
+            await asyncio.sleep(SAVING)  # the alert in hand was sent, and counts as delivered
         except TimeoutError:
-            delivery.cancel()  # it is told after the restart
+            delivery.cancel()  # it is sent after the restart
         await fleet.aclose()  # ends the events
         await asyncio.wait([polling, delivery], timeout=LAST_WORDS)
         for task in (polling, delivery):

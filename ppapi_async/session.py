@@ -168,7 +168,7 @@ class Session:
 
     @property
     def dialect(self) -> Dialect | None:
-        """The dialect that the site speaks, None until an answer has told."""
+        """The dialect that the site speaks, None until an answer has shown it."""
         return self._connection.dialect
 
     @property
@@ -385,11 +385,11 @@ class Session:
 
         Args:
             interval: from one poll to the next, seconds or timedelta.
-            since: what happened since then is told first; None tells only what happens from now
+            since: what happened since then is delivered first; None: only what happens from now
                 on. A watch that goes on from `state` goes on where it was, whatever is given.
-            state: where to keep what has been told, so that a restart goes on there; the path of
-                an SQLite file is enough.
-            lookback: how old an exchange may be and its change is still told. Memory and state
+            state: where to keep what has been delivered, so that a restart goes on there; the path
+                of an SQLite file is enough.
+            lookback: how old an exchange may be and its change is still delivered. Memory and state
                 hold the exchanges of this time and six hours more: some 110 bytes of memory for
                 each, and its text of about half a kilobyte in the state.
             status_history: ask for `statuses` (2.7 sites with the log module).

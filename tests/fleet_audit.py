@@ -36,29 +36,29 @@ _JOURNAL = 80
 
 @define(eq=False)
 class Story:
-    """What was told of a row."""
+    """What was delivered of a row."""
 
-    told: list[tuple[float, Sequence[Facts]]] = field(factory=list)
+    delivered: list[tuple[float, Sequence[Facts]]] = field(factory=list)
     """When, and what; more where the store failed and the process may know what was before."""
     known: list[Record | None] = field(factory=lambda: [None])
-    """What the fleet may take for told last; None: nothing."""
+    """What the fleet may take for delivered last; None: nothing."""
     place: int = 0
-    """Which of the row's states the last one told is, at the earliest."""
+    """Which of the row's states the last one delivered is, at the earliest."""
 
 
 @define(eq=False)
 class Auditor:
-    """Compares what a consumer is told with the books. `wrong` has what does not agree."""
+    """Compares what a consumer is delivered with the books. `wrong` has what does not agree."""
 
     park: Park
     wrong: list[str] = field(factory=list)
     count: int = 0
     repeats: int = 0
-    """Changes that were told once more after a restart."""
+    """Changes that were delivered once more after a restart."""
     _desks: dict[str, Desk] = field(factory=dict)
     _stories: dict[tuple[str, str, int], Story] = field(factory=dict)
     _unsaved: dict[str, list[tuple[Story, Story]]] = field(factory=dict)
-    """Of each watch the rows told since it was last saved, with how they stood before."""
+    """Of each watch the rows delivered since it was last saved, with how they stood before."""
     _failed: int = 0
     """Saves that have failed since the process began."""
     _restarted: float = -math.inf
@@ -68,7 +68,7 @@ class Auditor:
     """Of each account, which method is being read, and since when."""
     _journals: dict[str, list[str]] = field(factory=dict)
     _disorder: dict[str, str] = field(factory=dict)
-    """Of each account, what its last poll told out of order."""
+    """Of each account, what its last poll delivered out of order."""
 
     def __attrs_post_init__(self) -> None:
         self._desks = {desk.account.name: desk for desk in self.park.desks}
@@ -106,13 +106,13 @@ class Auditor:
     def _hear_notice(
         self, event: RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
     ) -> None:
-        self._note(event.account, f"told {event}")
+        self._note(event.account, f"delivered {event}")
         failing = self._failing.setdefault(event.account, set())
         self._disorder.pop(event.account, None)
         if isinstance(event, AccountFailed):
             kind = type(event.error).__name__
             if kind in failing:
-                self._complain("told twice that it fails", event, event.account)
+                self._complain("delivered twice that it fails", event, event.account)
             failing.add(kind)
         elif isinstance(event, AccountRecovered) and failing:
             failing.clear()
@@ -122,7 +122,7 @@ class Auditor:
     def _hear_change(self, event: Change[Record]) -> None:
         desk, source = self._desks[event.account], SOURCES[type(event.record)]
         row_id = INFO_ID if isinstance(event.record, Info) else event.record.id
-        self._note(event.account, f"told {source} {row_id} {event.kind} {event.fields}")
+        self._note(event.account, f"delivered {source} {row_id} {event.kind} {event.fields}")
         states = desk.states[source].get(row_id)
         story = self._stories.setdefault((event.account, source, row_id), Story())
         if states is None:
@@ -132,13 +132,13 @@ class Auditor:
         if place is None:
             was = _find(facts, states, 0) is not None
             return self._complain(
-                "was so before what was told" if was else "never was so", event, event.account
+                "was so before what was delivered" if was else "never was so", event, event.account
             )
         self._check(event, desk, states, story, place)
         self._check_order(event, source, states[place])
         silent = [] if event.previous is None else [event.previous]
         before = evolve(story, known=[*story.known, *silent])
-        story.told.append((self.park.clock(), (facts,)))
+        story.delivered.append((self.park.clock(), (facts,)))
         self.repeats += len(story.known) > 1 and event.previous != story.known[-1]
         story.known, story.place = [event.record], place
         watch = f"{desk.account.fingerprint}/get_{source}"
@@ -163,12 +163,12 @@ class Auditor:
             if not (is_first and is_forgotten):
                 self._complain("what was before is known", event, event.account)
             return
-        told = event.previous in story.known
+        delivered = event.previous in story.known
         facts = facts_of(event.previous)
         is_silent = is_first and not desk.is_surely_new(states)
         seen = is_silent and any(state.facts == facts for state in states[: place + 1])
-        if not (told or seen or self._was_on_its_way(story, states, place, facts)):
-            self._complain("previous is not what was told last", event, event.account)
+        if not (delivered or seen or self._was_on_its_way(story, states, place, facts)):
+            self._complain("previous is not what was delivered last", event, event.account)
         if not event.fields or event.fields != _differing(event.record, event.previous):
             self._complain("fields are others", event, event.account)
 
@@ -177,12 +177,12 @@ class Auditor:
     ) -> bool:
         """Tell whether a killed process may have been about to tell it: it cannot know if it did.
 
-        Only where it is taken back: what is told now is what was told last.
+        Only where it is taken back: what is delivered now is what was delivered last.
         """
         return (
-            bool(story.told)
-            and story.told[-1][0] <= self._restarted
-            and states[place].facts in story.told[-1][1]
+            bool(story.delivered)
+            and story.delivered[-1][0] <= self._restarted
+            and states[place].facts in story.delivered[-1][1]
             and any(state.facts == facts for state in states[story.place : place])
         )
 
@@ -199,13 +199,15 @@ class Auditor:
         is_late = state.since >= began  # it got into the books while they were being read
         if last is not None and last[0] == now and last[1] > event.record.time and not is_late:
             # A poll of which the deep part fails reads the newest part again, and then says so.
-            self._disorder[event.account] = f"{now:.1f}: is older than what the poll told: {event}"
+            self._disorder[event.account] = (
+                f"{now:.1f}: is older than what the poll delivered: {event}"
+            )
         self._last[key] = (now, event.record.time)
 
     # What becomes of the process
 
     def save(self, watch: str) -> None:
-        """Note that all that was told of a watch is in the store."""
+        """Note that all that was delivered of a watch is in the store."""
         fingerprint, _, method = watch.rpartition("/")
         for name, desk in self._desks.items():
             if desk.account.fingerprint == fingerprint:
@@ -217,7 +219,7 @@ class Auditor:
         self._failed += 1
 
     def restart(self) -> None:
-        """Note that the process begins anew: what was not saved may be told again."""
+        """Note that the process begins anew: what was not saved may be delivered again."""
         for name in self._desks:
             self._note(name, "the process begins anew")
         lost = [entry for entries in self._unsaved.values() for entry in entries]
@@ -226,8 +228,8 @@ class Auditor:
         for story, before in reversed(lost):
             older = [facts_of(record) for record in before.known if record is not None]
             if not self._failed:
-                older = []  # it was noted before it was told, so what is taken back is told too
-            story.told.append((self.park.clock(), (*story.told[-1][1], *older)))
+                older = []  # noted before it was delivered: what is taken back is delivered, too
+            story.delivered.append((self.park.clock(), (*story.delivered[-1][1], *older)))
             story.known = [*before.known, *story.known]
             story.place = before.place
         self._unsaved.clear()
@@ -240,9 +242,9 @@ class Auditor:
     # In the end
 
     def check_completeness(self) -> None:
-        """Check that what lasted two polls that worked was told by the end of the first.
+        """Check that what lasted two polls that worked was delivered by the end of the first.
 
-        Of the polls from when a change has to be told, an eighth of the row's age after it.
+        Of the polls from when a change has to be delivered, an eighth of the row's age after it.
         """
         for desk in self.park.desks:
             for source, rows in desk.states.items():
@@ -260,14 +262,14 @@ class Auditor:
             if len(polls) < 2 or polls[1] > end:
                 continue
             heard = polls[1]
-            told = [some for when, some in story.told if when <= heard]
-            if told and state.facts not in told[-1]:
-                text = f"{desk.account.name} {source} was told otherwise"
-            elif not told and is_followed and state.facts not in needless:
-                text = f"{desk.account.name} {source} was not told"
+            delivered = [some for when, some in story.delivered if when <= heard]
+            if delivered and state.facts not in delivered[-1]:
+                text = f"{desk.account.name} {source} was delivered otherwise"
+            elif not delivered and is_followed and state.facts not in needless:
+                text = f"{desk.account.name} {source} was not delivered"
             else:
                 continue
-            about = (state, end, story.told[-2:])
+            about = (state, end, story.delivered[-2:])
             self._complain(f"{text} by polls of {polls}", about, desk.account.name)
 
 

@@ -1,4 +1,4 @@
-"""The examples end by real signals: nothing runs on, nothing is lost, nothing is told twice."""
+"""The examples end by real signals: nothing runs on, is lost, or comes twice."""
 
 from __future__ import annotations
 

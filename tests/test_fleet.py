@@ -142,17 +142,17 @@ def test_trouble_of_one_is_not_anothers(caplog: pytest.LogCaptureFixture) -> Non
                 later(200, lambda: new_order(sandboxes[1].books))
                 later(1000, sandboxes[1].faults.clear)
                 events = await collect(fleet, seconds=2 * HOUR)
-                told = [event for event in events if not isinstance(event, Change)]
-                assert [type(event) for event in told] == [
+                delivered = [event for event in events if not isinstance(event, Change)]
+                assert [type(event) for event in delivered] == [
                     AccountSuspended,
                     AccountFailed,
                     AccountRecovered,
                 ]
-                assert [event.account for event in told] == ["wrong", "site 1", "site 1"]
-                assert isinstance(told[0], AccountSuspended)
-                assert isinstance(told[0].error, AuthError)
-                assert_absent(WRONG, told[0].error)
-                assert_absent(KEY, *(e.error for e in told if isinstance(e, AccountFailed)))
+                assert [event.account for event in delivered] == ["wrong", "site 1", "site 1"]
+                assert isinstance(delivered[0], AccountSuspended)
+                assert isinstance(delivered[0].error, AuthError)
+                assert_absent(WRONG, delivered[0].error)
+                assert_absent(KEY, *(e.error for e in delivered if isinstance(e, AccountFailed)))
                 assert changes(events) == [("site 0", "new", 21), ("site 1", "new", 21)]
                 status = fleet.status()["wrong"]
                 assert status.phase is AccountPhase.SUSPENDED
@@ -488,7 +488,7 @@ class Broken(MemoryState):
 def test_promise_7_an_error_that_nobody_expected_is_trouble_of_its_account_alone(
     breaks: str,
 ) -> None:
-    """A mistake in a store of one's own is told by its class; the others do not notice."""
+    """A mistake in a store of one's own is delivered by its class; the others do not notice."""
 
     async def main() -> None:
         async with park(Dialect.CLASSIC, Dialect.DELEGATING) as (sandboxes, accounts):

@@ -349,7 +349,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_hour(seed: int, tmp_path: Path) -> None:
-    """Every change is told at least once and in order, and none that did not happen."""
+    """Every change is delivered at least once and in order, and none that did not happen."""
 
     async def whole() -> None:
         hour = Hour(seed)

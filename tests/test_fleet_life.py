@@ -84,7 +84,7 @@ async def consume_in_scope(
 
 
 async def works(fleet: Fleet, accounts: list[Account]) -> None:
-    """See that the fleet can be opened, and its events be iterated twice, after what was told."""
+    """See that the fleet can be opened and its events be iterated twice, whatever came before."""
     heard: list[tuple[str, int]] = []
     async with fleet:
         for _ in range(2):

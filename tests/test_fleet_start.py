@@ -204,7 +204,7 @@ def test_the_present_info_is_that_of_the_first_poll_that_works() -> None:
 
 @pytest.mark.parametrize("taken", [0, 1])
 def test_a_present_info_in_hand_comes_again_after_a_restart(taken: int) -> None:
-    """At least once: left in hand, or acknowledged; a change of it is told with what was saved."""
+    """At least once: left in hand, or acknowledged; a change comes with what was saved."""
 
     async def main() -> None:
         state = MemoryState()

@@ -294,7 +294,7 @@ def check_punctuality(polls: Sequence[float]) -> None:
 
 
 def check_notices(name: str, listener: Listener) -> None:
-    """Check that each kind of trouble was told, and once."""
+    """Check that each kind of trouble was delivered, and once."""
     kinds: dict[str, type[PPAPIError]] = {"page": ResponseError, "hanging": RequestTimeoutError}
     events = [e for _, e in listener.events if e.account == name]
     if name.startswith("wrong"):
@@ -414,7 +414,7 @@ def test_dead_host_is_left_alone() -> None:
     virtual_time.run(whole())
 
 
-def test_siblings_trouble_is_not_told_of_a_healthy_account() -> None:
+def test_siblings_trouble_is_not_that_of_a_healthy_account() -> None:
     """Three accounts of a host fail each for itself: two others are not said to fail."""
 
     async def whole() -> None:
@@ -578,7 +578,7 @@ def test_leaving_drains(seconds: float, answered: bool) -> None:
 
 
 def test_events_can_be_iterated_again() -> None:
-    """In one place at a time; what came in between is told then, and what was in hand again."""
+    """In one place at a time; what came in between is delivered then, what was in hand again."""
 
     async def whole() -> None:
         async with town(Dialect.CLASSIC, Dialect.DELEGATING) as here:
@@ -677,7 +677,7 @@ def test_accounts_come_and_go() -> None:
 
 
 def test_account_is_removed_with_its_change_in_hand() -> None:
-    """Its other changes are not told any more; taken in again, it goes on where it was."""
+    """Its other changes are not delivered any more; taken in again, it goes on where it was."""
 
     async def whole() -> None:
         async with town(Dialect.CLASSIC, Dialect.DELEGATING) as here:
@@ -808,7 +808,7 @@ class FrailState(MemoryState):
 
 
 def test_store_fails_for_a_while() -> None:
-    """What was told and could not be saved is not told twice; the accounts recover."""
+    """What was delivered and could not be saved is not delivered twice; the accounts recover."""
 
     async def whole() -> None:
         state = FrailState()
@@ -910,7 +910,7 @@ def test_killed_in_a_backlog(dialect: Dialect) -> None:
 
 
 async def hear_from(since: int, here: Town, state: State, most: int) -> list[int]:
-    """Return the first rows that are told, the last of which is in hand in the end."""
+    """Return the first rows that are delivered, the last of which is in hand in the end."""
     fleet = Fleet(here.accounts.values(), since=since, state=state, hooks=hooks())
     async with fleet, listening(fleet, "exchanges", stop=most) as listener:
         await asyncio.sleep(2 * INTERVAL)
@@ -935,7 +935,7 @@ def test_api_elsewhere_after_an_error() -> None:
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.CLONE])
 @pytest.mark.parametrize("others", [0, 1])
 def test_change_in_hand_is_taken_back_before_the_restart(dialect: Dialect, others: int) -> None:
-    """What was told before a kill, and is no longer so after it, is told once more."""
+    """What was delivered before a kill, and is no longer so after it, is delivered once more."""
 
     async def whole() -> None:
         state, name = MemoryState(), "a-0-0"
@@ -951,10 +951,10 @@ def test_change_in_hand_is_taken_back_before_the_restart(dialect: Dialect, other
             for number in range(others):
                 move(1 + 2 * number, int(virtual_time.now()), "success")
             after = await run_for(2, here, state)
-        told = [e.record for _, e in before.events + after.events if isinstance(e, Change)]
-        rows = [row.accrued for row in told if isinstance(row, Exchange) and row.id == 2]
+        delivered = [e.record for _, e in before.events + after.events if isinstance(e, Change)]
+        rows = [row.accrued for row in delivered if isinstance(row, Exchange) and row.id == 2]
         assert rows == [True, False]
-        assert len(told) == 2 + others
+        assert len(delivered) == 2 + others
 
     virtual_time.run(whole())
 
@@ -971,8 +971,8 @@ def test_balance_in_hand_is_taken_back_before_the_restart() -> None:
             before = await run_for(2, here, state, "info", stop=1)
             partner.balance = "0"
             after = await run_for(2, here, state, "info")
-        told = [e.record for _, e in before.events + after.events if isinstance(e, Change)]
-        assert [info.balance for info in told if isinstance(info, Info)] == [7, 0]
+        delivered = [e.record for _, e in before.events + after.events if isinstance(e, Change)]
+        assert [info.balance for info in delivered if isinstance(info, Info)] == [7, 0]
 
     virtual_time.run(whole())
 

@@ -48,14 +48,14 @@ def record_of(delivery: Delivery[Exchange]) -> Exchange:
 
 
 async def poll(poller: Poller[Exchange] | Poller[Info]) -> list[int]:
-    """Poll, and return the ids of what was told."""
-    told: list[int] = []
+    """Poll, and return the ids of what was delivered."""
+    delivered: list[int] = []
     async for delivery in poller.poll():
         assert not isinstance(delivery.change, RowsUnreadable)
         record = delivery.change.record
-        told.append(0 if isinstance(record, Info) else record.id)
+        delivered.append(0 if isinstance(record, Info) else record.id)
         await delivery.acknowledge()
-    return told
+    return delivered
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_quiet_info_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_does_not_fit_is_read_by_a_stream() -> None:
-    """A full page proves nothing: all rows are told all the same, and once."""
+    """A full page proves nothing: all rows are delivered all the same, and once."""
 
     async def main() -> None:
         books = books_of(9)
@@ -237,7 +237,7 @@ def test_a_fast_poll_that_fails_is_made_up_for(fault: Fault) -> None:
     run(main)
 
 
-def test_what_could_not_be_saved_is_not_taken_for_told() -> None:
+def test_what_could_not_be_saved_is_not_taken_for_delivered() -> None:
     """The same answer once more is looked at, if the poll before did not end well."""
 
     async def main() -> None:
@@ -278,7 +278,7 @@ def test_who_does_not_acknowledge_is_told_so() -> None:
 
 @DIALECTS
 def test_a_change_that_was_left_in_hand_is_taken_back(dialect: Dialect) -> None:
-    """Told, left, and back to what it was: that is told, in the same process, too."""
+    """Delivered, left, and back to what it was: that is delivered, in the same process, too."""
 
     async def main() -> None:
         books = books_of(9)

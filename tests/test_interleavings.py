@@ -322,7 +322,9 @@ def play_on(loop: str, todo: list[Action], ending: str) -> None:
     troubles: list[object] = []
 
     async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, told: troubles.append(told))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: troubles.append(context)
+        )
         virtual = loop == "virtual"
         clock = virtual_time.now if virtual else time.time
         options = {"hooks": virtual_time.hooks()} if virtual else {}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ppapi_async.models import Exchange
 from ppapi_async.protocol import dump_stored, parse_stored
 from ppapi_async.protocol.site_clock import SiteClock
-from ppapi_async.watching.tracker import Position, Schedule, Tracker, Verdict
+from ppapi_async.watching.tracker import Schedule, Tracker, Verdict, WatchPosition
 
 DAY, HOUR, MINUTE = 86_400, 3600, 60
 NOW = 1_780_000_000
@@ -47,10 +47,10 @@ class World:
     zone: str = "UTC"
     settled: bool = False
     rows: dict[int, Row] = Factory(dict)
-    told: list[tuple[str, int, int]] = Factory(list)
+    delivered: list[tuple[str, int, int]] = Factory(list)
     """`(verdict, id, version)` of what the consumer has got."""
-    told_at: dict[tuple[int, int], int] = Factory(dict)
-    """When a version of a row was told."""
+    delivered_at: dict[tuple[int, int], int] = Factory(dict)
+    """When a version of a row was delivered."""
     tracker: Tracker | None = None
     saved_position: str = ""
     saves: int = 0
@@ -105,7 +105,7 @@ class World:
     def open(self, since: int | None = None) -> None:
         """Start the watch, from what was saved if anything was."""
         if self.saved_position:
-            position = parse_stored(self.saved_position, Position)
+            position = parse_stored(self.saved_position, WatchPosition)
         elif since is not None:
             position = Tracker.begin_at(since)
         else:
@@ -198,8 +198,8 @@ class World:
             return
         if verdict is not Verdict.PAST:
             version = int(row.partner_reward)
-            self.told.append((verdict.name, row.id, version))
-            self.told_at.setdefault((row.id, version), self.now)
+            self.delivered.append((verdict.name, row.id, version))
+            self.delivered_at.setdefault((row.id, version), self.now)
         self.keep(tracker, row)
 
 
@@ -229,7 +229,7 @@ STEPS = st.lists(
     old=st.lists(st.integers(0, 60 * DAY), max_size=10),
     steps=STEPS,
 )
-def test_promise_7_every_change_is_told_once(
+def test_promise_7_every_change_is_delivered_once(
     by_edit: bool, shift: int, old: list[int], steps: list[tuple[str, int]]
 ) -> None:
     """However polls fail, the process restarts and the zone is wrong: once, and nothing else."""
@@ -237,22 +237,22 @@ def test_promise_7_every_change_is_told_once(
     for age in sorted(old, reverse=True):
         world.add(NOW + shift - age - 1)
     world.poll()
-    assert world.told == []
+    assert world.delivered == []
     world.now += 1
     for step, number in steps:
         world.act(step, number)
     world.now += 6 * HOUR
     world.poll()
-    got = [(row_id, version) for _, row_id, version in world.told]
-    assert len(set(got)) == len(got), "told twice"
+    got = [(row_id, version) for _, row_id, version in world.delivered]
+    assert len(set(got)) == len(got), "delivered twice"
     last = dict(got)
     for row in world.rows.values():
         if row.version or row.id > len(old):
-            assert last.get(row.id) == row.version, "not told"
+            assert last.get(row.id) == row.version, "not delivered"
         else:
             assert row.id not in last, "invented"
     first_told: dict[int, str] = {}
-    for kind, row_id, _ in world.told:
+    for kind, row_id, _ in world.delivered:
         first_told.setdefault(row_id, kind)
     if old and min(old) < LOOKBACK - 2 * DAY:  # else the watch has seen no id to go by
         for row_id, kind in first_told.items():
@@ -286,7 +286,7 @@ def run_polls(
     outage=st.one_of(st.none(), st.tuples(st.integers(0, 4 * HOUR), st.integers(0, 3 * HOUR))),
     seed=st.integers(0, 2**32),
 )
-def test_promise_7_a_change_of_any_age_is_told_within_its_bound(
+def test_promise_7_a_change_of_any_age_is_delivered_within_its_bound(
     by_edit: bool,
     interval: int,
     shift: int,
@@ -321,13 +321,15 @@ def test_promise_7_a_change_of_any_age_is_told_within_its_bound(
             due.append((row_id, world.now, max(within, 1.1 * interval) + 1))
     run_polls(world, begin + 18 * HOUR, chance, outages)
     for row_id, changed, within in due:
-        told = world.told_at.get((row_id, 1))
-        assert told is not None, "not told"
+        delivered = world.delivered_at.get((row_id, 1))
+        assert delivered is not None, "not delivered"
         limit: float = changed + within
         for out, back in outages:
             if changed < back and limit > out:
                 limit = max(limit, back + 1.1 * interval + 1)
-        assert told <= limit, f"a change of {changed} was told {told - changed} s later"
+        assert delivered <= limit, (
+            f"a change of {changed} was delivered {delivered - changed} s later"
+        )
 
 
 def test_regular_polls_follow_the_ruler() -> None:
@@ -454,7 +456,7 @@ def test_rows_that_vanish_and_return_are_not_new(by_edit: bool) -> None:
     world.accrue(other)
     world.now += 7 * HOUR
     world.poll()
-    assert world.told == [("DIFFERENT", other, 1)]
+    assert world.delivered == [("DIFFERENT", other, 1)]
 
 
 def test_clicks_keep_the_short_reach() -> None:
@@ -472,20 +474,20 @@ def test_clicks_keep_the_short_reach() -> None:
     assert sum(count > 60 for count in world.read) == 2
 
 
-# --- what is told
+# --- what is delivered
 
 
 @BOTH
-def test_nothing_of_the_past_is_told(by_edit: bool) -> None:
+def test_nothing_of_the_past_is_delivered(by_edit: bool) -> None:
     """A watch that starts now is silent on what is there, and tells what comes."""
     world = World(by_edit=by_edit)
     for age in (40 * DAY, 20 * DAY, 2 * HOUR, 1, 0):
         world.add(NOW - age)
     world.poll()
-    assert world.told == []
+    assert world.delivered == []
     new = world.add()
     world.poll()
-    assert world.told == [("NEW", new, 0)]
+    assert world.delivered == [("NEW", new, 0)]
 
 
 @BOTH
@@ -496,11 +498,11 @@ def test_since_tells_the_backlog_first(by_edit: bool) -> None:
     world.open(since=NOW - 45 * DAY)
     world.poll(fail_after=1)
     world.poll(windows=2)
-    assert world.told == [("NEW", row_id, 0) for row_id in rows[1:]]
+    assert world.delivered == [("NEW", row_id, 0) for row_id in rows[1:]]
 
 
 @BOTH
-def test_a_row_that_flaps_is_told_each_time(by_edit: bool) -> None:
+def test_a_row_that_flaps_is_delivered_each_time(by_edit: bool) -> None:
     """Back to what it was is a change, too."""
     world = World(by_edit=by_edit)
     row_id = world.add(NOW - HOUR)
@@ -510,7 +512,7 @@ def test_a_row_that_flaps_is_told_each_time(by_edit: bool) -> None:
         world.edit(row_id)
         world.rows[row_id].version = version
         world.poll()
-    assert [version for _, _, version in world.told] == [1, 0, 1]
+    assert [version for _, _, version in world.delivered] == [1, 0, 1]
 
 
 @BOTH
@@ -528,7 +530,7 @@ def test_an_outage_is_made_up_for(by_edit: bool, days: int) -> None:
     world.edit(old)
     world.now += HOUR
     world.poll(windows=3)
-    assert {row_id for _, row_id, _ in world.told} == {old, *missed}
+    assert {row_id for _, row_id, _ in world.delivered} == {old, *missed}
 
 
 @BOTH
@@ -560,21 +562,21 @@ def test_so_many_rows_are_known_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
         assert world.saved_rows.keys() == world.tracker.known.keys()
     assert world.tracker is not None
     assert world.tracker.crowded
-    assert sorted(row_id for _, row_id, _ in world.told) == list(range(1, 401))
+    assert sorted(row_id for _, row_id, _ in world.delivered) == list(range(1, 401))
 
 
 def test_a_backlog_is_not_kept_in_memory() -> None:
-    """While years are told, only the lookback and the window in hand are known."""
+    """While years are delivered, only the lookback and the window in hand are known."""
     world = World(by_edit=False, lookback=3 * DAY)
     for age in range(1000, 0, -1):
         world.add(NOW - age * DAY)
     world.open(since=NOW - 1001 * DAY)
     world.poll(windows=100)
-    assert len(world.told) == 1000
+    assert len(world.delivered) == 1000
     assert len(world.saved_rows) <= 14
 
 
-def test_a_row_told_long_ago_is_changed_not_new() -> None:
+def test_a_row_delivered_long_ago_is_changed_not_new() -> None:
     """On a server that filters by edit, a row from before the lookback comes as a change."""
     world = World(by_edit=True)
     old = world.add(NOW - 100 * DAY)
@@ -583,11 +585,11 @@ def test_a_row_told_long_ago_is_changed_not_new() -> None:
     world.now += HOUR
     world.edit(old)
     world.poll()
-    assert world.told == [("OLD", old, 1)]
+    assert world.delivered == [("OLD", old, 1)]
 
 
 @BOTH
-def test_rows_that_come_late_are_told(by_edit: bool) -> None:
+def test_rows_that_come_late_are_delivered(by_edit: bool) -> None:
     """A site may look a country up for half a minute before it books an order of then."""
     world = World(by_edit=by_edit)
     world.add(NOW - 10)
@@ -598,12 +600,12 @@ def test_rows_that_come_late_are_told(by_edit: bool) -> None:
     world.now += MINUTE
     late = world.add(world.now - 90)
     world.poll()
-    assert ("NEW", late, 0) in world.told
+    assert ("NEW", late, 0) in world.delivered
 
 
 @BOTH
 def test_old_rows_are_read_again_where_changes_do_not_show(by_edit: bool) -> None:
-    """A change of a row two weeks old is told within six hours, also if its time does not move."""
+    """A change of a row two weeks old comes within six hours, also if its time does not move."""
     world = World(by_edit=by_edit)
     old = world.add(NOW - 14 * DAY)
     world.add(NOW - HOUR)
@@ -615,7 +617,7 @@ def test_old_rows_are_read_again_where_changes_do_not_show(by_edit: bool) -> Non
     for _ in range(6):
         world.now += HOUR
         world.poll()
-    assert world.told == [("DIFFERENT", old, 1)]
+    assert world.delivered == [("DIFFERENT", old, 1)]
 
 
 def test_a_clock_set_back_is_made_up_for_within_a_day() -> None:
@@ -629,11 +631,11 @@ def test_a_clock_set_back_is_made_up_for_within_a_day() -> None:
     for _ in range(25):
         world.now += HOUR
         world.poll()
-    assert ("NEW", row_id, 0) in world.told
+    assert ("NEW", row_id, 0) in world.delivered
 
 
 def test_a_row_from_the_future_does_not_stop_the_watch() -> None:
-    """A row dated 2099 is told, and what comes after it is told as well."""
+    """A row dated 2099 is delivered, and what comes after it is delivered as well."""
     world = World(by_edit=True)
     world.poll()
     world.add(4_070_908_800)
@@ -641,7 +643,7 @@ def test_a_row_from_the_future_does_not_stop_the_watch() -> None:
     world.now += 10 * DAY
     row_id = world.add()
     world.poll()
-    assert [row for _, row, _ in world.told] == [row_id - 1, row_id]
+    assert [row for _, row, _ in world.delivered] == [row_id - 1, row_id]
 
 
 def test_an_hour_that_comes_twice_loses_nothing() -> None:
@@ -658,7 +660,7 @@ def test_an_hour_that_comes_twice_loses_nothing() -> None:
         wall = instant.astimezone(clock.zone).replace(tzinfo=UTC)
         added.append(world.add(int(clock.to_instant(wall).timestamp())))
         world.poll()
-    assert {row_id for _, row_id, _ in world.told} == set(added)
+    assert {row_id for _, row_id, _ in world.delivered} == set(added)
 
 
 def test_doubt_of_a_row_that_is_not_known_is_nothing() -> None:
@@ -679,17 +681,17 @@ def test_doubt_of_a_row_that_is_not_known_is_nothing() -> None:
 def test_positions_of_other_versions_are_refused() -> None:
     """A position is read back as it was; one of another version is an error."""
     position = evolve(Tracker.begin_now(NOW, LOOKBACK), newest=3, worked=True)
-    assert parse_stored(dump_stored(position), Position) == position
+    assert parse_stored(dump_stored(position), WatchPosition) == position
     with pytest.raises(ValueError, match="version"):
-        parse_stored(dump_stored(evolve(position, version=3)), Position)
+        parse_stored(dump_stored(evolve(position, version=3)), WatchPosition)
 
 
 def test_lookback_is_a_minimum_of_what_is_followed() -> None:
-    """A change within the lookback is told on a server that knows only creation times."""
+    """A change within the lookback is delivered on a server that knows only creation times."""
     world = World(by_edit=False, lookback=2 * DAY)
     row_id = world.add(NOW - DAY)
     world.poll()
     world.now += 23 * HOUR
     world.edit(row_id)
     world.poll()
-    assert world.told == [("DIFFERENT", row_id, 1)]
+    assert world.delivered == [("DIFFERENT", row_id, 1)]

@@ -105,11 +105,11 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     virtual_time.run(whole())
 
 
-# --- what is told
+# --- what is delivered
 
 
 @DIALECTS
-def test_new_and_changed_exchanges_are_told(dialect: Dialect) -> None:
+def test_new_and_changed_exchanges_are_delivered(dialect: Dialect) -> None:
     """A new order, its success and its reversal, each with what changed, and nothing else."""
 
     async def main() -> None:
@@ -138,7 +138,7 @@ def test_new_and_changed_exchanges_are_told(dialect: Dialect) -> None:
 
 
 @DIALECTS
-def test_links_and_payouts_are_told(dialect: Dialect) -> None:
+def test_links_and_payouts_are_delivered(dialect: Dialect) -> None:
     """New clicks; a payout's request and its settlement."""
 
     async def main() -> None:
@@ -165,7 +165,7 @@ def test_links_and_payouts_are_told(dialect: Dialect) -> None:
     run(main)
 
 
-def test_a_change_of_info_is_told() -> None:
+def test_a_change_of_info_is_delivered() -> None:
     """Balance and methods; but not what a method would pay, which moves with the rates."""
 
     async def main() -> None:
@@ -231,7 +231,7 @@ def test_a_wrong_zone_loses_nothing(dialect: Dialect, hours: int) -> None:
     run(main)
 
 
-def test_a_row_that_is_no_different_is_not_told() -> None:
+def test_a_row_that_is_no_different_is_not_delivered() -> None:
     """`1.5` and `1.50` are one amount."""
 
     async def main() -> None:
@@ -272,7 +272,7 @@ def test_status_history_is_asked_for() -> None:
 
 @DIALECTS
 def test_promise_7_a_restart_goes_on_where_it_stopped(dialect: Dialect) -> None:
-    """With a store: what was told is not told again, what happened meanwhile is."""
+    """With a store: what was delivered is not delivered again, what happened meanwhile is."""
 
     async def main() -> None:
         books, state = books_of(), MemoryState()
@@ -292,7 +292,7 @@ def test_promise_7_a_restart_goes_on_where_it_stopped(dialect: Dialect) -> None:
             new_order(books)
             async with session_on(sandbox) as session:
                 again = await take(session.watch_exchanges(state=state), 3)
-        # 53 was in hand when the loop was left: it was not counted as told.
+        # 53 was in hand when the loop was left: it was not counted as delivered.
         assert got == [51, 52, 53]
         assert again == [("new", 53), ("changed", 52), ("new", 54)] or again == [
             ("changed", 52),
@@ -303,8 +303,8 @@ def test_promise_7_a_restart_goes_on_where_it_stopped(dialect: Dialect) -> None:
     run(main)
 
 
-def test_what_is_in_hand_is_told_again() -> None:
-    """A change counts as told when the next one is asked for, not before."""
+def test_what_is_in_hand_is_delivered_again() -> None:
+    """A change counts as delivered when the next one is asked for, not before."""
 
     async def main() -> None:
         books, state = books_of(), MemoryState()
@@ -320,7 +320,7 @@ def test_what_is_in_hand_is_told_again() -> None:
 
 
 def test_a_first_look_is_the_beginning() -> None:
-    """What happens after it and before a restart is told, though nothing was told before."""
+    """What happens after it and before a restart is delivered, though nothing was before."""
 
     async def main() -> None:
         books, state = books_of(), MemoryState()
@@ -340,7 +340,7 @@ def test_a_first_look_is_the_beginning() -> None:
 
 
 def test_info_goes_on_from_the_state() -> None:
-    """A balance that changed while nobody watched is told."""
+    """A balance that changed while nobody watched is delivered."""
 
     async def main() -> None:
         books, state = books_of(), MemoryState()
@@ -373,7 +373,7 @@ class Flaky(MemoryState):
 
 
 def test_a_store_that_fails_does_not_end_a_watch() -> None:
-    """What was told meanwhile is not repeated, and is saved when the store works again."""
+    """What was delivered meanwhile is not repeated, and is saved when the store works again."""
 
     async def main() -> None:
         books, state = books_of(), Flaky()

@@ -67,10 +67,10 @@ def accrue(books: Books, row_id: int) -> None:
 @pytest.mark.no_cover
 @DIALECTS
 @pytest.mark.parametrize(("age", "within"), [(HOUR, 450), (DAY, 3 * HOUR), (25 * DAY, 6 * HOUR)])
-def test_promise_7_what_an_operator_sets_by_hand_is_told_in_time(
+def test_promise_7_what_an_operator_sets_by_hand_is_delivered_in_time(
     dialect: Dialect, age: int, within: int
 ) -> None:
-    """`accrued` and the reward do not move a row's time: told within an eighth of the row's age."""
+    """`accrued` and the reward do not move a row's time: delivered within an eighth of its age."""
 
     async def main() -> None:
         books = books_of()
@@ -116,7 +116,7 @@ def test_polls_of_a_site_with_many_orders_read_few_of_them(dialect: Dialect) -> 
 
 
 def test_a_restart_reads_what_is_overdue() -> None:
-    """A change of an old row, made while nobody watched, is told by the first poll."""
+    """A change of an old row, made while nobody watched, is delivered by the first poll."""
 
     async def main() -> None:
         books, state = books_of(), MemoryState()
@@ -130,15 +130,15 @@ def test_a_restart_reads_what_is_overdue() -> None:
             accrue(books, 700)
             begun = virtual_time.now()
             async with session_on(sandbox) as session:
-                told = await take(session.watch_exchanges(state=state), 2)
-            assert set(told) == {("changed", 700), ("new", 701)}
+                delivered = await take(session.watch_exchanges(state=state), 2)
+            assert set(delivered) == {("changed", 700), ("new", 701)}
             assert virtual_time.now() < begun + 30
 
     run(main)
 
 
 def test_an_old_part_that_cannot_be_read_does_not_keep_new_rows_back() -> None:
-    """Reading far back fails for hours: what is new is told all the while."""
+    """Reading far back fails for hours: what is new is delivered all the while."""
 
     async def main() -> None:
         books = books_of(300)
@@ -165,7 +165,7 @@ def test_an_old_part_that_cannot_be_read_does_not_keep_new_rows_back() -> None:
 def test_a_named_account_keeps_its_state_when_its_site_moves(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What happened meanwhile is told, and the log says that the host is another one."""
+    """What happened meanwhile is delivered, and the log says that the host is another one."""
     hosts: list[str] = []
 
     async def main() -> None:
@@ -188,7 +188,7 @@ def test_a_named_account_keeps_its_state_when_its_site_moves(
 
 
 def test_state_of_an_earlier_version_is_taken_over() -> None:
-    """Under the fingerprint of before, with its form of positions: nothing is told again."""
+    """Under the fingerprint of before, with its form of positions: nothing is delivered again."""
 
     async def main() -> None:
         books, state = books_of(), MemoryState()
@@ -213,8 +213,8 @@ def test_state_of_an_earlier_version_is_taken_over() -> None:
             await state.save(before, entries)
             new_order(books)
             async with session_on(sandbox) as session:
-                told = await take(session.watch_exchanges(state=state), 2)
-            assert told == [("new", 52), ("new", 53)]
+                delivered = await take(session.watch_exchanges(state=state), 2)
+            assert delivered == [("new", 52), ("new", 53)]
             assert dict(await state.load(before)) == entries
 
     run(main)
@@ -335,7 +335,7 @@ def test_the_key_inside_a_row_is_not_stored_nor_shown() -> None:
             assert_absent(KEY, changes)
             assert "x=1" in changes[0].record.query_string
             assert changes[-1].record.query_string.endswith("c=harmless")
-            # Saved as it is told: the next poll, and a restart, find nothing changed.
+            # Saved as it is delivered: the next poll, and a restart, find nothing changed.
             later(200, lambda: books.clicks.put(books.traffic.click(9_100, now + 200)))
             async with session_on(sandbox) as again:
                 ids: list[int] = []
@@ -370,7 +370,7 @@ def test_the_key_inside_an_info_is_not_stored_nor_shown() -> None:
 @DIALECTS
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 def test_a_row_of_the_year_9999_ends_no_events(dialect: Dialect, zone: str) -> None:
-    """Nor those of other accounts of the fleet: all rows beside it are told."""
+    """Nor those of other accounts of the fleet: all rows beside it are delivered."""
 
     async def main() -> None:
         books, others = books_of(), books_of()
@@ -391,11 +391,11 @@ def test_a_row_of_the_year_9999_ends_no_events(dialect: Dialect, zone: str) -> N
             async with Fleet(accounts, interval=60, hooks=virtual_time.hooks()) as fleet:
                 later(100, lambda: new_order(books))
                 later(100, lambda: new_order(others))
-                told: set[str] = set()
+                delivered: set[str] = set()
                 async for event in fleet.events("exchanges"):
                     assert isinstance(event, Change), event
-                    told.add(event.account)
-                    if len(told) == 2:
+                    delivered.add(event.account)
+                    if len(delivered) == 2:
                         break
 
     run(main)
@@ -442,7 +442,7 @@ class Endless:
 def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What lies beyond the present, whatever the zone, is neither read nor told nor stored."""
+    """What lies beyond the present, whatever the zone, is neither read nor delivered nor stored."""
 
     async def main() -> None:
         state, errors = MemoryState(), list[PPAPIError | None]()
@@ -450,9 +450,9 @@ def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
             endless = Endless(sandbox, int(virtual_time.now()) - HOUR)
             put_before(sandbox, endless)
             watch = session.watch_exchanges(interval=60, state=state, on_error=errors.append)
-            told = await take(watch, 3)
+            delivered = await take(watch, 3)
             assert errors == []
-            assert {kind for kind, _ in told} == {"new"}
+            assert {kind for kind, _ in delivered} == {"new"}
             assert endless.served < 60_000
             stored = dict(await state.load(f"{session.account.fingerprint}/get_exchanges"))
             assert len(stored) < 28 * 360 * 2
@@ -463,7 +463,7 @@ def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
 
 
 def test_a_first_look_is_saved_window_by_window() -> None:
-    """A process that ends in the middle of it does not begin anew; the past is not told."""
+    """A process that ends in the middle of it does not begin anew; the past is not delivered."""
 
     async def main() -> None:
         books, state = books_of(9), MemoryState()
@@ -504,7 +504,7 @@ def test_a_first_look_is_saved_window_by_window() -> None:
 # --- what an answer proves
 
 
-def test_a_watch_is_not_told_100_of_250_new_orders() -> None:
+def test_a_watch_is_not_delivered_100_of_250_new_orders() -> None:
     """A site lowers its cap while a watch runs: what earlier answers held proves nothing of it."""
 
     async def main() -> None:
@@ -522,8 +522,8 @@ def test_a_watch_is_not_told_100_of_250_new_orders() -> None:
 
             later(1000, lower)
             watch = session.watch_exchanges(interval=60)
-            told = await take(watch, 250)
-        assert sorted(row_id for _, row_id in told) == list(range(1000, 1250))
+            delivered = await take(watch, 250)
+        assert sorted(row_id for _, row_id in delivered) == list(range(1000, 1250))
 
     run(main)
 
@@ -551,7 +551,7 @@ class Desk:
     dialect: Dialect
     clock: Clock = field(factory=Clock)
     state: MemoryState = field(factory=MemoryState)
-    told: dict[int, list[tuple[str, Exchange]]] = field(factory=dict)
+    delivered: dict[int, list[tuple[str, Exchange]]] = field(factory=dict)
     hidden: list[Order] = field(factory=list)
     values: int = 0
     poller: Poller[Exchange] | None = None
@@ -588,7 +588,7 @@ class Desk:
             books.orders.put(evolve(order, history=moved) if step == "move" else order)
 
     async def poll(self, connection: Connection, *, leave: bool = False) -> None:
-        """Poll, perhaps to leave with what is told first in hand."""
+        """Poll, perhaps to leave with what is delivered first in hand."""
         if self.poller is None:
             self.poller = row_poller(
                 connection,
@@ -602,7 +602,7 @@ class Desk:
             async for delivery in deliveries:
                 assert isinstance(delivery.change, Change)
                 row = delivery.change.record
-                self.told.setdefault(row.id, []).append((delivery.change.kind, row))
+                self.delivered.setdefault(row.id, []).append((delivery.change.kind, row))
                 if leave:
                     return
                 await delivery.acknowledge()
@@ -610,7 +610,7 @@ class Desk:
 
 @pytest.mark.no_cover
 @given(dialect=st.sampled_from(list(Dialect)), old=st.integers(0, 30), steps=STEPS)
-def test_promise_7_what_was_told_last_is_what_the_site_shows(
+def test_promise_7_what_was_delivered_last_is_what_the_site_shows(
     dialect: Dialect, old: int, steps: list[tuple[str, int]]
 ) -> None:
     """Through fast polls, answers that come again, restarts, rows that vanish and what is left."""
@@ -623,7 +623,7 @@ def test_promise_7_what_was_told_last_is_what_the_site_shows(
         site = Sandbox(dialect, books=books, clock=lambda: desk.clock.now)
         async with pure_session(site, desk.clock) as (connection, _):
             await desk.poll(connection)
-            assert not desk.told
+            assert not desk.delivered
             desk.clock.now += 1
             for step, number in steps:
                 await desk.act(books, connection, step, number)
@@ -632,7 +632,7 @@ def test_promise_7_what_was_told_last_is_what_the_site_shows(
                 desk.clock.now += 3 * HOUR
                 await desk.poll(connection)
         for order in books.orders:
-            events = desk.told.get(order.id, [])
+            events = desk.delivered.get(order.id, [])
             if order.id > old:
                 assert events[0][0] == "new"
             last = events[-1][1].partner_reward if events else 0

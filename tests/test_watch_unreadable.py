@@ -62,7 +62,7 @@ def odd_order(books: Books, row_id: int, reward: str = "666", age: int = 0) -> N
 def test_a_watch_reports_an_unreadable_row_once_and_again_when_it_changes(
     dialect: Dialect, age: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through `on_error` and the log; all other rows are told, and no poll fails."""
+    """Through `on_error` and the log; all other rows are delivered, and no poll fails."""
 
     async def main() -> None:
         books, errors = books_of(), list[PPAPIError | None]()
@@ -72,9 +72,9 @@ def test_a_watch_reports_an_unreadable_row_once_and_again_when_it_changes(
             later(8 * HOUR, lambda: odd_order(books, 600, "666.5", age=age + 8 * HOUR))
             later(15 * HOUR, lambda: new_order(books))
             watch = session.watch_exchanges(interval=60, on_error=errors.append)
-            told = await take(watch, 2)
-        assert [kind for kind, _ in told] == ["new", "new"]
-        assert 600 not in {row_id for _, row_id in told}
+            delivered = await take(watch, 2)
+        assert [kind for kind, _ in delivered] == ["new", "new"]
+        assert 600 not in {row_id for _, row_id in delivered}
         assert len(errors) == 2
         for error, value in zip(errors, ("x666", "x666.5"), strict=True):
             assert isinstance(error, DecodeError)
@@ -91,7 +91,7 @@ def test_a_watch_reports_an_unreadable_row_once_and_again_when_it_changes(
 
 
 def test_what_was_reported_is_not_reported_again_after_a_restart() -> None:
-    """The store knows; and a row that can be read after all is told as new."""
+    """The store knows; and a row that can be read after all is delivered as new."""
 
     async def main() -> None:
         books, state, errors = books_of(), MemoryState(), list[PPAPIError | None]()

@@ -179,7 +179,7 @@ class Scheduler:
         self.plan(member, self._now() if self.first_now else None)
 
     def plan(self, member: Member, due: float | None = None) -> None:
-        """Plan the next poll of a member: at its next turn unless told otherwise."""
+        """Plan the next poll of a member: at its next turn unless `due` is given."""
         member.due = None
         if not self.running or member.paused or member.suspended or member.task is not None:
             return

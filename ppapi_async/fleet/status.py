@@ -85,7 +85,7 @@ class AccountStatus:
     failures: int
     """Polls in a row that failed."""
     last_error: PPAPIError | None
-    """Of the latest trouble, even if it is over; `failures` tells."""
+    """Of the latest trouble, even if it is over; `failures` says."""
     lag: timedelta | None
     """How old what you know may be; None where no poll has worked yet."""
     clock_warning: str | None = None

@@ -45,7 +45,7 @@ class Resource:
     method: str
     record: type[Link | Exchange | Payout]
     lookback: timedelta
-    """How far back changes are followed, unless told otherwise."""
+    """How far back changes are followed, unless another is given."""
 
 
 ResourceName: TypeAlias = Literal["info", "links", "exchanges", "payouts"]

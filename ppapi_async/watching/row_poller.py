@@ -28,11 +28,11 @@ from ppapi_async.watching.poll_slots import TakeSlot
 from ppapi_async.watching.tracker import (
     PERIOD,
     WRONG_ZONE,
-    Position,
-    Reading,
+    PollRange,
     Schedule,
     Tracker,
     Verdict,
+    WatchPosition,
 )
 
 __all__ = ["RowPoller"]
@@ -59,7 +59,7 @@ class RowPoller(Generic[RowT]):
     since: datetime | None = None
     take_slot: TakeSlot = contextlib.nullcontext
     _tracker: Tracker | None = None
-    _saved: Position | None = None
+    _saved: WatchPosition | None = None
     _in_hand: dict[int, RowT] = field(factory=dict)
     """What was being delivered when it was left: by a consumer, or by a process that ended."""
     _unreadable: UnreadableRows = field(factory=UnreadableRows)
@@ -93,7 +93,7 @@ class RowPoller(Generic[RowT]):
         if tracker.position.looked_to is not None:
             await self._look_first(tracker)
         failed, self._failed = self._failed, True
-        for reading in self._readings(tracker, failed=failed):
+        for reading in self._ranges(tracker, failed=failed):
             async with contextlib.aclosing(self._poll(tracker, reading)) as deliveries:
                 async for delivery in deliveries:
                     yield delivery
@@ -105,7 +105,7 @@ class RowPoller(Generic[RowT]):
             report.check()
         await self._flush(tracker)
 
-    def _readings(self, tracker: Tracker, *, failed: bool) -> list[Reading]:
+    def _ranges(self, tracker: Tracker, *, failed: bool) -> list[PollRange]:
         """Return what to read: what is due, in one go.
 
         After a poll that failed, what is newest comes first by itself, so that an old part that
@@ -117,7 +117,7 @@ class RowPoller(Generic[RowT]):
         return [due] if alone else [newest, due]
 
     async def _poll(
-        self, tracker: Tracker, reading: Reading
+        self, tracker: Tracker, reading: PollRange
     ) -> AsyncGenerator[Delivery[RowT], None]:
         began, requests = self._now(), 0
         # A reading before this one may have moved the floor up: what lies before it is forgotten,
@@ -144,7 +144,7 @@ class RowPoller(Generic[RowT]):
         entries = await self.store.load()
         saved = entries.pop(_POSITION, None)
         try:
-            self._saved = None if saved is None else parse_stored(saved, Position)
+            self._saved = None if saved is None else parse_stored(saved, WatchPosition)
             await recognise(self.transport)  # only now: `worked` must be known if this fails
             tracker = self._new_tracker()
             await self._restore(tracker, entries)

@@ -52,7 +52,16 @@ from attrs.validators import in_
 from ppapi_async.models import Row
 from ppapi_async.protocol.site_clock import SiteClock
 
-__all__ = ["PERIOD", "WRONG_ZONE", "Level", "Position", "Reading", "Schedule", "Tracker", "Verdict"]
+__all__ = [
+    "PERIOD",
+    "WRONG_ZONE",
+    "Level",
+    "PollRange",
+    "Schedule",
+    "Tracker",
+    "Verdict",
+    "WatchPosition",
+]
 
 _VERSION = 2
 _UNDERSTOOD = (1, _VERSION)
@@ -169,7 +178,7 @@ class Verdict(Enum):
 
 
 @frozen(kw_only=True)
-class Position:
+class WatchPosition:
     """How far a watch is: what is saved besides the rows."""
 
     start: int
@@ -201,7 +210,7 @@ class Position:
 
 
 @frozen
-class Reading:
+class PollRange:
     """What one poll reads."""
 
     start: int
@@ -223,7 +232,7 @@ class Tracker:
     clock: SiteClock
     schedule: Schedule
     meets_old: bool
-    position: Position
+    position: WatchPosition
     known: dict[int, int] = field(factory=dict)
     """By id, what is known of each row delivered: its second above a digest of its text, in one
     number, which takes a third of what a pair does. Digest 0: compare it in any case."""
@@ -236,7 +245,7 @@ class Tracker:
     # Beginning
 
     @classmethod
-    def begin_now(cls, now: int, lookback: int) -> Position:
+    def begin_now(cls, now: int, lookback: int) -> WatchPosition:
         """Return where a watch begins that delivers nothing of the past.
 
         First it looks at what is there, from `start` on: a row that comes later is newer than this,
@@ -244,35 +253,35 @@ class Tracker:
         """
         start = now - WRONG_ZONE
         floor = min(start, now - lookback)
-        return Position(start=start, floor=floor, past_before=start, looked_to=start)
+        return WatchPosition(start=start, floor=floor, past_before=start, looked_to=start)
 
     @classmethod
-    def begin_at(cls, since: int) -> Position:
+    def begin_at(cls, since: int) -> WatchPosition:
         """Return where a watch begins that delivers first what has happened since then."""
-        return Position(start=since, floor=since)
+        return WatchPosition(start=since, floor=since)
 
     # Reading
 
-    def plan(self, now: int, present: int) -> Reading:
+    def plan(self, now: int, present: int) -> PollRange:
         """Return what the next poll reads.
 
         Args:
             now: the present by this machine's clock, which the schedule goes by.
             present: the same by the server's clock, as far as it is believed.
         """
-        return self._reading(present, self.schedule.due(now, self.position.reads))
+        return self._range_of(present, self.schedule.due(now, self.position.reads))
 
-    def plan_newest(self, present: int) -> Reading:
+    def plan_newest(self, present: int) -> PollRange:
         """Return what every poll reads."""
-        return self._reading(present, self.schedule.levels[0])
+        return self._range_of(present, self.schedule.levels[0])
 
-    def _reading(self, present: int, level: Level) -> Reading:
+    def _range_of(self, present: int, level: Level) -> PollRange:
         position = self.position
         if level is self.schedule.levels[-1]:
             # After an outage that is further back: what changed in it was not too old by then.
-            return Reading(position.floor, level)
+            return PollRange(position.floor, level)
         start = min(position.start, self._reach(present, level.depth))
-        return Reading(max(position.floor, start), level)
+        return PollRange(max(position.floor, start), level)
 
     def _reach(self, present: int, depth: int) -> int:
         """Return the second from which rows are younger than this, as ages are counted."""
@@ -335,7 +344,7 @@ class Tracker:
             del self.known[row_id]
         return dropped
 
-    def end_poll(self, began: int, reading: Reading) -> None:
+    def end_poll(self, began: int, reading: PollRange) -> None:
         """Take a poll as complete that began then."""
         position = self.position
         deeper = tuple(read for read in position.reads if read[0] > reading.level.depth)
@@ -365,7 +374,7 @@ class Tracker:
             self.position, old_id=old_id, recent_id=self._highest_id, moved_up=now
         )
 
-    def to_save(self, host: str) -> Position:
+    def to_save(self, host: str) -> WatchPosition:
         """Return the position as it is saved."""
         position = self.position
         reads = self.schedule.keep(position.reads)

@@ -22,7 +22,7 @@ __all__ = ["OnError", "Watch"]
 
 RecordT = TypeVar("RecordT", bound=Row | Info)
 OnError: TypeAlias = Callable[[PPAPIError | None], object]
-"""Is told how polling goes; may be `async def`."""
+"""Called with how polling goes; may be `async def`."""
 _log = logging.getLogger("ppapi_async")
 
 

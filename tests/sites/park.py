@@ -114,7 +114,7 @@ class Desk:
     begun: float = math.inf
     """When a poll was known to have worked."""
     since: float | None = None
-    """What happened since then is to be told first."""
+    """What happened since then is to be delivered first."""
     answers: int = 0
     """Which the site has given; what changes between two of them nobody sees."""
     _opened: bool = False
@@ -209,7 +209,7 @@ class Desk:
     # What the fleet owes
 
     def is_past(self, states: Sequence[State]) -> bool:
-        """Whether a row is from before the time that is told of."""
+        """Whether a row is from before the time that is delivered of."""
         time = states[0].facts.get("time")
         if not isinstance(time, datetime):  # the balance is never new
             return True
@@ -218,7 +218,7 @@ class Desk:
         return states[0].is_first and time.timestamp() < self.since
 
     def is_surely_new(self, states: Sequence[State]) -> bool:
-        """Whether a row is to be told as new: it came when the watch had surely begun."""
+        """Whether a row is to be delivered as new: it came when the watch had surely begun."""
         if self.is_past(states):
             return False
         return self.since is not None or states[0].since > self.begun
@@ -231,7 +231,7 @@ class Desk:
         return self.since is not None or time.timestamp() < self.begun - LOOKBACK + 2 * DAY
 
     def needless(self, states: Sequence[State]) -> Sequence[Facts]:
-        """Return how a row was while it need not be told."""
+        """Return how a row was while it need not be delivered."""
         if self.is_surely_new(states):
             return ()
         is_silent = self.since is None or "balance" in states[0].facts
