@@ -14,26 +14,21 @@ import json
 import os
 import re
 import socket
-import sys
 import time
 
+from bench.http import head, serve, tcp_socket
 from bench.rows import cyrillic, link, plain
 
 STEP = 600
 """Seconds between two rows."""
 _OLDEST = 12  # rows before the server began
 _UNSETTLED = 3  # steps after which a reward is credited
-_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-    b"Content-Length: %d\r\n\r\n"
-)
 _INFO_ITEMS = (
     '{"id":"11","title":"Psys USDTTRC20","comission":"2%","amount":"119.5698"}',
     '{"id":"33","title":"Psys SBERRUB","comission":"1.5%","amount":"120.17985"}',
 )
 _ASKED = re.compile(rb"[?&](api_key|method)=([^& ]+)")
 _BOUND = re.compile(rb"(?:^|&)(start_time|end_time)=(\d+)")
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def _payout(row_id: int, second: int) -> bytes:
@@ -81,7 +76,7 @@ def _info(*, keyed: bool) -> bytes:
 
 def _packed(error: bytes, data: bytes) -> bytes:
     body = b'{"error":%b,"error_text":""%b}' % (error, data and b',"data":' + data)
-    return _HEAD % len(body) + body
+    return head(len(body)) + body
 
 
 class Sites:
@@ -92,12 +87,12 @@ class Sites:
         self._oldest = int(time.time()) // STEP - _OLDEST
         self._arrivals: list[tuple[float, str, str]] = []
 
-    def reply(self, target: bytes, form: bytes) -> bytes:
-        """Return head and body of the answer."""
+    def reply(self, target: bytes, form: bytes) -> tuple[bytes]:
+        """Return the answer, in one piece."""
         arrived = time.time()
         asked = dict(_ASKED.findall(target))
         if not asked:
-            return self._told()
+            return (self._told(),)
         key, method = asked[b"api_key"].decode(), asked[b"method"].decode()
         self._arrivals.append((arrived, key, method))
         now = int(arrived) // STEP
@@ -106,59 +101,23 @@ class Sites:
         last = min(now, bounds.get(b"end_time", int(arrived)) // STEP)
         if method == "get_info":
             first = last = 0
-        return answer(method, first, last, now, keyed=key.startswith("classic"))
+        return (answer(method, first, last, now, keyed=key.startswith("classic")),)
 
     def _told(self) -> bytes:
         body = json.dumps(self._arrivals).encode()
         self._arrivals = []
-        return _HEAD % len(body) + body
-
-
-class Connection(asyncio.Protocol):
-    """Reads requests, writes answers."""
-
-    def __init__(self, sites: Sites) -> None:
-        """Serve these."""
-        self._sites = sites
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            told = _LENGTH.search(self._received, 0, end)
-            whole = end + 4 + (int(told[1]) if told else 0)
-            if len(self._received) < whole:
-                return
-            target = self._received[: self._received.find(b"\r\n")]
-            form = self._received[end + 4 : whole]
-            self._received = self._received[whole:]
-            self._transport.write(self._sites.reply(target, form))
+        return head(len(body)) + body
 
 
 def _listen() -> socket.socket:
     """Listen on all addresses of the loopback device and on no other."""
-    listener = socket.socket()
+    listener = tcp_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
     listener.bind(("0.0.0.0", 0))
     return listener
 
 
-async def serve() -> None:
-    """Print the port, and serve until standard input ends."""
-    loop, sites = asyncio.get_running_loop(), Sites()
-    server = await loop.create_server(lambda: Connection(sites), sock=_listen(), backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-    server.close()
-
-
 if __name__ == "__main__":
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})  # the client has core 0
-    asyncio.run(serve())
+    asyncio.run(serve(Sites().reply, _listen()))

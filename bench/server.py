@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from urllib.parse import parse_qsl
 
+from bench.http import head, serve, tcp_socket
 from bench.rows import newest_first, times_of
 
 _INFO = b'{"error":%b,"error_text":"","data":{"balance":"1.5","min_payout":"10"}}'
@@ -55,59 +56,16 @@ class Shelf:
         limit = int(asked.get("limit", 0)) or 100
         return first, min(last, first + min(limit, self._cap))
 
-
-class Connection(asyncio.Protocol):
-    """Reads requests, writes answers."""
-
-    def __init__(self, shelf: Shelf) -> None:
-        """Serve from the shelf."""
-        self._shelf = shelf
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = self._received[:end].decode("latin-1")
-            length = _content_length(head)
-            if len(self._received) < end + 4 + length:
-                return
-            form = self._received[end + 4 : end + 4 + length].decode()
-            self._received = self._received[end + 4 + length :]
-            self._reply(head.split(" ", 2)[1], form)
-
-    def _reply(self, target: str, form: str) -> None:
-        asked = dict(parse_qsl(target.partition("?")[2])) | dict(parse_qsl(form))
-        parts = self._shelf.answer(asked)
-        self._transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-            b"Content-Length: %d\r\n\r\n" % sum(map(len, parts))
-        )
-        for part in parts:
-            self._transport.write(part)
-
-
-def _content_length(head: str) -> int:
-    for line in head.lower().split("\r\n"):
-        if line.startswith("content-length:"):
-            return int(line[15:])
-    return 0
-
-
-async def serve(shelf: Shelf) -> None:
-    """Print the port, and serve until standard input ends."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(shelf), "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-    server.close()
+    def reply(self, target: bytes, form: bytes) -> list[bytes | memoryview]:
+        """Return the parts of an answer."""
+        query = target.decode().partition("?")[2]
+        parts = self.answer(dict(parse_qsl(query)) | dict(parse_qsl(form.decode())))
+        return [head(sum(map(len, parts))), *parts]
 
 
 if __name__ == "__main__":
     shape, rows, cap, dialect = sys.argv[1:]
-    asyncio.run(serve(Shelf(shape, int(rows), int(cap), dialect)))
+    shelf = Shelf(shape, int(rows), int(cap), dialect)
+    listener = tcp_socket()
+    listener.bind(("127.0.0.1", 0))
+    asyncio.run(serve(shelf.reply, listener))
