@@ -103,5 +103,4 @@ def _nothing_cached() -> None:
     """Make hooks and decoders anew, so that a run knows all tests that need their makers."""
     converter.converter.cache_clear()
     clean_rows.decoders.cache_clear()
-    clean_rows._getter.cache_clear()
     clean_rows._own_decoder.cache_clear()

@@ -171,7 +171,7 @@ def test_hooks_made_anew_read_the_same() -> None:
     ]
     odd = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
     found = [decode(*answer) for answer in answers]
-    for maker in (converter, clean_rows.decoders, clean_rows._getter, clean_rows._own_decoder):
+    for maker in (converter, clean_rows.decoders, clean_rows._own_decoder):
         maker.cache_clear()
     assert [decode(*answer) for answer in answers] == found
     again = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])

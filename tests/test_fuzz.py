@@ -66,7 +66,7 @@ from ppapi_async.protocol import (
 from ppapi_async.protocol.converter import structure
 from ppapi_async.protocol.dialects import endpoints
 from ppapi_async.protocol.evidence import Evidence
-from ppapi_async.protocol.fields import correct_time, finish_row, parse_json, rows_of
+from ppapi_async.protocol.fields import correct_times, finish_row, parse_json, rows_of
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import retry_after, strip_noise
 from ppapi_async.protocol.site_clock import SiteClock
@@ -204,7 +204,7 @@ def carefully(mutant: Mutant, zone: str) -> list[Row] | None:
         if isinstance(row, list):
             continue
         finish_row(row, value)
-        correct_time(row, SiteClock(ZoneInfo(zone)))
+        correct_times([row], SiteClock(ZoneInfo(zone)))
         rows.append(row)
     return rows
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
@@ -45,7 +45,7 @@ __all__ = ["UNREADABLE", "OwnKeys", "RawItems", "believe", "believe_each", "deco
 
 T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
-Columns: TypeAlias = Mapping[str, Sequence[Any]]
+Columns: TypeAlias = Mapping[str, list[Any]]
 UNREADABLE = (ValueError, msgspec.DecodeError, RecursionError)
 """What msgspec raises. It looks only at what it decodes: in what it hands on raw, texts may turn
 out later to be no UTF-8, and times beyond the last year."""
@@ -130,12 +130,14 @@ class Piece:
     Attributes:
         raw: the JSON, a page with its envelope.
         start: where its first row begins.
-        outside: how many keys stand before that, or are the ids that rows stand under.
+        ids: how many ids behind that are keys that rows stand under.
+        is_short: whether it is known that no row is longer than a row may be.
     """
 
     raw: bytes = field(repr=False)
     start: int
-    outside: int
+    ids: int = 0
+    is_short: bool = False
 
     @classmethod
     def of_page(cls, body: bytes, rows: int, *, keyed: bool) -> Piece:
@@ -146,16 +148,16 @@ class Piece:
         """
         start = body.find(b"{", body.find(b'"items"') + 8 + keyed)
         before = body[:start]
-        # Closed here, the page has no row: then all that was counted stands outside.
+        # Closed here, the page has no row: then no key of a row stands before.
         items = _RAW_PAGE.decode(before + (b"0}}}" if keyed else b"]}}")).data.items
         if isinstance(items, msgspec.UnsetType) or len(items) != keyed:
             raise ValueError("not where the rows begin")
-        return cls(body, start, before.count(b'":') + keyed * (rows - 1))
+        return cls(body, start, keyed * (rows - 1))
 
     @classmethod
     def of_rows(cls, raws: Iterable[msgspec.Raw]) -> Piece:
-        """Return a page that is made of these rows."""
-        return cls(b'{"data":{"items":[%b]}}' % b",".join(raws), 18, 2)
+        """Return a page that is made of these rows, which are short enough."""
+        return cls(b'{"data":{"items":[%b]}}' % b",".join(raws), 18, is_short=True)
 
     def first_keys(self) -> frozenset[str]:
         """Return the keys of the first row, none if it is a long one. No proof needs them."""
@@ -168,11 +170,17 @@ class Piece:
 
     def count_keys(self) -> int:
         """Return how many keys the rows have at most."""
-        raw = self.raw
+        raw = self.raw[self.start :]
         for blank in (b" ", b"\n", b"\r", b"\t"):  # may stand between a key and its colon
             if blank in raw:
                 raw = raw.replace(blank, b"")
-        return raw.count(b'":') - self.outside
+        return raw.count(b'":') - self.ids
+
+    def count_colons(self) -> int:
+        """Return how many colons the rows have; none if a text may have one in disguise."""
+        if b"\\" in self.raw and (b"\\u003a" in self.raw or b"\\u003A" in self.raw):
+            return 0
+        return self.raw.count(b":", self.start) - self.ids
 
     def count_key(self, name: str) -> int:
         """Return how often the rows have this key at least."""
@@ -181,16 +189,17 @@ class Piece:
         # Behind a backslash it is the end of a longer key.
         return found - self.raw.count(b"\\" + key, self.start) if b"\\" in self.raw else found
 
-    def are_short(self, rows: int, *, keyed: bool) -> bool:
-        """Tell whether none of so many rows is longer than a row may be."""
-        at = len(self.raw)
-        if at > LONGEST_ROW and self.raw.count(b"}", self.start) != rows + 2 + keyed:
-            # There are more within rows, so that these do not show where rows end.
+    def are_short(self, *, nested: bool) -> bool:
+        """Tell whether no row is longer than a row may be; `nested`: there are objects in rows."""
+        at = 0 if self.is_short else len(self.raw)
+        if nested and at > LONGEST_ROW:
             items = _RAW_PAGE.decode(self.raw).data.items or ()
             raws = items.values() if isinstance(items, dict) else items
             return max(len(memoryview(raw)) for raw in raws) <= LONGEST_ROW
+        # Nothing but an object begins like this: in a text, its quotes would be escaped.
+        beginning = self.raw[self.start : self.raw.find(b'":', self.start)]
         while at > LONGEST_ROW:
-            at = self.raw.find(b"}", at - LONGEST_ROW, at)
+            at = self.raw.find(beginning, at - LONGEST_ROW, at)
             if at < 0:
                 return False
         return True
@@ -208,7 +217,7 @@ def page_of(body: bytes, record: type[RowT], own: OwnKeys) -> Page[RowT]:
         raise ValueError("not a success")
     data, keyed = envelope.data, False
     rows: list[RowT] = []
-    times: Sequence[datetime] = ()
+    times: list[datetime] = []
     if not isinstance(data, msgspec.UnsetType | list):
         if isinstance(data.items, msgspec.UnsetType):
             raise ValueError("no items")
@@ -219,14 +228,11 @@ def page_of(body: bytes, record: type[RowT], own: OwnKeys) -> Page[RowT]:
     elif data:  # no `data`, and `[]`, are how servers say that there is nothing
         raise ValueError("no items")
     if rows:
-        piece = Piece.of_page(body, len(rows), keyed=keyed)
-        if not piece.are_short(len(rows), keyed=keyed):
-            raise ValueError("a row that is too long")
-        times = believe(rows, piece, own)
-    return Page(rows, list(times), recognise(error, envelope.status))
+        times = believe(rows, Piece.of_page(body, len(rows), keyed=keyed), own)
+    return Page(rows, times, recognise(error, envelope.status))
 
 
-def believe(rows: Sequence[RowT], piece: Piece, own: OwnKeys) -> Sequence[datetime]:
+def believe(rows: Sequence[RowT], piece: Piece, own: OwnKeys) -> list[datetime]:
     """Prove that rows are all that a piece has, by counting keys, and give them their `extra`.
 
     Returns:
@@ -239,19 +245,23 @@ def believe(rows: Sequence[RowT], piece: Piece, own: OwnKeys) -> Sequence[dateti
     columns = _columns(rows, first)
     _check_values(record, columns)
     known, searched = _count_known(record, columns, piece, first)
-    counted = piece.count_keys()
-    if counted == known:
-        return columns["time"]
-    names = own.learn(first - KNOWN_KEYS[record])
-    if counted < known or not names:
-        raise ValueError("keys that are not accounted for")
-    extras = _read_own(piece, names)
-    counted -= known + sum(map(len, extras))
-    if counted:
-        nested = _keys_within(chain.from_iterable(one.values() for one in extras))
-        if counted != len(nested) or not searched.isdisjoint(nested):
+    nested, extras = any(columns.get("statuses", ())), list[dict[str, Json]]()
+    # Colons are counted in a third of the time: one for each key, and those within texts.
+    colons = piece.count_colons() - _colons_within(columns)
+    if colons != known and (names := own.learn(first - KNOWN_KEYS[record])):
+        extras = _read_own(piece, names)
+        known += sum(map(len, extras))
+        texts = [one for extra in extras for one in extra.values() if type(one) is str]
+        colons -= "".join(texts).count(":")
+    left = 0 if colons == known else piece.count_keys() - known
+    if left:
+        inner, nested = _keys_within(extras), True
+        if left != len(inner) or not searched.isdisjoint(inner):
             raise ValueError("keys that are not accounted for")
-    _put_extras(rows, extras)
+    if extras:
+        _put_extras(rows, extras)
+    if not piece.are_short(nested=nested):
+        raise ValueError("a row that is too long")
     return columns["time"]
 
 
@@ -265,7 +275,7 @@ def believe_each(rows: Sequence[RowT], raws: Sequence[msgspec.Raw], own: OwnKeys
         ValueError: a value is not what it should be. So do `UNREADABLE`.
     """
     record = type(rows[0])
-    _check_values(record, _columns(rows, frozenset()))
+    _check_values(record, _columns(rows, frozenset(("statuses",))))
     unknown = [frozenset(_KEYS.decode(raw)) - KNOWN_KEYS[record] for raw in raws]
     names = own.learn(chain.from_iterable(unknown))
     extras: Sequence[dict[str, Json]] = [{}] * len(rows)
@@ -284,16 +294,10 @@ def _columns(rows: Sequence[RowT], keys: frozenset[str]) -> Columns:
 
     Of the fields that a row may do without, these are those among `keys`.
     """
-    names, values_of = _getter(type(rows[0]), keys & KNOWN_KEYS[type(rows[0])])
-    return dict(zip(names, zip(*map(values_of, rows), strict=True), strict=True))
-
-
-@functools.lru_cache(maxsize=64)
-def _getter(record: type, keys: frozenset[str]) -> tuple[Sequence[str], Callable[[Row], Any]]:
-    names = dict.fromkeys(("id", "time", *_MONEY[record], *sorted(_optional(record) & keys)))
-    if record is Exchange:
-        names["statuses"] = None
-    return tuple(names), attrgetter(*names)
+    record = type(rows[0])
+    names = {"id", "time", *_MONEY[record], *(_optional(record) & keys)}
+    # A tuple for each row would be counted by the garbage collector.
+    return {name: list(map(attrgetter(name), rows)) for name in names}
 
 
 @functools.cache
@@ -316,7 +320,10 @@ def _check_values(record: type, columns: Columns) -> None:
         raise ValueError("a time")  # a row between two seconds could fall between two windows
     if min(ids) not in INT64 or max(ids) not in INT64:
         raise ValueError("an id")
-    amounts = [one for name in _MONEY[record] for one in columns[name] if one is not None]
+    amounts: list[Decimal] = []
+    for name in _MONEY[record]:
+        column = columns[name]
+        amounts += column if all(column) else [one for one in column if one is not None]
     if not all(map(Decimal.is_finite, amounts)):
         raise ValueError("an amount")
     try:
@@ -343,9 +350,18 @@ def _count_known(
     return count + sum(3 if step.date else 2 for step in steps), searched
 
 
+def _colons_within(columns: Columns) -> int:
+    """Return how many colons the texts of the rows have."""
+    texts = columns.keys() - {"id", "time", "statuses"}.union(*_MONEY.values())
+    return sum("".join(filter(None, columns[name])).count(":") for name in texts)
+
+
 def _read_own(piece: Piece, names: frozenset[str]) -> list[dict[str, Json]]:
     """Return what each row has under these names."""
-    items = _own_decoder(names).decode(piece.raw).data.items
+    try:
+        items = _own_decoder(names).decode(piece.raw).data.items
+    except ArithmeticError:  # a number that an amount could not be
+        items = _own_decoder(names, is_careful=True).decode(piece.raw).data.items
     return list(items.values()) if isinstance(items, dict) else items
 
 
@@ -358,19 +374,19 @@ class _OwnEnvelope(msgspec.Struct, Generic[T]):
 
 
 @functools.lru_cache(maxsize=32)
-def _own_decoder(names: frozenset[str]) -> msgspec.json.Decoder[Any]:
-    """Make a decoder that passes over all other keys. Amounts are exact: they have no type."""
+def _own_decoder(names: frozenset[str], *, is_careful: bool = False) -> msgspec.json.Decoder[Any]:
+    """Make a decoder that passes over all other keys; amounts among these are exact."""
     own = TypedDict("own", dict.fromkeys(names, Any), total=False)  # type: ignore[misc]
-    return msgspec.json.Decoder(_OwnEnvelope[own], float_hook=_own_number)
+    return msgspec.json.Decoder(
+        _OwnEnvelope[own],
+        float_hook=(lambda text: kept(fraction(text))) if is_careful else AMOUNTS.create_decimal,
+    )
 
 
-def _own_number(text: str) -> Json:
-    return kept(fraction(text))
-
-
-def _keys_within(values: Iterable[Json]) -> list[str]:
+def _keys_within(extras: Iterable[dict[str, Json]]) -> list[str]:
     """Return the keys of all objects within these values."""
-    found, waiting = list[str](), list(values)
+    found = list[str]()
+    waiting = list(chain.from_iterable(extra.values() for extra in extras))
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):

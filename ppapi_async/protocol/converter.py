@@ -28,7 +28,6 @@ from ppapi_async.models import (
     Payout,
     PayoutMethod,
     PayoutStatus,
-    Row,
     StatusChange,
 )
 from ppapi_async.protocol.clean_rows import OwnKeys, page_of
@@ -101,16 +100,11 @@ def converter() -> cattrs.Converter:
             made.register_structure_hook_func(functools.partial(operator.eq, kind), hook)
     for record in (Link, Exchange, Payout, PayoutMethod, Info, StatusChange, Receipt):
         made.register_structure_hook(record, _hook_of_record(made, record))
-    made.register_structure_hook_factory(
-        lambda kind: getattr(kind, "__origin__", None) is Page, _hook_of_page
+    made.register_structure_hook_func(
+        lambda kind: getattr(kind, "__origin__", None) is Page,
+        lambda page, kind: page_of(page.body, kind.__args__[0], page.own),
     )
     return made
-
-
-def _hook_of_page(kind: type) -> Callable[[PageBody, object], Page[Row]]:
-    """Make the hook for `Page[Record]`: it takes clean pages, and raises for all others."""
-    (record,) = kind.__args__  # type: ignore[attr-defined]
-    return lambda page, _: page_of(page.body, record, page.own)
 
 
 def _hook_of_record(made: cattrs.Converter, record: type[attrs.AttrsInstance]) -> Hook:

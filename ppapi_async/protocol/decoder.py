@@ -32,7 +32,7 @@ from ppapi_async.protocol.converter import MOST_PROBLEMS, PageBody, Receipt, con
 from ppapi_async.protocol.fields import (
     KNOWN_KEYS,
     LONGEST_ROW,
-    correct_time,
+    correct_times,
     finish_row,
     id_of,
     parse_json,
@@ -103,17 +103,11 @@ class PageCodec(Generic[RowT]):
             except UNREADABLE:
                 pass
             else:
-                self._finish(page.records, body)
+                if page.records and may_be_altered(body):
+                    restore_texts(page.records)
+                correct_times(page.records, self.clock)
                 return page
         return (yield from self._slices(answer))
-
-    def _finish(self, records: Sequence[RowT], raw: bytes) -> None:
-        """Complete records in place: nobody else has seen them yet."""
-        if records and may_be_altered(raw):
-            restore_texts(records)
-        if not self.clock.is_utc:
-            for record in records:
-                correct_time(record, self.clock)
 
     def _slices(self, answer: Answer) -> Outcome[Page[RowT]]:
         envelope = read_answer(answer, self.reader)
@@ -158,9 +152,7 @@ class PageCodec(Generic[RowT]):
                 yield
         records = [row for row in rows if row is not None]
         page.walls += [row.time for row in records]
-        if not self.clock.is_utc:
-            for record in records:
-                correct_time(record, self.clock)
+        correct_times(records, self.clock)
         page.records += records
 
     def _decode_clean(self, raws: list[msgspec.Raw]) -> tuple[list[RowT | None], Sequence[int]]:
@@ -180,25 +172,19 @@ class PageCodec(Generic[RowT]):
         clean = raws if len(records) == len(raws) else [raws[place] for place in places]
         piece = Piece.of_rows(clean)
         try:
-            for strange in self._believe(records, clean, piece):
-                rows[places[strange]] = None
+            try:
+                believe(records, piece, self._own)
+            except UNREADABLE:
+                self._splits = True
+                for strange in believe_each(records, clean, self._own):
+                    rows[places[strange]] = None
         except UNREADABLE:
-            rows = [None] * len(rows)
-        else:
-            if may_be_altered(piece.raw):
-                restore_texts(records)
+            return [None] * len(rows), range(len(rows))
+        if may_be_altered(piece.raw):
+            restore_texts(records)
         odd = [place for place, row in enumerate(rows) if row is None]
         self._splits |= bool(odd)
         return rows, odd
-
-    def _believe(self, records: list[RowT], raws: list[msgspec.Raw], piece: Piece) -> Sequence[int]:
-        """Give rows their `extra`; return the places of those that need the careful way for it."""
-        try:
-            believe(records, piece, self._own)
-        except UNREADABLE:
-            self._splits = True
-            return believe_each(records, raws, self._own)
-        return ()
 
     def _decode_odd(self, key: str, raw: msgspec.Raw) -> RowT | UnreadableRow:
         """Return the row, its time still by the site's clock, or what is wrong with it."""
@@ -249,8 +235,14 @@ def _split(
     """Return the raw rows of `data` with their keys, if any; or what `data` is instead."""
     if isinstance(data, msgspec.UnsetType):
         return []
-    if len(memoryview(data)) > _MOST_SPLIT and _is_crowded(bytes(data)):
-        return "a list of what cannot be rows"
+    if len(memoryview(data)) > _MOST_SPLIT:
+        written = bytes(data)
+        commas, objects = written.count(b","), written.count(b"{")
+        # More and shorter rows than rows can be: `[1,1,1,…]`.
+        if commas > _MOST_SPLIT and (
+            objects * 1000 < commas or objects * _SHORTEST_ROW > len(written)
+        ):
+            return "a list of what cannot be rows"
     shown = bytes(memoryview(data)[:4096]).decode("utf-8", "replace")
     try:
         found = _DATA.decode(data)
@@ -275,14 +267,6 @@ def _sliced(rows: list[tuple[str, msgspec.Raw]]) -> Iterator[list[tuple[str, msg
             start, size = place, len(memoryview(raw))
     if rows:
         yield rows[start:]
-
-
-def _is_crowded(data: bytes) -> bool:
-    """Tell whether there would be more and shorter rows than rows can be: `[1,1,1,…]`."""
-    commas = data.count(b",")
-    return commas > _MOST_SPLIT and (
-        data.count(b"{") * 1000 < commas or data.count(b"{") * _SHORTEST_ROW > len(data)
-    )
 
 
 def _decode_error(problems: list[tuple[str, str]], reader: Reader) -> DecodeError:

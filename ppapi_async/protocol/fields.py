@@ -33,6 +33,7 @@ from ppapi_async.models import (
     Payout,
     PayoutMethod,
     PayoutStatus,
+    Row,
     extra_of,
 )
 from ppapi_async.protocol.site_clock import SiteClock
@@ -48,7 +49,7 @@ __all__ = [
     "MOST_PARTS",
     "TEXT_FIELDS",
     "WIRE_NAMES",
-    "correct_time",
+    "correct_times",
     "finish_row",
     "fits",
     "flag",
@@ -95,12 +96,11 @@ TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
 }
 
 
-def _wire_keys(record: type[attrs.AttrsInstance]) -> frozenset[str]:
-    names = (WIRE_NAMES.get(field.name, field.name) for field in attrs.fields(record))
-    return frozenset(names) - {"extra"}
-
-
-KNOWN_KEYS: Mapping[type, frozenset[str]] = {record: _wire_keys(record) for record in TEXT_FIELDS}
+KNOWN_KEYS: Mapping[type, frozenset[str]] = {
+    record: frozenset(WIRE_NAMES.get(one.name, one.name) for one in attrs.fields(record))
+    - {"extra"}
+    for record in TEXT_FIELDS
+}
 
 
 def parse_json(raw: bytes) -> Json:
@@ -128,21 +128,19 @@ def fraction(text: str) -> Decimal:
 
 def whole(value: object, _: object = int) -> int:
     """Return the whole number of any JSON form."""
-    number = _integer(value)
+    if isinstance(value, str):
+        is_whole = value.strip().lstrip("-").isdigit()
+    elif isinstance(value, Decimal):
+        # Nobody's 1e999999999 is written out: that takes minutes.
+        is_whole = value.adjusted() < 20 and value == value.to_integral_value()
+    else:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole:
+        raise ValueError("not a whole number")
+    number: int = int(value)  # type: ignore[call-overload]
     if number not in INT64:  # what keeps and compares ids has 64 bits for each
         raise ValueError("not a whole number of 64 bits")
     return number
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        return int(value)
-    # Nobody's 1e999999999 is written out: that takes minutes.
-    if isinstance(value, Decimal) and value.adjusted() < 20 and value == value.to_integral_value():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("not a whole number")
-    return value
 
 
 def money(value: object, _: object = Decimal) -> Decimal:
@@ -270,14 +268,20 @@ def finish_row(record: object, value: Json) -> None:
     if isinstance(value, dict) and not value.keys() <= known:
         extra = {key: kept(one) for key, one in value.items() if key not in known}
         object.__setattr__(record, "extra", extra_of(extra))
-    restore_texts([record])
+    for name in TEXT_FIELDS[type(record)]:
+        text = getattr(record, name)
+        if text and (restored := restore(text)) != text:
+            object.__setattr__(record, name, restored)
 
 
 def restore_texts(records: Sequence[object]) -> None:
     """Undo the server's changes to the texts of records of one kind, in place."""
     for name in TEXT_FIELDS[type(records[0])]:
         texts = list(map(operator.attrgetter(name), records))
-        # Each text once: names of currencies and systems repeat a lot.
+        together = "".join(filter(None, texts))
+        if together.isascii() and "&" not in together:
+            continue
+        # Each text once: names of payment systems repeat a lot.
         restored = {text: restore(text) for text in set(texts) if text}
         altered = {text: new for text, new in restored.items() if new != text}
         if altered:
@@ -286,9 +290,12 @@ def restore_texts(records: Sequence[object]) -> None:
                     object.__setattr__(record, name, altered[text])
 
 
-def correct_time(record: object, clock: SiteClock) -> None:
-    """Turn the record's wall-clock times into instants, in place."""
-    object.__setattr__(record, "time", clock.to_instant(record.time))  # type: ignore[attr-defined]
-    if isinstance(record, Exchange) and record.statuses:
-        steps = tuple(evolve(s, time=clock.to_instant(s.time)) for s in record.statuses)
-        object.__setattr__(record, "statuses", steps)
+def correct_times(records: Sequence[Row], clock: SiteClock) -> None:
+    """Turn the wall-clock times of records into instants, in place."""
+    if clock.is_utc:
+        return
+    for record in records:
+        object.__setattr__(record, "time", clock.to_instant(record.time))
+        if isinstance(record, Exchange) and record.statuses:
+            steps = tuple(evolve(s, time=clock.to_instant(s.time)) for s in record.statuses)
+            object.__setattr__(record, "statuses", steps)
