@@ -30,8 +30,8 @@ from tests.laboratory.catalogue import FAULTS, KINDS, OUTCOMES
 from tests.laboratory.examination import SETTLE, check_error, examine, opened, truth
 from tests.laboratory.public import public_fault
 from tests.laboratory.watching import Event, Listener, examine_fleet, examine_watches
-from tests.sites.laboratory import DAY, NOW, Lab, Line, Spoil, http_bytes
-from tests.sites.raw import End, Reply, Seen
+from tests.sites.laboratory import DAY, NOW, Lab, Line, Spoil
+from tests.sites.raw import End, Reply, Seen, http_bytes
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 WATCHED = {**(FAULTS if IS_THOROUGH else KINDS)}

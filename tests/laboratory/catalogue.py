@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ppapi_async.sandbox.manners import JSON_TYPE, Answer
-from tests.sites.raw import RECEIPT, Script
+from tests.sites.raw import COOKIE, RECEIPT, Script
 
 from .contents import CONTENTS, ENVELOPES, ROWS, TEXTS
 from .fault import Fault
@@ -56,7 +56,7 @@ OUTCOMES: Mapping[str, Fault] = _two_of_each()
 
 # --- for servers that answer by script
 
-_TRUTH = Answer(200, {"Content-Type": JSON_TYPE}, RECEIPT.encode(), ("PHPSESSID=s3ss10n; path=/",))
+_TRUTH = Answer(200, {"Content-Type": JSON_TYPE}, RECEIPT.encode(), (COOKIE,))
 
 
 def script_of(name: str) -> Script:

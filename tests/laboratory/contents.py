@@ -23,8 +23,8 @@ from ppapi_async import (
 from ppapi_async.models import Json
 from ppapi_async.sandbox import Answer
 from ppapi_async.sandbox import Fault as Public
-from tests.sites.laboratory import Spoil, http_bytes
-from tests.sites.raw import Reply, Seen
+from tests.sites.laboratory import Spoil
+from tests.sites.raw import Reply, Seen, http_bytes
 
 from .fault import Fault, Outcome, fault
 from .public import of_sandbox

@@ -18,8 +18,8 @@ from ppapi_async import (
 )
 from ppapi_async.sandbox import Answer
 from ppapi_async.sandbox import Fault as Public
-from tests.sites.laboratory import KEY, Spoil, http_bytes
-from tests.sites.raw import End, Reply, Seen
+from tests.sites.laboratory import KEY, Spoil
+from tests.sites.raw import End, Reply, Seen, http_bytes
 
 from .fault import Fault, Outcome, fault
 from .public import of_sandbox

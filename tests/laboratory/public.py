@@ -11,8 +11,8 @@ from attrs import evolve
 from ppapi_async.sandbox import Answer, Call, Cut, Fault, FaultQueue, PlannedFault
 from ppapi_async.sandbox.faults import strike
 from ppapi_async.sandbox.manners import JSON_TYPE
-from tests.sites.laboratory import Spoil, call_of, http_bytes
-from tests.sites.raw import End, Reply, Seen
+from tests.sites.laboratory import Spoil, call_of
+from tests.sites.raw import End, Reply, Seen, http_bytes
 
 __all__ = ["in_sandbox", "of_sandbox", "public_fault"]
 

@@ -20,8 +20,8 @@ from ppapi_async import (
 )
 from ppapi_async.sandbox import Answer
 from ppapi_async.sandbox import Fault as Public
-from tests.sites.laboratory import Line, Spoil, http_bytes
-from tests.sites.raw import End, Reply, Seen, Send
+from tests.sites.laboratory import Line, Spoil
+from tests.sites.raw import End, Reply, Seen, Send, http_bytes
 
 from .fault import Fault, Outcome, fault
 from .public import of_sandbox

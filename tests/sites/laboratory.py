@@ -21,10 +21,10 @@ from ppapi_async.sandbox.manners import ENDPOINTS, Answer, Call, Manner
 from ppapi_async.sandbox.records import Partner, Payout
 from tests import virtual_time
 from tests.names import Names
-from tests.sites.raw import RawServer, Reply, Seen
+from tests.sites.raw import RawServer, Reply, Seen, http_bytes
 
 __all__ = [
-    "DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "call_of", "http_bytes",
+    "DAY", "KEY", "LOGIN", "NOW", "START", "Lab", "Line", "Spoil", "call_of",
 ]  # fmt: skip
 
 DAY, HOUR = 86_400, 3_600
@@ -54,15 +54,6 @@ class Line(Enum):
     UNKNOWN_HOST = auto()
     DNS_HANGS = auto()
     NOT_ACCEPTED = auto()
-
-
-def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
-    """Return a well-formed HTTP answer; `more` are headers, which replace those of the answer."""
-    headers = {"Content-Length": str(len(answer.body)), **answer.headers}
-    headers |= {name.replace("_", "-"): value for name, value in more.items()}
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
-    head += "".join(f"Set-Cookie: {cookie}\r\n" for cookie in answer.cookies)
-    return f"HTTP/1.1 {status or answer.status} X\r\n{head}\r\n".encode() + answer.body
 
 
 def call_of(seen: Seen) -> Call:

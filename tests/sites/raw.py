@@ -23,8 +23,10 @@ import aiohttp
 from attrs import define, field, frozen
 
 from ppapi_async import Account, Hooks, PPAPIError, RequestFacts, Retry, Session
+from ppapi_async.sandbox import Answer
 
 __all__ = [
+    "COOKIE",
     "HOOKS",
     "INFO",
     "KEY",
@@ -40,12 +42,15 @@ __all__ = [
     "Seen",
     "Send",
     "http",
+    "http_bytes",
     "outcome_of",
     "served",
 ]
 
 KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
 NOW = 1_760_000_000
+COOKIE = "PHPSESSID=s3ss10n; path=/"
+"""Which is set with every answer."""
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 Flow: TypeAlias = Callable[[Send], Awaitable[None]]
 """What is sent over time."""
@@ -99,12 +104,18 @@ def http(
 ) -> Reply:
     """Return a well-formed answer; `cut` leaves out bytes at its end, `more` are headers."""
     data = body.encode() if isinstance(body, str) else body
-    headers = {"Content-Type": "application/json", "Set-Cookie": "PHPSESSID=s3ss10n; path=/"}
-    headers |= {"Content-Length": str(len(data))}
-    headers |= {name.replace("_", "-"): value for name, value in more.items()}
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    whole = f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + data
+    answer = Answer(200, {"Content-Type": "application/json"}, data, (COOKIE,))
+    whole = http_bytes(answer, str(status), **more)
     return Reply(whole[: len(whole) - cut], end)
+
+
+def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
+    """Return a well-formed HTTP answer; `more` are headers, which replace those of the answer."""
+    headers = {"Content-Length": str(len(answer.body)), **answer.headers}
+    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+    head += "".join(f"Set-Cookie: {cookie}\r\n" for cookie in answer.cookies)
+    return f"HTTP/1.1 {status or answer.status} X\r\n{head}\r\n".encode() + answer.body
 
 
 INFO = '{"error":0,"error_text":"","data":{"balance":"122.01","min_payout":"10"}}'
