@@ -28,7 +28,7 @@ import attrs
 import msgspec
 from attrs import define, field, frozen
 
-from ppapi_async.models import Exchange, Json, Link, Payout, Row, extra_of
+from ppapi_async.models import Exchange, Extra, Json, Link, Payout, Row
 from ppapi_async.protocol.fields import (
     AMOUNTS,
     INT64,
@@ -251,8 +251,9 @@ def believe(rows: Sequence[RowT], piece: Piece, own: OwnKeys) -> list[datetime]:
     if colons != known and (names := own.learn(first - KNOWN_KEYS[record])):
         extras = _read_own(piece, names)
         known += sum(map(len, extras))
-        texts = [one for extra in extras for one in extra.values() if type(one) is str]
-        colons -= "".join(texts).count(":")
+        if colons != known:
+            texts = [one for extra in extras for one in extra.values() if type(one) is str]
+            colons -= "".join(texts).count(":")
     left = 0 if colons == known else piece.count_keys() - known
     if left:
         inner, nested = _keys_within(extras), True
@@ -397,7 +398,9 @@ def _keys_within(extras: Iterable[dict[str, Json]]) -> list[str]:
     return found
 
 
-def _put_extras(rows: Sequence[Row], extras: Iterable[dict[str, Json]]) -> None:
+def _put_extras(rows: Sequence[Row], extras: Sequence[dict[str, Json]]) -> None:
     """Give each row its `extra`, in place: nobody else has seen the rows yet."""
-    put = vars(type(rows[0]))["extra"].__set__
-    deque(map(put, rows, map(extra_of, extras)), maxlen=0)
+    put = object.__setattr__
+    for row, extra in zip(rows, extras, strict=True):
+        if extra:
+            put(row, "extra", Extra(extra))
