@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -201,8 +202,9 @@ def test_order_is_by_time(reader: Reader) -> None:
 def test_memory_is_bounded_by_the_page(rows: dict[int, int], reader: Reader, cap: int) -> None:
     """On a known server that answers what is asked, however its rows are scattered.
 
-    A window that is being read has 17 pages at most, and so has each that waits to be handed out.
-    A second that holds more than a page has to be held whole.
+    A window that is being read has 17 pages at most, and so has each that waits to be handed out,
+    and each of the four parts that were read ahead: as bytes, a third of what records take. A
+    second that holds more than a page has to be held whole.
     """
     rows = {i: second for i, second in rows.items() if second <= NOW + LIVE}
     most = max(Counter(rows.values()).values(), default=0)
@@ -221,7 +223,7 @@ def test_memory_is_bounded_by_the_page(rows: dict[int, int], reader: Reader, cap
         most_requests=20_000,
     )
     assert len(reader.run()) == len(in_range(reader, rows))
-    windows = reader.concurrency + 3
+    windows = reader.concurrency + 5
     assert reader.most_held <= windows * (17 * cap + most)
 
 
@@ -680,6 +682,44 @@ def test_promise_2_few_requests_with_windows_at_once(
     reader = Reader(site, evidence, start, None, now=now, concurrency=concurrency)
     assert len(reader.run()) == rows
     assert len(site.asked) + 1 <= 1.25 * -(-rows // 500) + 5
+
+
+def in_bursts(chance: random.Random, now: int) -> list[int]:
+    """Half of the rows in twenty hours of three months."""
+    step = now // 20
+    middles = [chance.randrange(step * i + 1, step * (i + 1) - 3600) for i in range(20)]
+    crowd = [middle + chance.randrange(3600) for middle in middles for _ in range(750)]
+    return crowd + [chance.randrange(1, now) for _ in range(15_000)]
+
+
+def on_six_days(chance: random.Random, _: int) -> list[int]:
+    """All rows on six days of three months."""
+    days = (5, 6, 30, 61, 62, 88)
+    return [86_400 * day + chance.randrange(86_400) for day in days for _ in range(4_000)]
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("concurrency", [1, 2, 4])
+@pytest.mark.parametrize("start", [None, 1])
+@pytest.mark.parametrize("spread_out", [in_bursts, on_six_days])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_promise_2_few_requests_where_rows_come_in_crowds(
+    spread_out: Callable[[random.Random, int], list[int]],
+    start: int | None,
+    concurrency: int,
+    mixed: bool,
+) -> None:
+    """1.25 times the pages, and five, whether or not ids run as the times do."""
+    chance, now = random.Random(3), 90 * 86_400
+    seconds = sorted(spread_out(chance, now))
+    ids = list(range(len(seconds)))
+    if mixed:
+        chance.shuffle(ids)
+    site = Site(dict(zip(ids, seconds, strict=True)), cap=500, now=now)
+    evidence = Evidence(capped=True, newest_first=True)
+    reader = Reader(site, evidence, start, None, now=now, concurrency=concurrency)
+    assert len(reader.run()) == len(ids)
+    assert len(site.asked) + 1 <= 1.25 * -(-len(ids) // 500) + 5
 
 
 @pytest.mark.parametrize("ahead", [True, False])
