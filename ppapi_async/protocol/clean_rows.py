@@ -28,6 +28,7 @@ import attrs
 import msgspec
 from attrs import define, field, frozen
 
+from ppapi_async.account import Dialect
 from ppapi_async.models import Exchange, Extra, Json, Link, Payout, Row
 from ppapi_async.protocol.fields import (
     AMOUNTS,
@@ -41,7 +42,16 @@ from ppapi_async.protocol.fields import (
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import SUCCESSES, error_code, recognise
 
-__all__ = ["UNREADABLE", "OwnKeys", "RawItems", "believe", "believe_each", "decoders", "page_of"]
+__all__ = [
+    "UNREADABLE",
+    "OwnKeys",
+    "RawItems",
+    "believe",
+    "believe_each",
+    "decoders",
+    "page_of",
+    "split_page",
+]
 
 T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
@@ -84,6 +94,8 @@ class RawItems(msgspec.Struct):
 
 class _RawEnvelope(msgspec.Struct):
     data: RawItems
+    error: msgspec.Raw = msgspec.Raw(b"")
+    status: str | None = None
 
 
 @frozen
@@ -230,6 +242,26 @@ def page_of(body: bytes, record: type[RowT], own: OwnKeys) -> Page[RowT]:
     if rows:
         times = believe(rows, Piece.of_page(body, len(rows), keyed=keyed), own)
     return Page(rows, times, recognise(error, envelope.status))
+
+
+def split_page(body: bytes) -> tuple[list[tuple[str, msgspec.Raw]], Dialect | None] | None:
+    """Return the rows of a page with the ids that they stand under, and what dialect it shows.
+
+    None if it is not a success that has `items`.
+    """
+    try:
+        envelope = _RAW_PAGE.decode(body)
+    except UNREADABLE:
+        return None
+    items, error = envelope.data.items, bytes(envelope.error)
+    if (
+        isinstance(items, msgspec.UnsetType)
+        or error_code(error)
+        or envelope.status not in SUCCESSES
+    ):
+        return None
+    rows = list(items.items()) if isinstance(items, dict) else [("", raw) for raw in items]
+    return rows, recognise(error, envelope.status)
 
 
 def believe(rows: Sequence[RowT], piece: Piece, own: OwnKeys) -> list[datetime]:

@@ -27,6 +27,7 @@ from ppapi_async.protocol.clean_rows import (
     believe,
     believe_each,
     decoders,
+    split_page,
 )
 from ppapi_async.protocol.converter import MOST_PROBLEMS, PageBody, Receipt, converter, structure
 from ppapi_async.protocol.fields import (
@@ -110,13 +111,19 @@ class PageCodec(Generic[RowT]):
         return (yield from self._slices(answer))
 
     def _slices(self, answer: Answer) -> Outcome[Page[RowT]]:
-        envelope = read_answer(answer, self.reader)
-        if isinstance(envelope, PPAPIError):
-            return envelope
-        split = _split(envelope.data)
-        if isinstance(split, str):
-            return _decode_error([("data", split)], self.reader)
-        page: Page[RowT] = Page([], [], envelope.dialect)
+        found = None
+        if answer.status == 200 and len(answer.body) <= _WHOLE_PAGE:
+            found = split_page(strip_noise(answer.body))
+        if found is None:
+            envelope = read_answer(answer, self.reader)
+            if isinstance(envelope, PPAPIError):
+                return envelope
+            split = _split(envelope.data)
+            if isinstance(split, str):
+                return _decode_error([("data", split)], self.reader)
+            found = split, envelope.dialect
+        split, dialect = found
+        page: Page[RowT] = Page([], [], dialect)
         self._splits = False
         for rows in _sliced(split):
             yield
@@ -159,12 +166,17 @@ class PageCodec(Generic[RowT]):
         """Decode the clean rows; return also the places of those that need the careful way."""
         decode = decoders(self.record).row.decode
         rows: list[RowT | None] = []
-        for raw in raws:
+        left = iter(raws)
+        while len(rows) < len(raws):
             try:
-                row = decode(raw) if len(memoryview(raw)) <= LONGEST_ROW else None
+                rows.extend(map(decode, left))  # those before one that raises are kept
             except UNREADABLE:
-                row = None
-            rows.append(row)
+                rows.append(None)
+        if max(map(len, map(memoryview, raws))) > LONGEST_ROW:  # type: ignore[arg-type]
+            rows = [
+                row if len(memoryview(raw)) <= LONGEST_ROW else None
+                for row, raw in zip(rows, raws, strict=True)
+            ]
         places = [place for place, row in enumerate(rows) if row is not None]
         if not places:
             return rows, range(len(rows))
