@@ -374,7 +374,7 @@ class Plan(Generic[HeldT]):
         if segment.end is not None:
             self._remember_seam(segment, read)
         segment.requests += read.requests
-        segment.state = Complete(read.rows, read.seconds, read.unreadable)
+        segment.state = Complete(read.rows, read.seconds_of_rows, read.unreadable)
 
     def _remember_seam(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Note a row that the next window can begin at."""

@@ -160,6 +160,8 @@ class WindowRead(Generic[HeldT]):
     """What the first query asks for; all others ask for a part of it."""
     seconds: dict[Key, int | None] = field(factory=dict, repr=False)
     """Where the rows lie that came."""
+    _former: dict[Key, int | None] = field(factory=dict, repr=False)
+    """Where those lay that came before it began anew: a row that has gone since is still held."""
     _parts: list[_Part] = field(init=False)
     _loose: list[_Part] = Factory(list)
     """Parts that seem to be empty, until that is proven."""
@@ -285,6 +287,11 @@ class WindowRead(Generic[HeldT]):
             self.evidence.start_excluded = False
         if newest == query.end:
             self.evidence.end_excluded = False
+
+    @property
+    def seconds_of_rows(self) -> dict[Key, int | None]:
+        """Where each row of `rows` lies, or lay before it began anew."""
+        return self._former | self.seconds if self._former else self.seconds
 
     def _note_newest(self, seconds: Sequence[int], newest: int) -> None:
         self.newest = newest if self.newest is None else max(self.newest, newest)
@@ -711,6 +718,7 @@ class WindowRead(Generic[HeldT]):
         if self._restarts > _MOST_RESTARTS:
             self._count_whole()
         else:
+            self._former |= self.seconds
             self.seconds.clear()
             self._parts = [_Part(*self._asked)]
 
