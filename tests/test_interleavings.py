@@ -28,7 +28,8 @@ from tests.conftest import DEPTH
 
 ROWS = 60
 DAY = 86_400
-KINDS = ("rows", "windows", "watch", "info watch", "merged", "events")
+KINDS = ("rows", "windows", "watch", "info watch", "merged", "merged windows", "events")
+BY_WINDOW = ("windows", "merged windows")
 Action: TypeAlias = tuple[str, int, int]
 """What to do, to which of several, how often or how long."""
 ACTIONS = (
@@ -37,7 +38,8 @@ ACTIONS = (
     *("rest", "rest long", "close fleet", "close session"),
 )
 actions = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.integers(0, 5), st.integers(0, 30)), max_size=25
+    st.tuples(st.sampled_from(ACTIONS), st.integers(0, len(KINDS) - 1), st.integers(0, 30)),
+    max_size=25,
 )
 ENDINGS = ("itself", "cancelled once", "cancelled often", "scope", "error")
 
@@ -59,7 +61,7 @@ class Use:
 
     async def run(self, leave_after: int) -> None:
         """Iterate; leave after so many items, by a break or an error."""
-        items = self.iteration.windows() if self.kind == "windows" else self.iteration
+        items = self.iteration.windows() if self.kind in BY_WINDOW else self.iteration
         async for item in items:
             self.found.append(item)
             if len(self.found) == leave_after:
@@ -68,7 +70,7 @@ class Use:
                 return
             if leave_after % 3 == 0:
                 await asyncio.sleep(0)
-        if self.kind in ("rows", "windows", "merged") and not self.is_closed:
+        if self.kind in ("rows", "merged", *BY_WINDOW) and not self.is_closed:
             self.check_complete()
 
     def check_complete(self) -> None:
@@ -78,17 +80,18 @@ class Use:
         for item in self.found:
             if self.kind == "windows":
                 rows[""] += [row.id for row in item.records]
-            elif self.kind == "merged":
-                name, row = item
-                if isinstance(row, PPAPIError):
+            elif self.kind.startswith("merged"):
+                name, found = item
+                if isinstance(found, PPAPIError):
                     failed.add(name)
                 else:
-                    rows.setdefault(name, []).append(row.id)
+                    some = found.records if self.kind in BY_WINDOW else [found]
+                    rows.setdefault(name, []).extend(row.id for row in some)
             else:
                 rows[""].append(item.id)
         for name, ids in rows.items():
             assert len(ids) == len(set(ids))
-            if name not in failed and (name or self.kind != "merged"):
+            if name not in failed and (name or not self.kind.startswith("merged")):
                 assert sorted(ids) == list(range(1, ROWS + 1))
 
 
@@ -112,6 +115,7 @@ class World:
             "watch": lambda: self.session.watch_exchanges(interval=0.01, since=self.start),
             "info watch": lambda: self.session.watch_info(interval=0.01),
             "merged": lambda: self.fleet.iter_exchanges(self.start),
+            "merged windows": lambda: self.fleet.iter_exchanges(self.start),
             "events": lambda: self.fleet.events("exchanges", "info"),
         }
         return makers[kind]()
@@ -141,7 +145,7 @@ class World:
 
     async def do_next_in_time(self, which: int, count: int) -> None:
         use = Use(KINDS[which], self.make(KINDS[which]))
-        use.items = use.iteration.windows() if use.kind == "windows" else aiter(use.iteration)
+        use.items = use.iteration.windows() if use.kind in BY_WINDOW else aiter(use.iteration)
         self.uses.append(use)
         for _ in range(3):
             with contextlib.suppress(TimeoutError, PPAPIError):

@@ -19,6 +19,8 @@ PURE = {
     "_validation",
     "account",
     "errors",
+    "fleet/circuit_breaker",
+    "fleet/status",
     "models",
     "protocol",
     "secret",
@@ -28,6 +30,7 @@ PURE = {
     "streaming/state",
     "streaming/window_reader",
     "transport/body",
+    "watching/changes",
     "watching/poll_policy",
     "watching/tracker",
 }

@@ -504,7 +504,7 @@ def test_a_first_look_is_saved_window_by_window() -> None:
 # --- what an answer proves
 
 
-def test_a_watch_is_not_delivered_100_of_250_new_orders() -> None:
+def test_a_watch_does_not_deliver_100_of_250_new_orders() -> None:
     """A site lowers its cap while a watch runs: what earlier answers held proves nothing of it."""
 
     async def main() -> None:
