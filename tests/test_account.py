@@ -520,6 +520,31 @@ def test_site_clock_bounds_hold_every_row(instant: datetime, zone: str) -> None:
         assert shown == instant
 
 
+@pytest.mark.parametrize(
+    ("zone", "set_on"),
+    [
+        ("Europe/Berlin", "2025-03-30"),
+        ("America/New_York", "2025-11-02"),
+        ("Australia/Lord_Howe", "2025-04-06"),
+        ("America/Sao_Paulo", "2018-11-04"),  # at midnight
+        ("America/Recife", "2000-10-08"),  # and back after a week
+        ("Pacific/Apia", "2011-12-30"),  # a day that never was
+        ("Asia/Kolkata", "2025-01-01"),
+        ("UTC", "2025-01-01"),
+    ],
+)
+def test_many_times_at_once_are_the_same_instants(zone: str, set_on: str) -> None:
+    """Before and after a clock is set, and while it is, in whatever order."""
+    clock = SiteClock(ZoneInfo(zone))
+    middle = datetime.fromisoformat(set_on).replace(tzinfo=UTC)
+    walls = [middle + timedelta(minutes=10 * step) for step in range(-600, 1_600)][::-1]
+    assert clock.to_instants(walls) == [clock.to_instant(wall) for wall in walls]
+    ends = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC, microsecond=0)]
+    for step in range(50):
+        walls = [ends[0] + timedelta(hours=step), ends[1] - timedelta(hours=step)]
+        assert clock.to_instants(walls) == [clock.to_instant(wall) for wall in walls]
+
+
 def test_site_clock_ends_where_dates_end() -> None:
     """A time beyond what a datetime can hold becomes the earliest or the latest one."""
     first = datetime.min.replace(tzinfo=UTC)

@@ -294,8 +294,9 @@ def correct_times(records: Sequence[Row], clock: SiteClock) -> None:
     """Turn the wall-clock times of records into instants, in place."""
     if clock.is_utc:
         return
-    for record in records:
-        object.__setattr__(record, "time", clock.to_instant(record.time))
+    instants = clock.to_instants(record.time for record in records)
+    for record, instant in zip(records, instants, strict=True):
+        object.__setattr__(record, "time", instant)
         if isinstance(record, Exchange) and record.statuses:
             steps = tuple(evolve(s, time=clock.to_instant(s.time)) for s in record.statuses)
             object.__setattr__(record, "statuses", steps)
