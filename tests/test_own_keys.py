@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ppapi_async import Account, DecodeError, Exchange, Link, Payout
 from ppapi_async.models import NO_EXTRA, Row
 from ppapi_async.protocol import Answer, PageCodec, Reader, clean_rows, finish, info_steps
+from ppapi_async.protocol.converter import converter
 from ppapi_async.protocol.fields import KNOWN_KEYS
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.site_clock import SiteClock
@@ -197,16 +198,49 @@ def test_no_key_hides_behind_the_name_that_a_row_stands_under(name: str) -> None
     assert [row.extra for row in page_of(codec_of(Exchange), body).records] == [{}, {"hidden": 7}]
 
 
-@pytest.mark.parametrize("name", ["status", "date"])
-def test_no_key_hides_behind_those_of_a_history(name: str) -> None:
-    """Steps of a history have keys that rows have, too."""
-    steps = [{"time": 5, "date": "", "status": "new"}] * 3
-    rows = [row_of(Exchange, n, status="new", statuses=steps) for n in range(3)]
-    rows[1][name] = ""
-    del rows[2][name]
-    rows[2]["hidden"] = 7
-    page = page_of(codec_of(Exchange), written(rows))
+@pytest.mark.parametrize("step", [{"date": "1970-01-01"}, {"date": ""}, {}])
+@pytest.mark.parametrize("date", ["2023-11-14", "", ...])
+def test_no_key_hides_behind_those_of_a_history(step: RowJson, date: object) -> None:
+    """Steps of a history have keys that rows have, too, and may do without one of them."""
+    rows = [row_of(Exchange, n, status="new", statuses=[]) for n in range(3)]
+    rows[0]["statuses"] = [{"time": 5, "status": "new", **step}]
+    rows[1] |= {"date": date}
+    rows[2] |= {"hidden": 7}
+    body = written([{k: v for k, v in row.items() if v is not ...} for row in rows])
+    page = page_of(codec_of(Exchange), body)
     assert [row.extra for row in page.records] == [{}, {}, {"hidden": 7}]
+
+
+def test_no_key_hides_behind_one_within_an_own_one() -> None:
+    """A field's name within it is not that field in the row that lacks it."""
+    rows = [row_of(Link, 0, own={"date": 1}), row_of(Link, 1, own=1, hidden=7)]
+    del rows[1]["date"]
+    page = page_of(codec_of(Link), written(rows))
+    assert [row.extra for row in page.records] == [{"own": {"date": 1}}, {"own": 1, "hidden": 7}]
+
+
+def test_no_key_hides_behind_a_row_that_is_not_counted() -> None:
+    """The first row seemed to stand before the items, so that as many keys could hide."""
+    rows = {str(n): row_of(Link, n, browser="items") for n in range(3)}
+    hidden = {f"k{n}": n for n in range(len(rows["0"]) + 1)}
+    rows["2"] |= hidden
+    data = {"error": 0, "data": {"items": rows}}
+    body = json.dumps(data, separators=(",", ":")).replace('"items":{', '"it\\u0065ms":{')
+    page = page_of(codec_of(Link), body.encode())
+    assert [row.extra for row in page.records] == [{}, {}, hidden]
+
+
+@pytest.mark.parametrize("record", [Link, Exchange])
+def test_empty_values_are_read_with_the_page(
+    record: type[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key whose value is empty in all rows, or in some, is there all the same."""
+    no_more("_slices", monkeypatch)
+    name = "currency_code_get" if record is Exchange else "browser"
+    for empty in (range(50), range(3, 50, 7)):
+        rows = [row_of(record, n, **({name: ""} if n in empty else {})) for n in range(50)]
+        page = page_of(codec_of(record), written(rows))
+        assert [not getattr(row, name) for row in page.records] == [n in empty for n in range(50)]
 
 
 def test_no_key_hides_in_rows_before_the_items() -> None:
@@ -281,6 +315,17 @@ def test_a_long_row_is_unreadable_on_a_page_of_any_size(texts: str, own: RowJson
     assert [row.id for row in page.records] == [0, 2]
 
 
+def test_a_row_that_is_long_by_what_is_within_it_is_unreadable() -> None:
+    """Objects within it begin as rows do."""
+    rows = [
+        row_of(Link, n, own=[{"id": "1", "text": "x" * size}] * 3)
+        for n, size in enumerate((1, 30_000, 1))
+    ]
+    page = codec_of(Link).decode(Answer(200, {}, written(rows)))
+    assert isinstance(page, Page)
+    assert [row.id for row in page.unreadable] == [1]
+
+
 def test_rows_that_are_nested_too_deeply_hide_no_other() -> None:
     """RecursionError went up to the caller, from own keys that were nested 600 deep."""
     for odd in ("", '"user_ip":5,'):
@@ -294,6 +339,20 @@ def test_rows_that_are_nested_too_deeply_hide_no_other() -> None:
         assert isinstance(page, Page)
         assert page.size == 3
         assert {0, 1} <= {row.id for row in page.records}
+
+
+def test_a_site_with_odd_rows_is_not_tried_whole_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that had to be split makes the next one be split at once; a clean one ends that."""
+    whole = Mock(wraps=converter)
+    monkeypatch.setattr("ppapi_async.protocol.decoder.converter", whole)
+    codec = codec_of(Link)
+    tried = []
+    for odd in (False, True, True, True, False, False):
+        rows = [row_of(Link, 1), row_of(Link, 2, **({"browser": 5} if odd else {}))]
+        whole.reset_mock()
+        assert [row.id for row in page_of(codec, written(rows)).records] == [1, 2]
+        tried.append(whole.called)
+    assert tried == [True, True, False, False, False, True]
 
 
 def test_numbers_of_own_keys_are_exact_or_a_text() -> None:
