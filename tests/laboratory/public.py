@@ -48,13 +48,15 @@ def _refuse(code: int | str, text: str) -> Answer:
     return Answer(200, {"Content-Type": JSON_TYPE}, body)
 
 
-def in_sandbox(spoil: Spoil) -> Callable[[Call, Answer], Cut]:
+def in_sandbox(spoil: Spoil) -> Callable[[Call, Answer], Answer | Cut]:
     """Return what spoils an answer in the laboratory for `FaultQueue.add`.
 
-    The connection ends with it.
+    The connection ends with it. What is no answer of the API's, such as a page, stays as it is.
     """
 
-    def spoiled(call: Call, answer: Answer) -> Cut:
+    def spoiled(call: Call, answer: Answer) -> Answer | Cut:
+        if not answer.body.startswith(b"{"):
+            return answer
         body = "&".join(f"{name}={value}" for name, value in call.form.items())
         seen = Seen("", call.http_method, call.target, call.headers, 0, body.encode())
         reply = spoil(seen, answer)
