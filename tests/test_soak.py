@@ -25,7 +25,7 @@ def _no_hoard() -> None:
 
 def test_nothing_is_left_behind() -> None:
     """After faulted requests and polls all is back where it was, and nobody complained."""
-    report = soak(100, 60, seed=3)
+    report = soak(100, 60, seed=17)
     assert report.is_clean, str(report)
     requests, polls = report.growths
     assert requests.requests >= 100
