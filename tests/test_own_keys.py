@@ -416,6 +416,16 @@ def test_a_turn_of_the_loop_decodes_so_many_bytes() -> None:
     assert sum(1 for _ in steps) >= 20
 
 
+@pytest.mark.parametrize("own", [{}, {"own": 1}])
+def test_a_turn_of_the_loop_decodes_so_many_rows(own: RowJson) -> None:
+    """However short they are: 14,000 of them are a quarter of a megabyte."""
+    row = {"id": 1, "time": 1, **own}
+    for count, least in ((1_500, 0), (1_501, 6), (8_000, 30)):
+        codec, answer = codec_of(Link), Answer(200, {}, written([row] * count))
+        page_of(codec, answer.body)
+        assert sum(1 for _ in codec.steps(answer)) >= least
+
+
 NAMES = st.sampled_from(["a", "b c", 'q"', "date", "status", "\u0431", "", "__class__", "x\\"])
 VALUES = st.recursive(
     st.none()

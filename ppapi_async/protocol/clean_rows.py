@@ -36,8 +36,6 @@ from ppapi_async.protocol.fields import (
     KNOWN_KEYS,
     LONGEST_ROW,
     MOST_PARTS,
-    fraction,
-    kept,
 )
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import SUCCESSES, error_code, recognise
@@ -393,8 +391,8 @@ def _read_own(piece: Piece, names: frozenset[str]) -> list[dict[str, Json]]:
     """Return what each row has under these names."""
     try:
         items = _own_decoder(names).decode(piece.raw).data.items
-    except ArithmeticError:  # a number that an amount could not be
-        items = _own_decoder(names, is_careful=True).decode(piece.raw).data.items
+    except ArithmeticError:
+        raise ValueError("a number that an amount could not be") from None
     return list(items.values()) if isinstance(items, dict) else items
 
 
@@ -407,13 +405,10 @@ class _OwnEnvelope(msgspec.Struct, Generic[T]):
 
 
 @functools.lru_cache(maxsize=32)
-def _own_decoder(names: frozenset[str], *, is_careful: bool = False) -> msgspec.json.Decoder[Any]:
+def _own_decoder(names: frozenset[str]) -> msgspec.json.Decoder[Any]:
     """Make a decoder that passes over all other keys; amounts among these are exact."""
     own = TypedDict("own", dict.fromkeys(names, Any), total=False)  # type: ignore[misc]
-    return msgspec.json.Decoder(
-        _OwnEnvelope[own],
-        float_hook=(lambda text: kept(fraction(text))) if is_careful else AMOUNTS.create_decimal,
-    )
+    return msgspec.json.Decoder(_OwnEnvelope[own], float_hook=AMOUNTS.create_decimal)
 
 
 def _keys_within(extras: Iterable[dict[str, Json]]) -> list[str]:

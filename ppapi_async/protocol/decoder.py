@@ -51,9 +51,10 @@ __all__ = ["PageCodec", "data_steps", "info_steps", "receipt_steps"]
 T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
 _WHOLE_PAGE = 256 * 1024  # bytes that are decoded in one go, about two milliseconds
+_MOST_WHOLE = 1_500  # rows that are, however short they are
 _SLICE = 250  # rows of a larger answer between two chances for the event loop
 _ODD_SLICE = 20  # the same, of rows that need the careful way
-_LIKE_A_ROW = 4096  # bytes of such a row that take as long as another row
+_LIKE_A_ROW = 2048  # bytes of such a row that take as long as another row
 _MOST_UNREADABLE = 10_000
 """Rows of an answer, then it is not the API's: each costs a tenth of a millisecond to look at."""
 _SHORTEST_ROW = 12
@@ -97,7 +98,8 @@ class PageCodec(Generic[RowT]):
     def steps(self, answer: Answer) -> Outcome[Page[RowT]]:
         """Decode like `decode`, yielding about every millisecond so that others can run."""
         body = strip_noise(answer.body)
-        if answer.status == 200 and len(body) <= _WHOLE_PAGE and not self._splits:
+        is_small = len(body) <= _WHOLE_PAGE and body.count(b"{") <= _MOST_WHOLE + 2
+        if answer.status == 200 and is_small and not self._splits:
             kind = Page[self.record]  # type: ignore[name-defined]
             try:
                 page: Page[RowT] = converter().structure(PageBody(body, self._own), kind)
