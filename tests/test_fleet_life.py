@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -330,3 +331,26 @@ def test_the_events_of_a_fleet_that_was_closed_end_at_once() -> None:
                 assert [event async for event in events] == []
 
     run_virtually(main)
+
+
+@pytest.mark.parametrize("turns", range(3))
+async def test_an_error_in_the_moment_of_leaving_is_not_complained_about(turns: int) -> None:
+    """Whoever asks an account may be cancelled just when its question fails."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+
+    async def fail() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise TransportError("cut off", account="site")
+
+    async with Fleet([Account("https://site.example", "k3y-of-the-site", name="site")]) as fleet:
+        asking = asyncio.create_task(fleet._roster.members["site"].ask(fail()))
+        for _ in range(1 + turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        del asking
+        gc.collect()
+    assert complaints == []

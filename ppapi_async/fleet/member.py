@@ -71,6 +71,8 @@ class Member:
             question.close()
             return self._gone_error()
         task = asyncio.create_task(question)
+        # If whoever asks is cancelled in the moment in which it fails, nobody looks at its error.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.asking.add(task)
         try:
             await asyncio.wait([task])
