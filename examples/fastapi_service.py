@@ -142,7 +142,7 @@ def create_app(fleet: Fleet, path: Path) -> FastAPI:
         ended = [repr(task.exception()) for task in tasks if task.done()]
         wrong = {name: text for name, s in statuses.items() if (text := trouble(s)) is not None}
         unread = [name for name, status in statuses.items() if status.last_success is None]
-        ok = False if wrong or ended else None if unread else True
+        ok = False if wrong or ended else fleet.healthy  # None: not all have been read
         content = {"ok": ok, "accounts": wrong, "not read yet": unread, "tasks": ended}
         return JSONResponse(content, 503 if ok is False else 200)
 

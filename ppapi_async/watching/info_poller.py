@@ -60,7 +60,10 @@ class InfoPoller:
             if self._last is None and not self.initial:
                 await self._save(info)
                 return
-            previous, names = self._compare(info)
+            previous, in_hand, self._in_hand = self._last, self._in_hand, None
+            names = () if previous is None else _names_to_deliver(info, previous)
+            if not names and in_hand is not None:  # it may have been delivered, and taken back
+                previous, names = in_hand, _names_to_deliver(info, in_hand)
             name = self.transport.account.name
             if names:
                 change = Change(ChangeKind.CHANGED, info, previous, names, name)
@@ -74,16 +77,6 @@ class InfoPoller:
             delivery = Delivery(change, functools.partial(self._save, info))
             yield delivery
             delivery.check()
-
-    def _compare(self, info: Info) -> tuple[Info | None, tuple[str, ...]]:
-        """Return what was delivered last, as far as one can know, and what differs from it."""
-        last, in_hand, self._in_hand = self._last, self._in_hand, None
-        if last is None:
-            return None, ()
-        names = _names_to_deliver(info, last)
-        if names or in_hand is None:
-            return last, names
-        return in_hand, _names_to_deliver(info, in_hand)
 
     async def _ask(self) -> Info | None:
         """Return the info, None if the answer is the one of last time."""
