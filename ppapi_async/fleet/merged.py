@@ -43,7 +43,7 @@ class _Portion(Generic[RowT]):
         return [] if isinstance(self.content, PPAPIError) else self.content.records
 
 
-_Queue: TypeAlias = "asyncio.Queue[_Portion[RowT] | None]"
+_Queue: TypeAlias = asyncio.Queue[_Portion[RowT] | None]
 """None: a worker has ended."""
 
 
