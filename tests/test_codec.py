@@ -254,6 +254,16 @@ def test_one_id_too_large_is_found_among_others(ids: tuple[int, int]) -> None:
     ]
 
 
+@pytest.mark.parametrize("account", ["TX1", 5], ids=["clean", "odd"])
+def test_a_method_s_id_that_is_too_large_is_found(account: object) -> None:
+    """As that of a row is, whether another field of the row is odd or not."""
+    rows = [payout_row(id=n, method_id=11) for n in range(3)]
+    rows[1] |= {"method_id": 2**63, "account": account}
+    page = page_of(rows, "get_payouts")
+    assert [row.id for row in page.records] == [0, 2]
+    assert [[path for path, _ in row.problems] for row in page.unreadable] == [["method_id"]]
+
+
 def test_an_unknown_key_in_place_of_the_only_optional_one_is_kept() -> None:
     """There are as many keys as if both rows were alike."""
     rows = [{"id": 1, "time": 1, "browser": "a"}, {"id": 2, "time": 1, "mark": 7}]
@@ -1043,6 +1053,31 @@ def test_white_space_around_numbers_and_signs() -> None:
     odd = payout_row(id=" 7 ", method_id="-11", account=5, time="1759900000")
     row = page_of([odd], "get_payouts").records[0]
     assert (row.id, getattr(row, "method_id", None)) == (7, -11)
+
+
+@pytest.mark.parametrize(("text", "number"), [("7.0", 7), ("7e3", 7_000), ("-7.50e1", -75)])
+@pytest.mark.parametrize("account", ["TX1", 5], ids=["clean", "odd"])
+def test_whole_numbers_with_a_fraction_of_zero(text: str, number: int, account: object) -> None:
+    """A row was read or not for the same id, whether another field of it was odd or not."""
+    row = page_of([payout_row(id=text, time=text, account=account)], "get_payouts").records[0]
+    assert (row.id, row.time.timestamp()) == (number, number)
+
+
+@pytest.mark.parametrize("user_hash", ["5e3f", 5], ids=["clean", "odd"])
+def test_a_time_of_less_than_a_microsecond_is_none(user_hash: object) -> None:
+    """Whether another field of the row is odd or not."""
+    row = json.dumps(exchange_row(time="@", user_hash=user_hash)).replace('"@"', "1e-9")
+    page = decode(in_envelope(f"[{row}]".encode()), "get_exchanges")
+    assert isinstance(page, Page)
+    assert [row.time.timestamp() for row in page.records] == [0]
+
+
+@pytest.mark.parametrize("text", ["true", "True", "FALSE", "1", "0"])
+@pytest.mark.parametrize("user_hash", ["5e3f", 5], ids=["clean", "odd"])
+def test_flags_that_are_written_out(text: str, user_hash: object) -> None:
+    """In capitals or not, whether another field of the row is odd or not."""
+    [row] = page_of([exchange_row(accrued=text, user_hash=user_hash)]).records
+    assert row.accrued is (text.lower() in ("true", "1"))
 
 
 @pytest.mark.parametrize(

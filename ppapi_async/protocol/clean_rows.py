@@ -327,6 +327,8 @@ def _columns(rows: Sequence[RowT], keys: frozenset[str]) -> Columns:
     """
     record = type(rows[0])
     names = {"id", "time", *_MONEY[record], *(_optional(record) & keys)}
+    if record is Payout:
+        names.add("method_id")
     # A tuple for each row would be counted by the garbage collector.
     return {name: list(map(attrgetter(name), rows)) for name in names}
 
@@ -341,7 +343,7 @@ def _optional(record: type) -> frozenset[str]:
 
 def _check_values(record: type, columns: Columns) -> None:
     """Raise ValueError if msgspec's lax mode took what we would not (NaN, half seconds, …)."""
-    times, ids = columns["time"], columns["id"]
+    times, ids = columns["time"], columns["id"] + columns.get("method_id", [])
     histories = columns.get("statuses", ())
     if any(histories):
         if max(map(len, histories)) > MOST_PARTS:
@@ -383,7 +385,7 @@ def _count_known(
 
 def _colons_within(columns: Columns) -> int:
     """Return how many colons the texts of the rows have."""
-    texts = columns.keys() - {"id", "time", "statuses"}.union(*_MONEY.values())
+    texts = columns.keys() - {"id", "time", "method_id", "statuses"}.union(*_MONEY.values())
     return sum("".join(filter(None, columns[name])).count(":") for name in texts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import (
@@ -73,6 +74,7 @@ LONGEST_ROW = 64 * 1024
 """Bytes of a row. A real one has half a kilobyte, and no field of more than 500 bytes."""
 MOST_PARTS = 1000
 """Entries of a list within a record: payout methods, steps of a status history."""
+_FRACTION = re.compile(r"-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
 _LONGEST_AMOUNT = 200
 """Characters that are read as a number at all."""
 AMOUNTS = Context(
@@ -85,6 +87,7 @@ AMOUNTS = Context(
 calculates with a million digits, or writes `1e999999999` out, would have stopped the process."""
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(microsecond=0, tzinfo=UTC)
+_NO_TIME = Decimal("5e-7")
 INT64 = range(-(2**63), 2**63)
 WIRE_NAMES = {"commission": "comission"}  # the wire's own spelling
 TEXT_FIELDS: Mapping[type, tuple[str, ...]] = {
@@ -128,6 +131,8 @@ def fraction(text: str) -> Decimal:
 
 def whole(value: object, _: object = int) -> int:
     """Return the whole number of any JSON form."""
+    if isinstance(value, str) and len(value) <= _LONGEST_AMOUNT and _FRACTION.fullmatch(value):
+        value = fraction(value)  # `"7.0"`, which msgspec takes, too
     if isinstance(value, str):
         is_whole = value.strip().lstrip("-").isdigit()
     elif isinstance(value, Decimal):
@@ -182,6 +187,8 @@ _FLAGS: Mapping[object, bool] = {
 
 def flag(value: object, _: object = bool) -> bool:
     """Return the flag of any form that PHP writes."""
+    if isinstance(value, str):
+        value = value.lower()
     if isinstance(value, str | int) and value in _FLAGS:
         return _FLAGS[value]
     raise ValueError("not a flag (0 or 1)")
@@ -202,6 +209,8 @@ def optional_money(value: object, _: object = None) -> Decimal | None:
 def wall_clock(value: object, _: object = datetime) -> datetime:
     """Return the site's wall-clock that a unix time is, read as UTC."""
     try:
+        if isinstance(value, Decimal) and value.copy_abs() < _NO_TIME:
+            value = 0  # as msgspec reads it: a datetime has microseconds
         second = whole(value)
     except ValueError:
         raise ValueError("not a unix time") from None
