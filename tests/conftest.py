@@ -43,9 +43,13 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None]:
-    """Keep what was collected, before others choose from it and shuffle it."""
+    """Keep what was collected, before others choose from it and shuffle it.
+
+    Then what is long comes first, in whatever order: at the end a worker would wait for it alone.
+    """
     config.stash[COLLECTED] = [item.nodeid for item in items]
-    return (yield)
+    yield
+    items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
 
 
 @pytest.fixture(autouse=True)
