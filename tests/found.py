@@ -23,7 +23,15 @@ __all__ = ["NOW", "SEEDS", "judge", "reader"]
 
 NOW = 10_000_000
 _AHEAD = NOW + 400 * 86_400
-_MODULES = ("window_reader.py", "evidence.py", "planner.py", "counting.py")
+_MODULES = (
+    "agenda.py",
+    "counting.py",
+    "evidence.py",
+    "planner.py",
+    "window_proof.py",
+    "window_reader.py",
+    "window_rows.py",
+)
 _BATCH = 200
 LONG = 1_000_000
 """The first seed of servers with many pages; those below have many oddities."""
@@ -170,7 +178,7 @@ def _oddity(chance: random.Random) -> Reader:
         now=NOW,
     )
     evidence = chance.choice(
-        [Evidence(), Evidence(capped=True, page=site.cap or 5, newest_first=True)]
+        [Evidence(), Evidence(capped=True, page=site.cap or 5, promises_falling=True)]
     )
     return _read(chance, site, evidence, open_end=kind == "moves")
 
@@ -193,7 +201,7 @@ def _classic(chance: random.Random) -> Reader:
         unreadable={chance.randint(1, 60) for _ in range(4)} if _one_in(chance, 5) else set(),
         now=NOW,
     )
-    evidence = Evidence(capped=False, newest_first=True)
+    evidence = Evidence(capped=False, promises_falling=True)
     return _read(chance, site, evidence, open_end=kind == "moves")
 
 
@@ -217,7 +225,7 @@ def _burst(chance: random.Random) -> Reader:
         moves=[(n, chance.randint(1, len(rows))) for n in range(1, 300, every)] if moving else [],
         now=NOW,
     )
-    evidence = chance.choice([Evidence(), Evidence(capped=True, page=cap, newest_first=True)])
+    evidence = chance.choice([Evidence(), Evidence(capped=True, page=cap, promises_falling=True)])
     return _read(chance, site, evidence, open_end=moving)
 
 
@@ -243,7 +251,7 @@ def _long(chance: random.Random) -> Reader:
         unreadable={chance.randint(1, many) for _ in range(20)} if _one_in(chance, 3) else set(),
         now=NOW,
     )
-    evidence = chance.choice([Evidence(), Evidence(capped=True, page=cap, newest_first=True)])
+    evidence = chance.choice([Evidence(), Evidence(capped=True, page=cap, promises_falling=True)])
     return _read(chance, site, evidence, open_end=moving)
 
 

@@ -26,7 +26,7 @@ _OWN = {
         "test_session",
         "few_requests_find_out",
     ),
-    "streaming.window_reader": ("test_windows",),
+    "streaming": ("test_windows",),
     "protocol.dialects": ("test_wire",),
 }
 """The tests that have to notice by themselves; of others, thousands would pass by most mutants."""

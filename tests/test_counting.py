@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from ppapi_async.protocol.evidence import Evidence, Order
-from ppapi_async.streaming.counting import BEYOND, Count, Outcome
+from ppapi_async.protocol.evidence import Evidence, TimeOrder
+from ppapi_async.streaming.counting import BEYOND, Count, CountOutcome
 
 
-def carry_out(count: Count, rows: list[int], page: int, *, most: int = 300) -> Outcome:
+def carry_out(count: Count, rows: list[int], page: int, *, most: int = 300) -> CountOutcome:
     """Answer as a server with these rows, in this order, until the count ends."""
     for _ in range(most):
         query = count.query
@@ -25,7 +25,7 @@ def carry_out(count: Count, rows: list[int], page: int, *, most: int = 300) -> O
 def test_rows_that_stand_still_are_counted_in_one_walk(page: int) -> None:
     """Each page begins with the last row of the one before; an only row ends the walk."""
     count = Count((77, 77))
-    assert carry_out(count, list(range(20)), page) is Outcome.PROVEN
+    assert carry_out(count, list(range(20)), page) is CountOutcome.PROVEN
     assert count.met == set(range(20))
     assert count.requests <= 20 // max(1, page - 1) + 2
 
@@ -33,7 +33,7 @@ def test_rows_that_stand_still_are_counted_in_one_walk(page: int) -> None:
 def test_a_row_that_stands_twice_is_a_position_without_a_row() -> None:
     """As in the list that a JOIN makes: there may be one that never came, so it is no proof."""
     count = Count((77, 77))
-    assert carry_out(count, [1, 2, 2, 3, 4, 5, 6], 3) is Outcome.RESTLESS
+    assert carry_out(count, [1, 2, 2, 3, 4, 5, 6], 3) is CountOutcome.RESTLESS
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_an_ignored_offset_is_found_out_by_one_question() -> None:
         count.feed([1, 2, 3])
     assert count.query.offset == BEYOND
     count.feed([1, 2, 3])
-    assert count.outcome is Outcome.IGNORED
+    assert count.outcome is CountOutcome.IGNORED
 
 
 def collected() -> Count:
@@ -87,7 +87,7 @@ def test_what_was_collected_is_proven_by_a_second_count(answer: list[int], prove
     """One row, a known one, at the last place; with more, none or another, all begins anew."""
     count = collected()
     count.feed(answer)
-    assert (count.outcome is Outcome.PROVEN) is proven
+    assert (count.outcome is CountOutcome.PROVEN) is proven
     if not proven:
         assert count.outcome is None
         assert (count.query.offset, count.met) == (0, set())
@@ -95,20 +95,20 @@ def test_what_was_collected_is_proven_by_a_second_count(answer: list[int], prove
 
 def test_order_by_time_is_shown_by_ids_in_no_order() -> None:
     """Falling pages of a server that sorts by id have ids that run one way."""
-    evidence = Evidence(newest_first=True)
-    evidence.learn_order(Order.FALLING, [9, 7, 5], [30, 20, 10])
+    evidence = Evidence(promises_falling=True)
+    evidence.learn_order(TimeOrder.FALLING, [9, 7, 5], [30, 20, 10])
     assert (evidence.falls, evidence.sorts_by_time) == (True, False)
-    evidence.learn_order(Order.FALLING, [4, 6], [9, 8])
+    evidence.learn_order(TimeOrder.FALLING, [4, 6], [9, 8])
     assert evidence.sorts_by_time
 
 
-@pytest.mark.parametrize("order", [Order.NONE, Order.RISING])
-def test_one_page_in_another_order_ends_the_belief_in_it(order: Order) -> None:
+@pytest.mark.parametrize("order", [TimeOrder.NONE, TimeOrder.RISING])
+def test_one_page_in_another_order_ends_the_belief_in_it(order: TimeOrder) -> None:
     """For the rest of the stream; a page without a row that can be read says nothing."""
-    evidence = Evidence(newest_first=True)
-    evidence.learn_order(Order.FALLING, [9, 7, 8], [30, 20, 10])
-    evidence.learn_order(Order.NONE, [], [])
+    evidence = Evidence(promises_falling=True)
+    evidence.learn_order(TimeOrder.FALLING, [9, 7, 8], [30, 20, 10])
+    evidence.learn_order(TimeOrder.NONE, [], [])
     assert evidence.sorts_by_time
-    seconds = [1, 2, 3] if order is Order.RISING else [1, 3, 2]
+    seconds = [1, 2, 3] if order is TimeOrder.RISING else [1, 3, 2]
     evidence.learn_order(order, [1, 2, 3], seconds)
     assert (evidence.falls, evidence.sorts_by_time) == (False, False)

@@ -778,7 +778,7 @@ async def test_newest_row_is_not_told_twice_where_it_is_old() -> None:
 
 def read_all(site: Site, now: int, **more: int) -> list[int]:
     """Return the ids that a plan brings of a 2.7 server with pages of two rows."""
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     reader = Simulation(site, evidence, now=now, most_requests=500)
     reader.plan.jump = more.get("jump", 0)
     return [row.id for row in reader.run()]
@@ -795,7 +795,7 @@ def test_rows_without_a_date_do_not_make_a_stream_ask_for_ever() -> None:
 
 def test_rows_that_stand_twice_where_a_window_is_cut_are_forgotten_once() -> None:
     """Raised KeyError where a window was left in a second with a row that the answer had twice."""
-    evidence = Evidence(capped=True, page=8, newest_first=True)
+    evidence = Evidence(capped=True, page=8, promises_falling=True)
     read = WindowRead[Mark](evidence, 1, 99)
     seconds = [(7, 60), (6, 50), (5, 40), (4, 30), (3, 9), (2, 5), (1, 5), (1, 5)]
     walls = [datetime.fromtimestamp(second, UTC) for _, second in seconds]

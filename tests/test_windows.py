@@ -50,7 +50,7 @@ def row_sets(draw: st.DrawFn) -> dict[int, int]:
 
 def known_capped(page: int) -> Evidence:
     """What is known of a 2.7 server, on the scale of the test."""
-    return Evidence(capped=True, page=page, newest_first=True)
+    return Evidence(capped=True, page=page, promises_falling=True)
 
 
 def unknown(_: int) -> Evidence:
@@ -239,7 +239,7 @@ def spread(count: int, span: int = NOW, *, burst: int = 0) -> dict[int, int]:
 def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> None:
     """1.15 times the pages that are there, and five, on a capped server that is known."""
     site = Site(spread(rows, 90 * 86_400, burst=burst), cap=500, now=90 * 86_400)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     got = Reader(site, evidence, start, None, now=90 * 86_400).run()
     assert len(got) == rows
     assert len(site.asked) + 1 <= 1.15 * -(-rows // 500) + 5  # get_info is one of them
@@ -249,7 +249,7 @@ def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> Non
 def test_memory_is_bounded_by_the_window() -> None:
     """A long range through small pages is never held whole."""
     site = Site(spread(100_000, 90 * 86_400), cap=500, now=90 * 86_400)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     reader = Reader(site, evidence, 1, None, now=90 * 86_400)
     assert len(reader.run()) == 100_000
     assert reader.most_held <= 16_000
@@ -267,7 +267,7 @@ def test_lumpy_ranges_keep_memory_and_requests_bounded(
         rows |= {len(rows) + i: day * 86_400 + i * 8 for i in range(10_000)}
     now = 1_000 * 86_400
     site = Site(rows, cap=100, now=now)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     reader = Reader(site, evidence, start, None, now=now, newest_first=newest_first)
     got = [row.id for row in reader.run()]
     assert sorted(got) == sorted(rows)
@@ -281,7 +281,7 @@ YEARS = 3_000 * 86_400
 def test_density_does_not_size_fixed_windows() -> None:
     """However dense the part is that the search for the first row comes upon."""
     site = Site(spread(600, YEARS), cap=100, now=YEARS)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     month = 30 * 86_400
     reader = Reader(site, evidence, None, None, now=YEARS, window=month, rows_move=False)
     assert [row.id for row in reader.run()] == sorted(site.rows)
@@ -314,7 +314,7 @@ def read_all(
 def test_overfull_second_without_offset_is_unproven() -> None:
     """Where offset is ignored, the second is named instead of its rows being lost."""
     site = Site(dict.fromkeys(range(1300), 77), cap=500, honours_offset=False)
-    read = read_all(site, Evidence(capped=True, newest_first=True), 0, 100)
+    read = read_all(site, Evidence(capped=True, promises_falling=True), 0, 100)
     assert read.unproven == [(77, 77)]
 
 
@@ -386,7 +386,7 @@ def test_promise_1_ties_in_any_order(rows: str, page: int, ties: str) -> None:
     the offset of a query.
     """
     site = Site(dict(TIED[rows]), cap=500, limit=page, ties=ties, now=10_000)
-    evidence = Evidence(capped=True, page=page, newest_first=True)
+    evidence = Evidence(capped=True, page=page, promises_falling=True)
     try:
         got = Reader(site, evidence, 1, None).run()
     except UnprovenError:
@@ -398,7 +398,7 @@ def test_promise_1_ties_in_any_order(rows: str, page: int, ties: str) -> None:
 def test_an_overlapping_row_proves_no_page() -> None:
     """Offset 0 gives 1 2 3 4, offset 3 gives 3 4 6 7, offset 6 gives 7: 5 was lost."""
     pages = {0: [1, 2, 3, 4], 3: [3, 4, 6, 7], 6: [7]}
-    read = WindowRead[Mark](Evidence(capped=True, page=4, newest_first=True), 77, 77)
+    read = WindowRead[Mark](Evidence(capped=True, page=4, promises_falling=True), 77, 77)
     for _ in range(3_000):
         query = read.query
         if query is None:
@@ -412,7 +412,7 @@ def test_an_overlapping_row_proves_no_page() -> None:
 
 def test_promise_1_what_is_believed_does_not_outlive_the_stream() -> None:
     """The next stream takes over how fast rows come, and nothing that proves anything."""
-    evidence = Evidence(capped=False, page=400, newest_first=True, honours_offset=True)
+    evidence = Evidence(capped=False, page=400, promises_falling=True, honours_offset=True)
     evidence.unfiltered = evidence.end_excluded = evidence.holds_more = True
     evidence.pace.rate = 0.5
     fresh = evidence.fresh()
@@ -446,7 +446,7 @@ def test_promise_1_the_dialect_is_a_hint(copy: str, start: int | None, capped: b
     50 of 3,000, 600 of 1,000 and 3,998 of 4,000 rows came, without an error.
     """
     site = COPIES[copy]({i: 1 + i * 3_000 for i in range(3_000)})
-    evidence = Evidence(capped=capped, newest_first=capped is not None)
+    evidence = Evidence(capped=capped, promises_falling=capped is not None)
     got = Reader(site, evidence, start, None, now=NOW, most_requests=8_000).run()
     assert [row.id for row in got] == list(range(3_000))
 
@@ -459,7 +459,7 @@ def test_promise_1_dates_that_were_left_empty(cap: int, capped: bool) -> None:
     rows = {i: 1 + i * 3_000 for i in range(3_000)}
     rows |= {3_000 + i: zero for i in range(7)} | {3_010 + i: nines for i in range(2)}
     site = Site(rows, cap=cap, ties="fixed", now=NOW)
-    evidence = Evidence(capped=capped, newest_first=True)
+    evidence = Evidence(capped=capped, promises_falling=True)
     got = Reader(site, evidence, None, None, now=NOW, most_requests=8_000).run()
     assert sorted(row.id for row in got) == sorted(rows)
 
@@ -482,7 +482,7 @@ class Endless(Site):
 def test_promise_6_an_endless_second_is_given_up() -> None:
     """An offset walk handed out nothing and took 1.4 GB in 12 seconds."""
     site = Endless({}, order="one second", now=10_000)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     with pytest.raises(UnprovenError) as caught:
         Reader(site, evidence, 1, None, most_requests=3_000).run()
     [spans] = caught.value.args
@@ -492,7 +492,7 @@ def test_promise_6_an_endless_second_is_given_up() -> None:
 
 def test_promise_6_a_window_without_end_is_given_up() -> None:
     """Whatever comes: after some thousand questions it is said that nothing is proven."""
-    read = WindowRead[Mark](Evidence(capped=True, page=2, newest_first=True), None, None)
+    read = WindowRead[Mark](Evidence(capped=True, page=2, promises_falling=True), None, None)
     end = NOW
     while (query := read.query) is not None:
         end = query.end or end
@@ -506,7 +506,7 @@ def test_promise_6_rows_dated_ahead_have_an_end() -> None:
     """A row a second until 2096: what is dated ahead is read last, and given up by name."""
     site = Endless({}, order="newest first", now=10_000)
     reader = Reader(
-        site, Evidence(capped=True, newest_first=True), 9_000, None, most_requests=1_000
+        site, Evidence(capped=True, promises_falling=True), 9_000, None, most_requests=1_000
     )
     with pytest.raises(UnprovenError) as caught:
         reader.run()
@@ -516,7 +516,7 @@ def test_promise_6_rows_dated_ahead_have_an_end() -> None:
     assert len(site.asked) <= 400
     calm = Reader(
         Endless({}, order="newest first", now=10_000),
-        Evidence(capped=True, newest_first=True),
+        Evidence(capped=True, promises_falling=True),
         9_000,
         None,
         rows_move=False,
@@ -530,7 +530,7 @@ def test_promise_6_rows_dated_ahead_have_an_end() -> None:
 def test_stop_forgets_the_second_that_may_be_incomplete() -> None:
     """What is left unread is told, and rows of its newest second are not kept."""
     site = Site({1: 10, 2: 20, 3: 20, 4: 30, 5: 40, 6: 50, 7: 60}, cap=6)
-    read = WindowRead[Mark](Evidence(capped=True, page=6, newest_first=True), 1, 100)
+    read = WindowRead[Mark](Evidence(capped=True, page=6, promises_falling=True), 1, 100)
     assert read.rest is None
     assert read.query is not None
     read.feed(site.answer(read.query))
@@ -545,7 +545,7 @@ def test_row_that_leaves_an_overfull_second_is_noticed() -> None:
     for request in range(2, 6):
         rows = dict.fromkeys(range(1300), 77)
         site = Site(rows, cap=500, moves=[(request, 3)], now=10_000)
-        read = read_all(site, Evidence(capped=True, newest_first=True), 1, 100)
+        read = read_all(site, Evidence(capped=True, promises_falling=True), 1, 100)
         assert set(rows) - {3} <= set(read.rows)
         assert read.unproven == []
 
@@ -580,7 +580,7 @@ def test_promise_1_honest_servers_are_read_to_the_end(
     site = Site(rows, cap=cap if capped else None, honours_offset=capped, now=NOW)
     reader = Reader(
         site,
-        Evidence(capped=capped, newest_first=True),
+        Evidence(capped=capped, promises_falling=True),
         start,
         None,
         now=NOW,
@@ -595,7 +595,7 @@ def test_promise_1_rows_that_stand_twice_do_not_make_a_page_small() -> None:
     """Where `offset` is ignored, a full page with fewer different rows is a full page."""
     rows = {1: 1, 2: NOW - 49, 3: 1, 4: 1, 5: 2, 6: 1, 7: 1}
     site = Site(rows, cap=5, honours_offset=False, repeats=1, now=NOW)
-    reader = Reader(site, Evidence(capped=True, newest_first=True, page=5), now=NOW)
+    reader = Reader(site, Evidence(capped=True, promises_falling=True, page=5), now=NOW)
     with pytest.raises(UnprovenError):
         reader.run()
 
@@ -604,7 +604,7 @@ def test_promise_1_seams_of_windows_hold_at_exclusive_bounds() -> None:
     """Rows at both bounds of every window, on a server that leaves out both."""
     rows = {i: 1_000 + 500 * i for i in range(4_000)}
     site = Site(rows, cap=200, excludes_start=True, excludes_end=True, now=NOW)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     reader = Reader(site, evidence, 1_000, 2_000_500, now=NOW, window=50_000)
     assert [row.id for row in reader.run()] == list(range(4_000))
 
@@ -614,7 +614,7 @@ def test_promise_1_pages_of_nothing_but_unreadable_rows_are_passed() -> None:
     rows = {i: 1_000 + 700 * i for i in range(400)}
     odd = frozenset(range(100, 300))
     site = Site(rows, cap=50, unreadable=odd, now=NOW)
-    reader = Reader(site, Evidence(capped=True, newest_first=True), now=NOW)
+    reader = Reader(site, Evidence(capped=True, promises_falling=True), now=NOW)
     assert {row.id for row in reader.run()} == set(rows) - odd
     assert reader.unreadable == {i if i % 3 else (f"digest {i}", 1) for i in odd}
 
@@ -624,7 +624,7 @@ def test_promise_6_who_follows_reads_nothing_dated_ahead() -> None:
     rows = {i: NOW - 3_000 + 10 * i for i in range(100_000)}
     reader = Reader(
         Site(rows, cap=500, now=NOW),
-        Evidence(capped=True, newest_first=True),
+        Evidence(capped=True, promises_falling=True),
         NOW - 3_000,
         None,
         now=NOW,
@@ -639,7 +639,7 @@ def test_classic_second_is_proven_by_other_rows(other: int) -> None:
     """Where `offset` is ignored, an answer with other rows, too, proves a second by itself."""
     rows = dict.fromkeys(range(10), 5_000_000)
     site = Site(rows | {99: other}, honours_offset=False)
-    read = read_all(site, Evidence(capped=False, newest_first=True), 4_999_990, 5_000_010)
+    read = read_all(site, Evidence(capped=False, promises_falling=True), 4_999_990, 5_000_010)
     assert (set(read.rows), read.unproven) == (set(range(10)), [])
 
 
@@ -647,14 +647,14 @@ def test_classic_second_is_proven_by_other_rows(other: int) -> None:
 def test_classic_second_that_may_be_a_page_is_not_believed(rows: int, proven: bool) -> None:
     """A site with nothing but as many rows in one second as a page may have might cut them."""
     site = Site(dict.fromkeys(range(rows), 5_000_000), honours_offset=False)
-    read = read_all(site, Evidence(capped=False, newest_first=True), None, None)
+    read = read_all(site, Evidence(capped=False, promises_falling=True), None, None)
     assert bool(read.unproven) is not proven
 
 
 def test_a_count_to_the_present_needs_no_second_look() -> None:
     """Nothing came or moved since, or there would be another number: two requests are enough."""
     site = Site({1: NOW - 50, 2: NOW - 20, 3: NOW - 5}, cap=100, now=NOW)
-    reader = Reader(site, Evidence(capped=True, newest_first=True), NOW - 100, None, now=NOW)
+    reader = Reader(site, Evidence(capped=True, promises_falling=True), NOW - 100, None, now=NOW)
     assert [row.id for row in reader.run()] == [1, 2, 3]
     assert len(site.asked) == 2
 
@@ -664,7 +664,7 @@ def test_what_moves_before_the_count_is_met_all_the_same() -> None:
     rows = {i: NOW - 5_000 + 10 * i for i in range(200)}
     for number in range(2, 6):
         site = Site(dict(rows), cap=50, moves=[(number, 3)], now=NOW)
-        reader = Reader(site, Evidence(capped=True, newest_first=True), 1, None, now=NOW)
+        reader = Reader(site, Evidence(capped=True, promises_falling=True), 1, None, now=NOW)
         assert {row.id for row in reader.run()} == set(rows)
 
 
@@ -678,7 +678,7 @@ def test_promise_2_few_requests_with_windows_at_once(
     """No more than 1.25 times the pages, and five, with up to four windows at once."""
     now = 90 * 86_400
     site = Site(spread(rows, now, burst=burst), cap=500, now=now)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     reader = Reader(site, evidence, start, None, now=now, concurrency=concurrency)
     assert len(reader.run()) == rows
     assert len(site.asked) + 1 <= 1.25 * -(-rows // 500) + 5
@@ -716,7 +716,7 @@ def test_promise_2_few_requests_where_rows_come_in_crowds(
     if mixed:
         chance.shuffle(ids)
     site = Site(dict(zip(ids, seconds, strict=True)), cap=500, now=now)
-    evidence = Evidence(capped=True, newest_first=True)
+    evidence = Evidence(capped=True, promises_falling=True)
     reader = Reader(site, evidence, start, None, now=now, concurrency=concurrency)
     assert len(reader.run()) == len(ids)
     assert len(site.asked) + 1 <= 1.25 * -(-len(ids) // 500) + 5
@@ -730,7 +730,12 @@ def test_a_range_that_begins_ahead_of_the_clock(ahead: bool, count: int) -> None
     rows = {i: first + 60 * i for i in range(count)}
     site = Site(rows, cap=10, now=NOW)
     reader = Reader(
-        site, Evidence(capped=True, page=10, newest_first=True), first, None, now=NOW, ahead=ahead
+        site,
+        Evidence(capped=True, page=10, promises_falling=True),
+        first,
+        None,
+        now=NOW,
+        ahead=ahead,
     )
     if ahead and count > 160:
         with pytest.raises(UnprovenError):
@@ -752,7 +757,7 @@ def test_a_bound_that_is_left_out_is_noticed_where_the_other_is_ignored() -> Non
                 moves=[(1, 1), (1, 2)],
                 now=NOW,
             )
-            evidence = Evidence(capped=capped, newest_first=capped is True)
+            evidence = Evidence(capped=capped, promises_falling=capped is True)
             got = {row.id for row in Reader(site, evidence, start, None, now=NOW).run()}
             assert got >= {1, 2, 3, 4}
 
@@ -802,7 +807,7 @@ def test_promise_1_the_first_second_of_a_window_is_asked_for_from_before_it() ->
 def test_promise_6_a_crowd_beside_a_window_that_is_thought_to_be_left_out() -> None:
     """Rows of a seam that moved make a bound seem to be left out; a full second there is no end."""
     rows = dict.fromkeys(range(1, 41), 5_000) | dict.fromkeys(range(41, 60), 4_000)
-    evidence = Evidence(capped=True, page=5, newest_first=True, end_excluded=True)
+    evidence = Evidence(capped=True, page=5, promises_falling=True, end_excluded=True)
     site = Site(rows, cap=5, now=NOW)
     read = read_all(site, evidence, 3_000, 6_000)
     assert set(read.rows) == set(rows)
@@ -816,7 +821,7 @@ def test_promise_1_the_newer_part_of_a_busy_site_is_closed_all_the_same(every: i
     rows = {i: NOW - 1_000 + 10 * i for i in range(100)}
     events = [Event(number, 1_000 + number) for number in range(1, 200, every)]
     site = Site(dict(rows), cap=5, events=events, now=NOW)
-    read = WindowRead[Mark](Evidence(capped=True, page=5, newest_first=True), 1, None)
+    read = WindowRead[Mark](Evidence(capped=True, page=5, promises_falling=True), 1, None)
     while (query := read.query) is not None:
         read.feed(site.answer(query))
         if read.pages > 10 and not read.closed and read.rest is not None:

@@ -13,10 +13,10 @@ from operator import ge, le
 
 from attrs import Factory, define
 
-__all__ = ["Evidence", "Order", "Pace", "order_of"]
+__all__ = ["Evidence", "Pace", "TimeOrder", "order_of"]
 
 
-class Order(Enum):
+class TimeOrder(Enum):
     """How the times of a page run."""
 
     NONE = "neither way"
@@ -42,7 +42,7 @@ class Evidence:
 
     capped: bool | None = None
     """Whether the server cuts answers, as its dialect has it; True once one has been cut."""
-    newest_first: bool = False
+    promises_falling: bool = False
     """Whether the dialect promises answers from new to old."""
     page: int = 500
     """Rows of an answer that looks as if it had been cut. It is a guess, and proves nothing."""
@@ -75,6 +75,18 @@ class Evidence:
         return not self.disordered and all(falls for falls, _ in self._runs)
 
     @property
+    def is_as_promised(self) -> bool:
+        """Whether the dialect promises answers from new to old, and none showed anything else."""
+        return self.promises_falling and self.falls
+
+    @property
+    def can_count(self) -> bool:
+        """Whether rows can be counted by `offset`, as far as is known."""
+        if self.honours_offset is None:
+            return self.capped is not False
+        return self.honours_offset
+
+    @property
     def sorts_by_time(self) -> bool:
         """Whether answers were so where their ids were in no order."""
         return self.falls and len(self._runs) > 1
@@ -92,9 +104,9 @@ class Evidence:
         """Note that an answer of so many rows had been cut."""
         self.capped, self.page = True, max(2, min(self.page, rows))
 
-    def learn_order(self, order: Order, ids: Sequence[int], seconds: Sequence[int]) -> None:
+    def learn_order(self, order: TimeOrder, ids: Sequence[int], seconds: Sequence[int]) -> None:
         """Note how the ids run in a page that is in order of time."""
-        if order is Order.NONE:
+        if order is TimeOrder.NONE:
             self.disordered = self.disordered or bool(ids)
         elif len(self._runs) < 4:
             for (one, second), (other, later) in pairwise(zip(ids, seconds, strict=True)):
@@ -102,12 +114,12 @@ class Evidence:
                     self._runs.add((second > later, one > other))
 
 
-def order_of(seconds: Sequence[int]) -> Order:
+def order_of(seconds: Sequence[int]) -> TimeOrder:
     """Return how the seconds of a page run."""
     if not seconds:
-        return Order.NONE
+        return TimeOrder.NONE
     if seconds[0] == seconds[-1] and min(seconds) == max(seconds):
-        return Order.ONE_SECOND
+        return TimeOrder.ONE_SECOND
     if all(map(ge, seconds, seconds[1:])):
-        return Order.FALLING
-    return Order.RISING if all(map(le, seconds, seconds[1:])) else Order.NONE
+        return TimeOrder.FALLING
+    return TimeOrder.RISING if all(map(le, seconds, seconds[1:])) else TimeOrder.NONE

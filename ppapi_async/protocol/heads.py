@@ -38,33 +38,33 @@ _ID, _TIME = attrgetter("id"), attrgetter("time")
 _ZONE, _FRACTION = attrgetter("time.tzinfo"), attrgetter("time.microsecond")
 
 
-class _Head(msgspec.Struct, gc=False):
+class _Place(msgspec.Struct, gc=False):
     """What places a row."""
 
     id: int
     time: datetime
 
 
-class _Heads(msgspec.Struct):
-    items: list[_Head] | dict[str, _Head] | msgspec.UnsetType = msgspec.UNSET
+class _Places(msgspec.Struct):
+    items: list[_Place] | dict[str, _Place] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Envelope(msgspec.Struct):
+class _PlacesAnswer(msgspec.Struct):
     error: msgspec.Raw
     status: str | None = None
-    data: _Heads | list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    data: _Places | list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _RawItems(msgspec.Struct):
+class _RawRows(msgspec.Struct):
     items: list[msgspec.Raw] | dict[str, msgspec.Raw]
 
 
-class _RawEnvelope(msgspec.Struct):
-    data: _RawItems
+class _RawAnswer(msgspec.Struct):
+    data: _RawRows
 
 
-_HEADS = msgspec.json.Decoder(_Envelope, strict=False)
-_RAW = msgspec.json.Decoder(_RawEnvelope)
+_HEADS = msgspec.json.Decoder(_PlacesAnswer, strict=False)
+_RAW = msgspec.json.Decoder(_RawAnswer)
 
 
 @frozen
@@ -91,7 +91,7 @@ class HeadCodec(Generic[RowT]):
         return KeptPage((yield from _cut(body)), walls, ids=ids)
 
 
-def _heads(body: bytes) -> Sequence[_Head] | None:
+def _heads(body: bytes) -> Sequence[_Place] | None:
     """Return ids and times of all rows; None where one is of no usual form, or it is no page."""
     try:
         envelope = _HEADS.decode(body)
@@ -101,7 +101,7 @@ def _heads(body: bytes) -> Sequence[_Head] | None:
     data = envelope.data
     if is_success and data in (msgspec.UNSET, []):
         return []
-    if not is_success or not isinstance(data, _Heads) or isinstance(data.items, msgspec.UnsetType):
+    if not is_success or not isinstance(data, _Places) or isinstance(data.items, msgspec.UnsetType):
         return None
     heads = list(data.items.values()) if isinstance(data.items, dict) else data.items
     if not heads:

@@ -25,7 +25,7 @@ from typing import TypeAlias
 
 from attrs import Factory, define, frozen
 
-__all__ = ["BEYOND", "MOST_REQUESTS", "MOST_ROWS", "Count", "Key", "Outcome", "Query", "Span"]
+__all__ = ["BEYOND", "MOST_REQUESTS", "MOST_ROWS", "Count", "CountOutcome", "Key", "Query", "Span"]
 
 MOST_REQUESTS = 1_000
 """Requests for one second, or for one window, before it is given up."""
@@ -54,7 +54,7 @@ class Query:
     """None: as many as fit on a page."""
 
 
-class Outcome(Enum):
+class CountOutcome(Enum):
     """How a count ended."""
 
     PROVEN = "as many different rows as there are positions"
@@ -77,7 +77,7 @@ class Count:
 
     span: Span
     most_requests: int = MOST_REQUESTS
-    outcome: Outcome | None = None
+    outcome: CountOutcome | None = None
     requests: int = 0
     largest: int = 0
     """The most rows in one answer, those counted that stand in it twice."""
@@ -126,7 +126,7 @@ class Count:
         }[self._phase](keys)
         self.largest = max(self.largest, len(keys))
         if self.requests >= self.most_requests or len(self.met) > MOST_ROWS:
-            self.outcome = self.outcome or Outcome.TOO_MANY
+            self.outcome = self.outcome or CountOutcome.TOO_MANY
 
     def _walk(self, keys: Sequence[Key]) -> None:
         overlaps, new = self._overlaps, self._meet(keys)
@@ -148,7 +148,7 @@ class Count:
 
     def _end_walk(self, *, steady: bool) -> None:
         if steady and len(self.met) == self._positions:
-            self.outcome = Outcome.PROVEN
+            self.outcome = CountOutcome.PROVEN
         else:
             self._begin_collecting()
 
@@ -158,7 +158,7 @@ class Count:
 
     def _probe(self, keys: Sequence[Key]) -> None:
         if keys:
-            self.outcome = Outcome.IGNORED
+            self.outcome = CountOutcome.IGNORED
         self._honours_offset = True
         self._phase = _Phase.MEASURING
 
@@ -202,7 +202,7 @@ class Count:
     def _confirm(self, keys: Sequence[Key]) -> None:
         known = self.met.issuperset(keys)
         if known and len(keys) == (self.largest > 1):
-            self.outcome = Outcome.PROVEN
+            self.outcome = CountOutcome.PROVEN
         else:
             self._restart()
 
@@ -215,6 +215,6 @@ class Count:
     def _restart(self) -> None:
         self._restarts += 1
         if self._restarts > _MOST_RESTARTS:
-            self.outcome = Outcome.RESTLESS
+            self.outcome = CountOutcome.RESTLESS
         self._phase, self._positions, self._last = _Phase.WALKING, 0, None
         self.met.clear()

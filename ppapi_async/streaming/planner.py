@@ -241,9 +241,9 @@ class Plan(Generic[HeldT]):
 
     def _reaches_ahead(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> bool:
         """Tell whether rows came that are dated ahead, where the present was asked for."""
-        if segment.end is not None or segment.ahead or read.newest is None:
+        if segment.end is not None or segment.ahead or read.came.newest is None:
             return False
-        return read.newest > self.horizon
+        return read.came.newest > self.horizon
 
     def _split_ahead(self, segment: Segment[HeldT]) -> None:
         """Give the window back, with an end; what is dated ahead is read last, and once."""
@@ -374,21 +374,21 @@ class Plan(Generic[HeldT]):
         if segment.end is not None:
             self._remember_seam(segment, read)
         segment.requests += read.requests
-        segment.state = Complete(read.rows, read.seconds_of_rows, read.unreadable)
+        segment.state = Complete(read.rows, read.came.seconds_of_rows, read.unreadable)
 
     def _remember_seam(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Note a row that the next window can begin at."""
         second, seam = (segment.end or 0) + 1, self._seam
         self._seam = None
-        if read.newest_inside is not None:
-            if read.rows_at(read.newest_inside) <= _ROWS_OF_OVERLAP:
-                self._seam = (second, read.newest_inside)
+        if read.came.newest_inside is not None:
+            if read.came.rows_at(read.came.newest_inside) <= _ROWS_OF_OVERLAP:
+                self._seam = (second, read.came.newest_inside)
         elif seam is not None and seam[0] == segment.start:
             self._seam = (second, seam[1])
 
     def _look_again(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Ask once more, at the end, for what came or moved since the first answer."""
-        newest = None if read.first_newest is None else read.first_newest - self.jump
+        newest = None if read.came.first_newest is None else read.came.first_newest - self.jump
         known = (second for second in (segment.start, newest) if second is not None)
         since = max(known, default=None)
         if segment.again and since == segment.start:
@@ -480,7 +480,7 @@ class Plan(Generic[HeldT]):
         if self.evidence.unfiltered:
             return True  # every answer is the same: one reading must do
         evidence = self.evidence
-        pages_down = evidence.capped and evidence.newest_first and not evidence.disordered
+        pages_down = evidence.capped and evidence.promises_falling and not evidence.disordered
         pages_down = pages_down and not self._narrow
         if self.window is not None or not pages_down:
             return False

@@ -125,7 +125,7 @@ def trust(evidence: Evidence, dialect: Dialect | None, page_size: int) -> None:
     traits = traits_of(dialect)
     evidence.capped = traits.capped
     evidence.page = page_size
-    evidence.newest_first = traits.newest_first
+    evidence.promises_falling = traits.newest_first
 
 
 def params_of(

@@ -284,7 +284,8 @@ class Reader:
     def hand_out(self, segment: Segment[Mark]) -> list[Mark]:
         """Sort, cut to the range and drop what was handed out, where a row may come again."""
         read = segment.complete
-        records = sorted(read.rows.values(), key=lambda row: (row.time, row.id))
+        ids = sorted(read.rows, key=lambda row_id: (read.seconds[row_id] or 0, row_id))
+        records = [read.rows[row_id] for row_id in ids]
         self.unreadable.update(read.unreadable)
         again = segment.again or self.newest_first
         if self.rows_move and (again or self.plan.is_live(segment)):
