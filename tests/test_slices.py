@@ -36,7 +36,7 @@ class Window:
     def __init__(self, *answers: Mapping[int, int], zone: str = "UTC", **more: object) -> None:
         self.clock = SiteClock(ZoneInfo(zone))
         self.rows: dict[int, Link | bytes] = {}
-        self.seconds: dict[int | tuple[str, int], int | None] = {}
+        self.seconds: dict[int, int] = {}
         self.decoded: list[bytes] = []
         for answer in answers:
             self.rows |= dict.fromkeys(answer, piece_of(answer, **more))

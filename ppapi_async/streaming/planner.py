@@ -69,8 +69,8 @@ class Complete(Generic[HeldT]):
     """A window that was read and proven."""
 
     rows: dict[int, HeldT] = field(repr=False)
-    seconds: Mapping[Key, int | None] = field(repr=False)
-    """Where the rows lie, and others beside them."""
+    seconds: Mapping[int, int] = field(repr=False)
+    """Where each of them lies."""
     unreadable: dict[Key, UnreadableRow]
 
 
@@ -374,7 +374,7 @@ class Plan(Generic[HeldT]):
         if segment.end is not None:
             self._remember_seam(segment, read)
         segment.requests += read.requests
-        segment.state = Complete(read.rows, read.came.seconds_of_rows, read.unreadable)
+        segment.state = Complete(read.rows, read.came.places, read.unreadable)
 
     def _remember_seam(self, segment: Segment[HeldT], read: WindowRead[HeldT]) -> None:
         """Note a row that the next window can begin at."""

@@ -44,7 +44,7 @@ class RowSlices(Generic[RowT]):
     """
 
     rows: dict[int, RowT | bytes] = field(repr=False)
-    seconds: Mapping[Key, int | None] = field(repr=False)
+    seconds: Mapping[int, int] = field(repr=False)
     clock: SiteClock
     decode: Callable[[bytes], Awaitable[Page[RowT] | PPAPIError]] = field(repr=False)
     newest_first: bool = False
@@ -78,7 +78,7 @@ class RowSlices(Generic[RowT]):
     def _in_order(self) -> list[int]:
         """Return the ids in the order of the stream, by time and then by id."""
         ids = sorted(self.rows)
-        ids.sort(key=lambda row_id: self.seconds[row_id] or 0)
+        ids.sort(key=self.seconds.__getitem__)
         if self.newest_first:
             ids.reverse()
         return ids
@@ -90,7 +90,7 @@ class RowSlices(Generic[RowT]):
         """
         if self.clock.is_utc:
             return False
-        weeks = {(self.seconds[row_id] or 0) // _WEEK for row_id in self.rows}
+        weeks = {self.seconds[row_id] // _WEEK for row_id in self.rows}
         ends = [week * _WEEK + end for week in weeks for end in (0, _WEEK)]
         return any(self.clock.ahead_at(end) != self.clock.ahead_at(ends[0]) for end in ends)
 

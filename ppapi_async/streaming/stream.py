@@ -419,7 +419,7 @@ class Stream(Iteration, Generic[RowT]):
     ) -> AsyncGenerator[list[RowT], None]:
         """Yield the rows of a window: in order, in range, filtered, without repeats."""
         read = segment.complete
-        seconds = (s for i in read.rows if (s := read.seconds[i] or 0) <= run.plan.horizon)
+        seconds = (s for i in read.rows if (s := read.seconds[i]) <= run.plan.horizon)
         run.begin_window(segment, max(seconds, default=None))
         if run.may_repeat(segment):
             async for known in in_turns(run.told.repeats(read.rows.keys()), 1):

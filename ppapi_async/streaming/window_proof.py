@@ -161,7 +161,7 @@ class WindowProof(Generic[HeldT]):
         if self._restarts > _MOST_RESTARTS:
             self._count_whole()
         else:
-            self._came.begin_anew()
+            self._came.seconds.clear()
             self._agenda.parts = [Part(*self._agenda.asked)]
 
     def _look_for_newer(self, progressed: bool) -> None:

@@ -37,12 +37,12 @@ class WindowRows(Generic[HeldT]):
     second_of: Callable[[datetime], int] | None = None
     """Tells the wire second of a row that could be read no further than its time."""
     rows: dict[int, HeldT] = field(factory=dict, repr=False)
+    places: dict[int, int] = field(factory=dict, repr=False)
+    """The second of each of `rows`, as it is held: it may have moved out of the window since."""
     unreadable: dict[Key, UnreadableRow] = Factory(dict)
     """Rows that could not be read; which of them lie in the window, their time may tell."""
     seconds: dict[Key, int | None] = field(factory=dict, repr=False)
     """Where the rows lie that came; None where their time could not be read."""
-    _former: dict[Key, int | None] = field(factory=dict, repr=False)
-    """Where those lay that came before it began anew: a row that has gone since is still held."""
     first_newest: int | None = None
     """The newest second of the first answer, up to `latest`; later rows came or moved since."""
     newest: int | None = None
@@ -58,10 +58,12 @@ class WindowRows(Generic[HeldT]):
             self._note_newest(seconds, newest)
             if self.is_inside(oldest) and self.is_inside(newest):
                 self.rows.update(zip(ids, page.records, strict=True))
+                self.places.update(zip(ids, seconds, strict=True))
             else:
                 inside = list(map(self.is_inside, seconds))
                 rows = compress(page.records, inside)
                 self.rows.update(zip(compress(ids, inside), rows, strict=True))
+                self.places.update(compress(zip(ids, seconds, strict=True), inside))
         keys: list[Key] = [*ids]
         times: dict[str, int] = {}
         for odd in page.unreadable:
@@ -125,16 +127,6 @@ class WindowRows(Generic[HeldT]):
             for s in self.seconds.values()
             if s is not None and (start is None or s >= start) and (end is None or s <= end)
         ]
-
-    @property
-    def seconds_of_rows(self) -> dict[Key, int | None]:
-        """Where each row of `rows` lies, or lay before it began anew."""
-        return self._former | self.seconds if self._former else self.seconds
-
-    def begin_anew(self) -> None:
-        """Count only what comes from now on. What came before is held all the same."""
-        self._former |= self.seconds
-        self.seconds.clear()
 
     def forget_second(self, second: int) -> None:
         """Count the rows of a second beside the window no more."""

@@ -284,7 +284,7 @@ class Reader:
     def hand_out(self, segment: Segment[Mark]) -> list[Mark]:
         """Sort, cut to the range and drop what was handed out, where a row may come again."""
         read = segment.complete
-        ids = sorted(read.rows, key=lambda row_id: (read.seconds[row_id] or 0, row_id))
+        ids = sorted(read.rows, key=lambda row_id: (read.seconds[row_id], row_id))
         records = [read.rows[row_id] for row_id in ids]
         self.unreadable.update(read.unreadable)
         again = segment.again or self.newest_first
