@@ -833,3 +833,18 @@ def test_promise_1_the_newer_part_of_a_busy_site_is_closed_all_the_same(every: i
     newer = {i for i, second in rows.items() if second > rest[1]}
     assert len(newer) > 20
     assert newer <= set(read.rows)
+
+
+def test_a_segment_is_asked_only_for_what_its_state_has() -> None:
+    """One that is not complete has no rows; one that is cannot be given back."""
+    plan = Plan[Mark](5, 9, now=NOW, evidence=Evidence())
+    segment = plan.take()
+    assert segment is not None
+    with pytest.raises(TypeError, match="is not complete"):
+        _ = segment.complete
+    read = plan.read(segment)
+    while (query := plan.ask(segment, read)) is not None:
+        read.feed(Site({1: 7}).answer(query))
+    assert dict(segment.complete.seconds) == {1: 7}
+    with pytest.raises(TypeError, match="is complete"):
+        plan.shrink(segment)
