@@ -432,7 +432,7 @@ class Progress:
     """How far a stream is."""
 
     rows: int
-    """Handed out or ready to be."""
+    """Handed out."""
     covered: timedelta
     """How much of the range is proven; what lies before the first row counts once it is."""
     requests: int

@@ -293,7 +293,8 @@ class Session:
             newest_first: from new to old; what comes or moves meanwhile comes last.
             checkpoint: where to keep the position, so that a later stream goes on where this
                 one was left; the path of a file is enough.
-            progress: called with `Progress` after every window; may be `async def`.
+            progress: called with `Progress` when the rows of a window have been handed out; may be
+                `async def`.
             on_unreadable: called with each row that cannot be read, once; may be `async def`.
                 Without it they are listed by a `DecodeError`, after all others have come.
 

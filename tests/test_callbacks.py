@@ -44,7 +44,7 @@ def test_async_on_request_is_called_in_order_and_waited_for() -> None:
 
 
 def test_async_progress_is_waited_for() -> None:
-    """The window that it is about comes when it has ended."""
+    """The window after the one that it is about comes when it has ended."""
 
     async def main() -> None:
         seen = list[int]()
@@ -56,9 +56,9 @@ def test_async_progress_is_waited_for() -> None:
         async with Sandbox(books=books_of(50)) as sandbox, _session(sandbox) as session:
             rows = 0
             async for window in session.iter_exchanges(progress=note).windows():
+                assert sum(seen[-1:]) == rows
                 rows += len(window.records)
-                assert seen[-1] == rows
-            assert rows == 50
+            assert seen[-1] == rows == 50
 
     run(main())
 
