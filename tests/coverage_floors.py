@@ -1,7 +1,7 @@
 """`python -m tests.coverage_floors`: hold each module to its share of lines and branches.
 
 To be run after `coverage run -m pytest`, where that left its data. The pure modules, listed in
-`tests/test_layers.py`, have to be covered wholly, each other module to 95 %. A module that was
+`tests/house/test_layers.py`, have to be covered wholly, each other module to 95 %. One that was
 never imported counts as one of which nothing is covered.
 """
 
@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from coverage import Coverage
 
-from tests.test_layers import FILES, PACKAGE, is_pure
+from tests.house.test_layers import FILES, PACKAGE, is_pure
 
 __all__ = ["File", "below", "floor_of"]
 

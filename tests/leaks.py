@@ -17,7 +17,7 @@ __all__ = ["SPELLINGS", "assert_absent", "assert_survives_pickling", "assert_unl
 
 _PIECE, _STEP = 8, 4
 """Pieces of the key that are looked for: any eleven characters of it in a row hold one."""
-_TESTS = {Path(__file__).parent, Path(__file__).parent / "sites"}
+_TESTS = Path(__file__).parent
 
 
 def _lower_hex(text: str) -> str:
@@ -140,7 +140,7 @@ def _parts(error: BaseException) -> Iterator[tuple[str, str | bytes]]:
         yield f"pickle of {name}", pickle.dumps(error, protocol)
     for frame, _ in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
-        if Path(code.co_filename).parent not in _TESTS:
+        if not Path(code.co_filename).is_relative_to(_TESTS):
             for local, value in frame.f_locals.items():
                 where = f"{local!r} of {code.co_qualname} at {code.co_filename}:{frame.f_lineno}"
                 yield where, _repr(value)

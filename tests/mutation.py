@@ -14,20 +14,20 @@ from ppapi_async.protocol import clean_rows, converter
 _MOST_MEMORY = 4 * 2**30  # bytes; a mutant that loops for ever fills what it gets
 _OWN = {
     "transport.connector": ("test_payout_faults", "test_session"),
-    "protocol": ("test_codec", "test_stored"),
-    "transport.body": ("test_inflate",),
+    "protocol": ("test_codec", "test_responses", "test_values", "test_serialization"),
+    "transport.body": ("test_body",),
     "payouts": ("test_payout_faults", "test_session"),
-    "storage": ("test_state", "test_streams"),
-    "transport.retry": ("test_transport", "few_requests_find_out"),
+    "storage": ("test_state", "test_state_trouble", "test_streams"),
+    "transport.retry": ("test_retry", "few_requests_find_out"),
     "transport.failures": ("test_failures",),
     "transport.client": (
-        "test_transport",
+        "test_retry",
         "test_payout_faults",
         "test_session",
         "few_requests_find_out",
     ),
-    "streaming": ("test_windows",),
-    "protocol.dialects": ("test_wire",),
+    "streaming": ("test_window_reader", "test_windows_of_odd_servers"),
+    "protocol.dialects": ("test_dialects",),
 }
 """The tests that have to notice by themselves; of others, thousands would pass by most mutants."""
 _SLOW = (

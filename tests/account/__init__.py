@@ -1,0 +1,1 @@
+"""Accounts, their files, keys and what hides them."""

@@ -1,0 +1,45 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+
+
+def test_the_first_snippet_is_a_script(tmp_path: Path) -> None:
+    """Pasted into a file it prints a balance and as many rows as the sandbox has."""
+    script = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
+    path = tmp_path / "first.py"
+    path.write_text(script)
+    run = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert run.stderr == ""
+    first, *rows = run.stdout.splitlines()
+    assert re.fullmatch(r"balance [0-9.]+", first)
+    assert len(rows) == 100
+    times = [row[:25] for row in rows]
+    assert times == sorted(times)
+
+
+def test_every_snippet_is_python() -> None:
+    """With `await` where a program has a coroutine around it."""
+    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(snippets) >= 6
+    for snippet in snippets:
+        body = "".join(f"    {line}\n" for line in snippet.splitlines())
+        compile(f"async def snippet():\n{body}", "README.md", "exec")
+
+
+def test_links_lead_somewhere() -> None:
+    """To files that are there, and headings of the page."""
+    headings = {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.MULTILINE)}
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in headings
+        elif "://" not in target:
+            assert Path(__file__).parents[2].joinpath(target).exists(), target

@@ -1,0 +1,1 @@
+"""What a user meets first: arguments, types, errors of use."""

@@ -1,0 +1,1 @@
+"""The suite, the layers and the notes themselves."""

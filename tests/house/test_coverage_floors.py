@@ -1,0 +1,76 @@
+"""The floors of coverage, and that nothing gets around them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.coverage_floors import File, below
+from tests.house.test_layers import FILES, PACKAGE, PURE, places_of
+
+ROOT = PACKAGE.parent
+
+
+def files(**shares: float) -> dict[Path, File]:
+    """Return what coverage tells if all is covered but these modules."""
+    told: dict[Path, File] = {}
+    for path in FILES:
+        share = shares.get(path.stem, 100.0)
+        told[path] = {
+            "summary": {"percent_covered": share},
+            "missing_lines": [7] if share < 100 else [],
+            "missing_branches": [(9, 11), (12, -1)] if share < 100 else [],
+        }
+    return told
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        pytest.param({}, [], id="all covered"),
+        pytest.param(
+            {"_validation": 99.99},
+            ["_validation.py: 99.99 %, not 100 %; not run: 7, 9->11, 12->exit"],
+            id="a pure module: every line and branch",
+        ),
+        pytest.param(
+            {"decoder": 99.0},
+            ["protocol/decoder.py: 99.00 %, not 100 %; not run: 7, 9->11, 12->exit"],
+            id="a module of a pure folder",
+        ),
+        pytest.param({"stream": 95.0}, [], id="another module: most of it"),
+        pytest.param(
+            {"stream": 94.9},
+            ["streaming/stream.py: 94.90 %, not 95 %; not run: 7, 9->11, 12->exit"],
+            id="each module, not the mean",
+        ),
+    ],
+)
+def test_floors(shares: dict[str, float], told: list[str]) -> None:
+    """Pure modules are covered wholly, each other module to 95 %."""
+    assert list(below(files(**shares))) == told
+
+
+def test_a_module_without_tests_is_told() -> None:
+    """A module that coverage does not know is below any floor."""
+    measured = files()
+    del measured[PACKAGE / "account.py"]
+    assert list(below(measured)) == ["account.py: not measured"]
+
+
+def test_pure_modules_are_there() -> None:
+    """A pure module or folder that has been renamed does not lose its floor unseen."""
+    assert {place for path in FILES for place in places_of(path)} >= PURE
+
+
+def test_nothing_is_left_out_of_the_measurement() -> None:
+    """No line of the package is excused, and the settings excuse only what has no behaviour."""
+    for path in FILES:
+        assert not re.search(r"pragma:\s*no", path.read_text("utf-8")), path
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["coverage"]
+    assert tool["run"] == {"branch": True, "source": ["ppapi_async"]}
+    assert tool["report"]["exclude_also"] == ["if TYPE_CHECKING:", "@overload"]
+    assert not {"omit", "exclude_lines", "partial_branches", "include"} & set(tool["report"])

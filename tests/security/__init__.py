@@ -1,0 +1,1 @@
+"""Hostile sites, careless users, and the key that is nowhere."""

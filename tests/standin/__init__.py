@@ -1,0 +1,1 @@
+"""The client against a server of version 2.7 that shares nothing with it."""

@@ -1,0 +1,1 @@
+"""What keeps states and checkpoints."""

@@ -1,0 +1,1 @@
+"""Streams: windows, proofs, positions, iteration."""

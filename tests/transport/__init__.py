@@ -1,0 +1,1 @@
+"""Requests and answers, and the session that sends them."""

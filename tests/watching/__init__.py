@@ -1,0 +1,1 @@
+"""Watches: what is new, what has changed."""
