@@ -49,7 +49,8 @@ def pytest_collection_modifyitems(
     """
     config.stash[COLLECTED] = [item.nodeid for item in items]
     yield
-    items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
+    if not config.option.collectonly:
+        items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import TypeVar, cast
 
 import msgspec
@@ -16,19 +16,8 @@ __all__ = ["dump_stored", "parse_stored"]
 T = TypeVar("T")
 
 
-_EMPTY: dict[str, object] = {}
-
-
-def _as_dict(value: object) -> dict[str, object]:
-    if value is NO_EXTRA:  # nearly always
-        return _EMPTY
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not stored")
-
-
 # Amounts as numbers, so that one among the keys that we do not know comes back as an amount.
-_ENCODER = msgspec.json.Encoder(enc_hook=_as_dict, decimal_format="number")
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def dump_stored(value: object) -> str:

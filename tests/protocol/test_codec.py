@@ -164,7 +164,8 @@ def test_hooks_made_anew_read_the_same() -> None:
     ]
     odd = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
     found = [decode(*answer) for answer in answers]
-    for maker in (converter, clean_rows.decoders, clean_rows._own_decoder):
+    made = (converter, clean_rows.decoders, clean_rows._own_decoder, clean_rows._optional)
+    for maker in made:
         maker.cache_clear()
     assert [decode(*answer) for answer in answers] == found
     again = page_of([{**exchange_row(), "amount_give": "nan"}, exchange_row(id="8", own="x")])
