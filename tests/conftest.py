@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+import ppapi_async
 from ppapi_async.payouts import UNSETTLED
 
 __all__ = ["COLLECTED", "DEPTH", "IS_THOROUGH"]
@@ -30,11 +33,17 @@ COLLECTED = pytest.StashKey[list[str]]()
 """The ids of the tests in the order in which this process found them."""
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C be heard: a shell that starts the tests in the background has it ignored.
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep bytecode, whatever the environment says, and let Ctrl-C be heard.
 
-    Then programs under test, and what they start, would never end where they are to be interrupted.
+    Many tests start programs, each of which would compile the package anew.
+
+    A shell that starts the tests in the background has Ctrl-C ignored: then programs under test,
+    and what they start, would never end where they are to be interrupted.
     """
+    sys.dont_write_bytecode = False
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(ppapi_async.__file__).parent, quiet=1)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
