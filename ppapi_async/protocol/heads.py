@@ -22,6 +22,7 @@ import msgspec
 from attrs import frozen
 
 from ppapi_async.models import Row
+from ppapi_async.protocol.clean_rows import split_page
 from ppapi_async.protocol.decoder import PageCodec
 from ppapi_async.protocol.fields import INT64
 from ppapi_async.protocol.page import KeptPage, Page
@@ -55,16 +56,7 @@ class _PlacesAnswer(msgspec.Struct):
     data: _Places | list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _RawRows(msgspec.Struct):
-    items: list[msgspec.Raw] | dict[str, msgspec.Raw]
-
-
-class _RawAnswer(msgspec.Struct):
-    data: _RawRows
-
-
 _HEADS = msgspec.json.Decoder(_PlacesAnswer, strict=False)
-_RAW = msgspec.json.Decoder(_RawAnswer)
 
 
 @frozen
@@ -85,10 +77,13 @@ class HeadCodec(Generic[RowT]):
         if heads is None:
             return (yield from self.codec.steps(answer))
         ids, walls = list(map(_ID, heads)), list(map(_TIME, heads))
-        if len(body) <= _ONE_PIECE or not heads:
+        split = None
+        if len(body) > _ONE_PIECE:
+            yield
+            split = split_page(body)
+        if split is None:
             return KeptPage(list(repeat(body, len(ids))), walls, ids=ids)
-        yield
-        return KeptPage((yield from _cut(body)), walls, ids=ids)
+        return KeptPage((yield from _pieces([raw for _, raw in split[0]])), walls, ids=ids)
 
 
 def _heads(body: bytes) -> Sequence[_Place] | None:
@@ -112,10 +107,8 @@ def _heads(body: bytes) -> Sequence[_Place] | None:
     return heads if whole and min(ids) in INT64 and max(ids) in INT64 else None
 
 
-def _cut(body: bytes) -> Generator[None, None, list[bytes]]:
+def _pieces(rows: Sequence[msgspec.Raw]) -> Generator[None, None, list[bytes]]:
     """Return for each row the piece in which it is kept: an answer of its own, that holds few."""
-    items = _RAW.decode(body).data.items
-    rows = list(items.values()) if isinstance(items, dict) else items
     kept: list[bytes] = []
     for start in range(0, len(rows), _ROWS_OF_PIECE):
         some = rows[start : start + _ROWS_OF_PIECE]

@@ -270,9 +270,6 @@ def warned(path: Path) -> list[str]:
 LINK = f"[[accounts]]\nlink = 'https://one.example/?api_key={PLAIN}'"
 
 
-RUN = "run: chmod 600 {}"
-
-
 @ON_POSIX
 @pytest.mark.parametrize(
     ("fields", "mode", "told"),

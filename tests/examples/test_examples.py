@@ -490,15 +490,3 @@ def test_a_wrong_token(tmp_path: Path) -> None:
             assert not site.requests
 
     run(main)
-
-
-# --- the service
-
-
-# --- payouts: by the clock of the machine, as nothing has to be waited for
-
-
-# --- from the command line
-
-
-# --- the file of accounts

@@ -455,12 +455,6 @@ def test_hanging_host_leaves_places_for_others() -> None:
     virtual_time.run(whole())
 
 
-# --- leaving
-
-
-# --- coming and going
-
-
 # --- the store
 
 

@@ -479,12 +479,3 @@ async def test_promise_3_what_a_gateway_says_is_no_refusal(status: int) -> None:
         error = await outcome_of(session.add_payout(11, WALLET))
     assert isinstance(error, PayoutOutcomeUnknown)
     assert server.count("add_payout") == 1
-
-
-# --- the attempt, stored
-
-
-# --- what is refused before anything is sent
-
-
-# --- what ends a program

@@ -376,9 +376,6 @@ def logged() -> Iterator[list[logging.LogRecord]]:
         root.setLevel(level)
 
 
-# --- the other decoders of what comes from outside
-
-
 def whole(encoding: str, wire: bytes) -> bytes:
     """Return what a body unpacks to, in one go."""
     if "gzip" in encoding:
@@ -386,6 +383,3 @@ def whole(encoding: str, wire: bytes) -> bytes:
     if encoding == "deflate" and wire:
         return zlib.decompress(wire, zlib.MAX_WBITS if wire[0] & 15 == 8 else -zlib.MAX_WBITS)
     return wire
-
-
-# --- what was found

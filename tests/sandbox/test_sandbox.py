@@ -461,12 +461,3 @@ async def test_refusals_can_speak_russian() -> None:
     async with serving(books=books, language="ru") as caller:
         answer = await caller.json("add_payout", {"method_id": 11, "account": "TXabcdefgh"})
     assert answer["error_text"] == "Ошибка! Недостаточно средств на Вашем счете"
-
-
-# --- faults
-
-
-# --- what the sandbox saw
-
-
-# --- the books

@@ -276,7 +276,7 @@ async def test_killed_before_each_statement(tmp_path: Path) -> None:
 # --- the thread
 
 
-class HostLimiter:
+class Gate:
     """Holds the thread before it writes, and counts what it writes at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ async def test_saves_that_wait_are_written_together(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one save is written the loop goes on; those that come meanwhile share a transaction."""
-    gate = HostLimiter(monkeypatch)
+    gate = Gate(monkeypatch)
     async with SQLiteState(path) as state, asyncio.TaskGroup() as tasks:
         first = tasks.create_task(state.save("0", {"position": "0"}))
         await gate.reached()
@@ -330,7 +330,7 @@ async def test_a_save_returns_after_its_commit(path: Path) -> None:
 
 async def test_a_cancelled_caller_harms_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled while it is written, or before: the others' saves are made, and each is whole."""
-    gate = HostLimiter(monkeypatch)
+    gate = Gate(monkeypatch)
     async with SQLiteState(path) as state:
         writing = asyncio.create_task(state.save(WATCH, {"a": "1", "b": "1"}))
         await gate.reached()
@@ -348,7 +348,7 @@ async def test_a_cancelled_caller_harms_nobody(path: Path, monkeypatch: pytest.M
 
 async def test_cancelled_while_closing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who closes may be cancelled; what waits is saved, and the thread ends all the same."""
-    gate = HostLimiter(monkeypatch)
+    gate = Gate(monkeypatch)
     state = SQLiteState(path)
     saving = asyncio.create_task(state.save(WATCH, {"a": "1"}))
     await gate.reached()
@@ -374,7 +374,7 @@ async def test_what_breaks_unforeseen_keeps_nobody_waiting(
         await state.save(WATCH, {"a": "1"})
         [thread] = threads()
         with monkeypatch.context() as patch:
-            gate = HostLimiter(patch)
+            gate = Gate(patch)
             patch.setattr(Database, "load", lambda *_: 1 / 0)
             calls = [state.save(WATCH, {"b": "1"}), state.load(WATCH), state.read(WATCH, "a")]
             tasks = [asyncio.ensure_future(call) for call in calls]
@@ -589,12 +589,3 @@ def test_timeouts_that_are_none(timeout: float | timedelta) -> None:
     """A time-out is more than nothing, and an end."""
     with pytest.raises(ValueError, match=r"^timeout: "):
         SQLiteState("x", timeout=timeout)
-
-
-# --- what goes wrong
-
-
-# --- positions of streams
-
-
-# --- files that others may have touched

@@ -28,7 +28,7 @@ from ppapi_async.storage import (
     SQLiteState,
 )
 from tests.leaks import assert_survives_pickling
-from tests.storage.test_state import SECRET, WATCH, HostLimiter, names_in, raw
+from tests.storage.test_state import SECRET, WATCH, Gate, names_in, raw
 
 
 async def failing(call: Callable[[], Any], match: str) -> StateError:
@@ -263,7 +263,7 @@ async def test_waits_for_other_writers(path: Path) -> None:
 
 async def test_does_not_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time-out each of those who wait gets an error of its own; later all is well."""
-    gate = HostLimiter(monkeypatch)
+    gate = Gate(monkeypatch)
     async with SQLiteState(path, timeout=0.03) as state:
         await state.load(WATCH)
         with raw(path) as other:

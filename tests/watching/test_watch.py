@@ -349,12 +349,3 @@ def test_info_goes_on_from_the_state() -> None:
         assert seen == 2, "5 to 6, which was in hand, and 6 to 7"
 
     run(main)
-
-
-# --- trouble
-
-
-# --- leaving
-
-
-# --- arguments
