@@ -93,7 +93,7 @@ def test_an_import_goes_downwards_only() -> None:
 
 
 def test_the_listing_is_short() -> None:
-    """What the package has at its top level is read at a fast poll."""
+    """What the package has at its top level is read at a glance."""
     modules, folders = list(PACKAGE.glob("*.py")), list(PACKAGE.glob("*/__init__.py"))
     assert len(modules) <= MOST_MODULES
     assert len(folders) <= MOST_FOLDERS
