@@ -13,7 +13,7 @@ import ppapi_async
 
 PACKAGE = Path(ppapi_async.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-MOST_MODULES, MOST_FOLDERS = 14, 8
+MOST_MODULES, MOST_FOLDERS = 14, 9
 """At the top level of the package, which is to be read at a glance."""
 PURE = {
     "_validation",
