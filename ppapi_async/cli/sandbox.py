@@ -235,14 +235,14 @@ def _open_log(path: str | None, stack: contextlib.ExitStack) -> RequestLog | Non
 
 
 @frozen
-class _Site:
+class _NamedSandbox:
     """A site and what it is called in the accounts file and in the log."""
 
     name: str
     sandbox: Sandbox
 
 
-def _make_sites(options: argparse.Namespace, log: RequestLog | None) -> Sequence[_Site]:
+def _make_sites(options: argparse.Namespace, log: RequestLog | None) -> Sequence[_NamedSandbox]:
     where = "" if options.sites == 1 else f" at each of {options.sites} sites"
     print(f"making up {options.rows:,} exchanges of the last 90 days{where} …", flush=True)
     turns = zip(
@@ -256,7 +256,7 @@ def _make_sites(options: argparse.Namespace, log: RequestLog | None) -> Sequence
         name = f"{dialect}-{index + 1}"
         note = None if log is None else functools.partial(log.write, name)
         sandbox = _make_sandbox(dialect, timezone, index, options, note)
-        sites.append(_Site(name, sandbox))
+        sites.append(_NamedSandbox(name, sandbox))
         if log is not None:
             log.hide(sandbox.api_key, sandbox.api_login)
     return sites
@@ -288,7 +288,7 @@ def _make_sandbox(
     )
 
 
-async def _serve(sites: Sequence[_Site], options: argparse.Namespace) -> None:
+async def _serve(sites: Sequence[_NamedSandbox], options: argparse.Namespace) -> None:
     """Serve until SIGTERM comes, or until cancelled, which is what Ctrl-C does to the main task."""
     ended = asyncio.Event()
     # Not on Windows, and not in other threads than the main one.
@@ -318,7 +318,7 @@ async def _start(sandbox: Sandbox, stack: contextlib.AsyncExitStack, port: int) 
 # --- the accounts file
 
 
-def _write_accounts(sites: Sequence[_Site], options: argparse.Namespace) -> None:
+def _write_accounts(sites: Sequence[_NamedSandbox], options: argparse.Namespace) -> None:
     path: Path = options.accounts
     try:
         _write(path, _accounts_file(sites), replace=options.overwrite)
@@ -328,7 +328,7 @@ def _write_accounts(sites: Sequence[_Site], options: argparse.Namespace) -> None
         raise _refuse("--accounts", f"cannot write {path}: {error.strerror}") from None
 
 
-def _accounts_file(sites: Sequence[_Site]) -> str:
+def _accounts_file(sites: Sequence[_NamedSandbox]) -> str:
     lines = ["# Accounts on sandboxes, for load_accounts. It holds their keys."]
     for site in sites:
         sandbox = site.sandbox
@@ -371,7 +371,7 @@ def _write(path: Path, text: str, *, replace: bool) -> None:
 # --- what is printed at the start
 
 
-def _introduction(sites: Sequence[_Site], options: argparse.Namespace) -> str:
+def _introduction(sites: Sequence[_NamedSandbox], options: argparse.Namespace) -> str:
     """Say where the sites are and how to talk to them."""
     listed = [_facts(site, options) for site in sites]
     if len(sites) > 1:
@@ -387,7 +387,7 @@ def _introduction(sites: Sequence[_Site], options: argparse.Namespace) -> str:
     )
 
 
-def _facts(site: _Site, options: argparse.Namespace) -> str:
+def _facts(site: _NamedSandbox, options: argparse.Namespace) -> str:
     sandbox, life = site.sandbox, ""
     if options.pace is not None:
         life = f", live, {options.pace:,} orders an hour"
@@ -417,7 +417,7 @@ def _account(sandbox: Sandbox) -> str:
     return f"Account({', '.join(arguments)})"
 
 
-def _example(sites: Sequence[_Site], options: argparse.Namespace) -> tuple[str, str, str]:
+def _example(sites: Sequence[_NamedSandbox], options: argparse.Namespace) -> tuple[str, str, str]:
     """Return what an example imports, what it opens, and what it does with that."""
     is_live = options.live or options.pace is not None
     if len(sites) == 1 and options.accounts is None:

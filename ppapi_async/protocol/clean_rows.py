@@ -72,7 +72,7 @@ _TIME, _ZONE, _MICROSECOND = map(attrgetter, ("time", "tzinfo", "microsecond"))
 _JSON = json.JSONDecoder()
 
 
-class _Items(msgspec.Struct, Generic[RowT]):
+class _PageItems(msgspec.Struct, Generic[RowT]):
     items: list[RowT] | dict[str, RowT] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -81,7 +81,7 @@ class _PageEnvelope(msgspec.Struct, Generic[RowT]):
 
     error: msgspec.Raw
     status: str | None = None
-    data: _Items[RowT] | list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    data: _PageItems[RowT] | list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RawItems(msgspec.Struct):

@@ -2,8 +2,8 @@
 
 from .books import Books
 from .faults import Cut, Fault, FaultQueue, PlannedFault
-from .manners import Answer, Bounds, Call, ServerOrder, Ties
-from .records import Click, Order, Partner, Payout, PayoutMethod
+from .manners import Bounds, Call, SentAnswer, ServerOrder, Ties
+from .records import BookedPayout, Click, Order, Partner, PayoutOption
 from .server import Sandbox, SeenRequest
 from .shelf import NINES, ZERO_DATE
 from .traffic import Rates
@@ -11,7 +11,7 @@ from .traffic import Rates
 __all__ = [
     "NINES",
     "ZERO_DATE",
-    "Answer",
+    "BookedPayout",
     "Books",
     "Bounds",
     "Call",
@@ -21,12 +21,12 @@ __all__ = [
     "FaultQueue",
     "Order",
     "Partner",
-    "Payout",
-    "PayoutMethod",
+    "PayoutOption",
     "PlannedFault",
     "Rates",
     "Sandbox",
     "SeenRequest",
+    "SentAnswer",
     "ServerOrder",
     "Ties",
 ]

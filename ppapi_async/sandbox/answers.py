@@ -13,8 +13,8 @@ from attrs import evolve
 from ppapi_async.account import Dialect
 
 from .books import Books, Refusal
-from .manners import JSON_TYPE, Answer, Call, Manner, encode, html_answer, intval, trim
-from .records import Click, Order, Payout
+from .manners import JSON_TYPE, Call, Manner, SentAnswer, encode, html_answer, intval, trim
+from .records import BookedPayout, Click, Order
 from .rows import RowWriter, WireRow
 from .shelf import By, R, Shelf
 
@@ -63,7 +63,7 @@ class Site:
             books.orders.index(self._by, self.manner.clock)
             books.payouts.index(clock=self.manner.clock)
 
-    def answer(self, call: Call, now: int) -> Answer:
+    def answer(self, call: Call, now: int) -> SentAnswer:
         """Answer a call that arrived at the true instant `now`."""
         method = self.manner.method_of(call)
         if self.manner.refuses_uri(call):
@@ -74,11 +74,11 @@ class Site:
             answer = self._route(call, method, now)
         return self._with_session(answer)
 
-    def refuse(self, code: int | str, text: str) -> Answer:
+    def refuse(self, code: int | str, text: str) -> SentAnswer:
         """Answer any call with an error of the API's."""
         return self._with_session(self._failure(code, text))
 
-    def _with_session(self, answer: Answer) -> Answer:
+    def _with_session(self, answer: SentAnswer) -> SentAnswer:
         if self.manner.dialect is Dialect.CLONE:
             return answer
         # A session for every request, whether or not the client kept the last one.
@@ -88,7 +88,7 @@ class Site:
             cookies.append(f"premium_session_id={number:040x}; path=/; HttpOnly")
         return evolve(answer, cookies=tuple(cookies))
 
-    def _route(self, call: Call, method: str, now: int) -> Answer:
+    def _route(self, call: Call, method: str, now: int) -> SentAnswer:
         # An empty key or an unknown method never reaches the module on classic: bare 501.
         known = method in _METHODS or (method == "test" and self.manner.dialect is Dialect.USER_API)
         if self.manner.dialect is Dialect.CLASSIC and not (
@@ -125,16 +125,16 @@ class Site:
         asked = call.headers.get("api-lang", "") if self.manner.dialect is Dialect.USER_API else ""
         return _TEXTS.get(asked[:2].lower(), _TEXTS[self.manner.language])
 
-    def _refuse_key(self) -> Answer:
+    def _refuse_key(self) -> SentAnswer:
         text = "Api disabled" if self.manner.newer else _TEXTS[self.manner.language]["key"]
         return self._failure(1, text)
 
-    def _refuse_method(self) -> Answer:
+    def _refuse_method(self) -> SentAnswer:
         if self.manner.dialect is Dialect.DELEGATING:
             return self._failure(1, "Api disabled")
         return self._failure(3, "Method not supported")
 
-    def _perform(self, books: Books, method: str, call: Call, now: int) -> Answer:
+    def _perform(self, books: Books, method: str, call: Call, now: int) -> SentAnswer:
         asked = self.manner.parameters(call)
         if method == "test":
             echoed: WireRow = {"ip": call.ip, "partner_id": asked.get("partner_id", "")}
@@ -154,11 +154,11 @@ class Site:
 
     # --- envelopes
 
-    def _json(self, payload: WireRow) -> Answer:
+    def _json(self, payload: WireRow) -> SentAnswer:
         body = encode(payload, ascii_only=self.manner.dialect is Dialect.CLASSIC)
-        return Answer(200, {"Content-Type": JSON_TYPE}, body)
+        return SentAnswer(200, {"Content-Type": JSON_TYPE}, body)
 
-    def _success(self, data: WireRow, text: str = "") -> Answer:
+    def _success(self, data: WireRow, text: str = "") -> SentAnswer:
         if self.manner.dialect is Dialect.CLONE:
             return self._json({"status": "success", "error": 0, "error_text": text, "data": data})
         if self.manner.newer:
@@ -166,7 +166,7 @@ class Site:
         found: WireRow = {"data": data} if data else {}
         return self._json({"error": 0, "error_text": text, **found})
 
-    def _failure(self, code: int | str, text: str, **more: object) -> Answer:
+    def _failure(self, code: int | str, text: str, **more: object) -> SentAnswer:
         status: WireRow = {"status": "error"} if self.manner.dialect is Dialect.CLONE else {}
         return self._json({**status, "error": code, "error_text": text, **more})
 
@@ -176,7 +176,7 @@ class Site:
             return list(rows)
         return {str(row["id"]): row for row in rows}
 
-    def _listing(self, rows: Iterable[WireRow]) -> Answer:
+    def _listing(self, rows: Iterable[WireRow]) -> SentAnswer:
         items = self._items(rows)
         found: WireRow = {"items": items} if items or self.manner.dialect is Dialect.CLONE else {}
         return evolve(self._success(found), rows=len(items))
@@ -202,11 +202,11 @@ class Site:
         asked: Mapping[str, str],
         texts: Mapping[Refusal | str, str],
         now: int,
-    ) -> Answer:
+    ) -> SentAnswer:
         outcome = books.request_payout(
             intval(asked.get("method_id")), asked.get("account", ""), now
         )
-        if isinstance(outcome, Payout):
+        if isinstance(outcome, BookedPayout):
             return self._success({"payout_id": str(outcome.id)}, texts["paid"])
         more: WireRow = {"data": []} if self.manner.newer else {}
         return self._failure(1, texts[outcome], **more)
@@ -237,7 +237,7 @@ class Site:
         )
 
     def _payouts(self, books: Books, asked: Mapping[str, str]) -> Iterable[WireRow]:
-        matches: list[Callable[[Payout], bool]] = []
+        matches: list[Callable[[BookedPayout], bool]] = []
         if hidden := books.hidden_payouts:
             matches.append(lambda payout: payout.id not in hidden)
         if (ids := self._ids(asked)) is not None:

@@ -12,11 +12,11 @@ from attrs import asdict, evolve
 from .records import (
     SUCCESSFUL,
     UNCONFIRMED,
+    BookedPayout,
     Click,
     Order,
     Partner,
-    Payout,
-    PayoutMethod,
+    PayoutOption,
     Step,
     plain,
 )
@@ -41,14 +41,14 @@ class Refusal(Enum):
     BALANCE = auto()
 
 
-def usual_methods() -> list[PayoutMethod]:
+def usual_methods() -> list[PayoutOption]:
     """Return the payout methods of generated books; the second's reserve is always too small."""
     return [
-        PayoutMethod(id=11, title="Tether TRC20 USDT", currency="USDTTRC20", commission="2"),
-        PayoutMethod(
+        PayoutOption(id=11, title="Tether TRC20 USDT", currency="USDTTRC20", commission="2"),
+        PayoutOption(
             id=22, title="Bitcoin BTC", currency="BTC", rate="0.00001556", reserve="0.00000001"
         ),
-        PayoutMethod(
+        PayoutOption(
             id=33, title="Сбербанк RUB", currency="SBERRUB", commission="1.5", rate="97.4213"
         ),
     ]
@@ -66,10 +66,10 @@ class Books:
         self,
         *,
         partner: Partner | None = None,
-        methods: Sequence[PayoutMethod] | None = None,
+        methods: Sequence[PayoutOption] | None = None,
         clicks: Iterable[Click] = (),
         orders: Iterable[Order] = (),
-        payouts: Iterable[Payout] = (),
+        payouts: Iterable[BookedPayout] = (),
         currency: str = "USD",
         min_payout: str = "10",
         blacklist: Iterable[str] = (),
@@ -186,7 +186,7 @@ class Books:
             self._credit(upcoming[1])
             upcoming = next(taken, None)
 
-    def _conclude(self, payout: Payout, number: int, end: int) -> None:
+    def _conclude(self, payout: BookedPayout, number: int, end: int) -> None:
         status = _FAILED_PAYOUTS.get(number, DONE)
         decided = payout.created + self.traffic.rates.payout_delay
         if decided < end:
@@ -206,7 +206,7 @@ class Books:
         """Return the clicks in the range, oldest first."""
         return self.clicks.within(start, end)
 
-    def payouts_in(self, start: int | None = None, end: int | None = None) -> list[Payout]:
+    def payouts_in(self, start: int | None = None, end: int | None = None) -> list[BookedPayout]:
         """Return the payouts requested in the range, oldest first."""
         return self.payouts.within(start, end)
 
@@ -284,7 +284,7 @@ class Books:
             self._credit(Decimal(order.reward) if order.accrued else -Decimal(order.reward))
         return order
 
-    def move_payout(self, row_id: int, status: int) -> Payout:
+    def move_payout(self, row_id: int, status: int) -> BookedPayout:
         """Settle a waiting payout: the money is gone for good, or comes back to the balance."""
         payout = evolve(self.payouts[row_id], status=status)
         self.payouts.put(payout)
@@ -295,7 +295,7 @@ class Books:
             self._credit(amount)
         return payout
 
-    def request_payout(self, method_id: int, account: str, now: int) -> Payout | Refusal:
+    def request_payout(self, method_id: int, account: str, now: int) -> BookedPayout | Refusal:
         """Request the whole balance, or tell the first reason why not, as servers check them."""
         method = next((method for method in self.methods if method.id == method_id), None)
         if method is None:
@@ -308,7 +308,7 @@ class Books:
         self.traffic.expect([settled])
         return payout
 
-    def _refusal(self, method: PayoutMethod, account: str) -> Refusal | None:
+    def _refusal(self, method: PayoutOption, account: str) -> Refusal | None:
         if re.fullmatch(method.account_pattern, account) is None:
             return Refusal.ACCOUNT
         if account in self.blacklist:
@@ -322,9 +322,9 @@ class Books:
         balance = Decimal(self.partner.balance)
         return Refusal.BALANCE if balance <= 0 or balance < Decimal(self.min_payout) else None
 
-    def _book_payout(self, method: PayoutMethod, account: str, at: int) -> Payout:
+    def _book_payout(self, method: PayoutOption, account: str, at: int) -> BookedPayout:
         balance = self.partner.balance
-        payout = Payout(
+        payout = BookedPayout(
             id=self.payouts.next_id,
             created=at,
             method_id=method.id,

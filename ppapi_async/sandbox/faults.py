@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, frozen
 
-from .manners import HTML_TYPE, JSON_TYPE, Answer, Call, html_answer
+from .manners import HTML_TYPE, JSON_TYPE, Call, SentAnswer, html_answer
 
 
 class Fault(StrEnum):
@@ -74,8 +74,8 @@ class Cut:
     reset: bool = False
 
 
-Outcome = Answer | Cut
-OwnFault = Callable[[Call, Answer], Outcome]
+Outcome = SentAnswer | Cut
+OwnFault = Callable[[Call, SentAnswer], Outcome]
 """A fault of one's own: makes of a call and its true answer what is sent."""
 
 
@@ -142,12 +142,11 @@ class FaultQueue:
         """Plan a fault for the next `times` calls (None: for all) that match, after `skip` of them.
 
         `fault` may be a function of yours: it takes the call and its true answer and returns what
-        is sent, an `Answer` or a `Cut`. `method` is the name that the vendor's page uses, on every
-        dialect. `after` processes the
-        call before its answer is replaced: a payout is booked all the same. `retry_after` goes with
-        the HTML statuses, `seconds` with SLOW, `location` with redirects (the query is appended),
-        `size` (bytes, decompressed) with HUGE and GZIP_BOMB, `status` with KEY_ECHO, `code` and
-        `text` with API_ERROR.
+        is sent, a `SentAnswer` or a `Cut`. `method` is the name that the vendor's page uses, on
+        every dialect. `after` processes the call before its answer is replaced: a payout is booked
+        all the same. `retry_after` goes with the HTML statuses, `seconds` with SLOW, `location`
+        with redirects (the query is appended), `size` (bytes, decompressed) with HUGE and
+        GZIP_BOMB, `status` with KEY_ECHO, `code` and `text` with API_ERROR.
         """
         planned = PlannedFault(
             fault=fault, method=method, times=times, skip=skip, after=after, when=when,
@@ -195,8 +194,8 @@ def strike(
     planned: PlannedFault,
     call: Call,
     *,
-    answer: Callable[[Call], Answer],
-    refuse: Callable[[int | str, str], Answer],
+    answer: Callable[[Call], SentAnswer],
+    refuse: Callable[[int | str, str], SentAnswer],
 ) -> Outcome:
     """Return what becomes of a call; `answer` processes it, `refuse` words an API error."""
     if not isinstance(planned.fault, Fault):
@@ -239,7 +238,7 @@ _REDIRECTS: Mapping[object, int] = {
 }
 
 
-def _status_page(planned: PlannedFault, call: Call) -> Answer:
+def _status_page(planned: PlannedFault, call: Call) -> SentAnswer:
     status, text = _STATUS_PAGES[planned.fault]
     page = f"<!DOCTYPE html><html><head><title>{status}</title></head><body>{text}</body></html>"
     answer = html_answer(status, page)
@@ -254,32 +253,32 @@ def _wait(retry_after: int | str | datetime) -> str:
     return str(retry_after)
 
 
-def _key_echo(planned: PlannedFault, call: Call) -> Answer:
+def _key_echo(planned: PlannedFault, call: Call) -> SentAnswer:
     key = call.query.get("api_key") or call.headers.get("api-key", "")
     page = f"<html><body>No route for {call.target}, the key was {key}</body></html>"
     return html_answer(planned.status, page)
 
 
-def _redirect(planned: PlannedFault, call: Call) -> Answer:
+def _redirect(planned: PlannedFault, call: Call) -> SentAnswer:
     answer = html_answer(_REDIRECTS[planned.fault], "<html><body>Moved</body></html>")
     location = f"{planned.location}?{urlsplit(call.target).query}"
     return evolve(answer, headers={**answer.headers, "Location": location})
 
 
-def _json_answer(text: str) -> Answer:
-    return Answer(200, {"Content-Type": JSON_TYPE}, text.encode())
+def _json_answer(text: str) -> SentAnswer:
+    return SentAnswer(200, {"Content-Type": JSON_TYPE}, text.encode())
 
 
 _PADDED_JSON = (b'{"error":0,"error_text":"', b'"}')
 
 
-def _huge(planned: PlannedFault, call: Call) -> Answer:
+def _huge(planned: PlannedFault, call: Call) -> SentAnswer:
     opening, closing = _PADDED_JSON
     body = opening + b"x" * (planned.size - len(opening) - len(closing)) + closing
-    return Answer(200, {"Content-Type": JSON_TYPE}, body)
+    return SentAnswer(200, {"Content-Type": JSON_TYPE}, body)
 
 
-def _gzip_bomb(planned: PlannedFault, call: Call) -> Answer:
+def _gzip_bomb(planned: PlannedFault, call: Call) -> SentAnswer:
     # Compressed piece by piece, so that only the client pays for the size.
     opening, closing = _PADDED_JSON
     padding = planned.size - len(opening) - len(closing)
@@ -288,7 +287,9 @@ def _gzip_bomb(planned: PlannedFault, call: Call) -> Answer:
     packed = [packer.compress(opening)]
     packed += [packer.compress(piece[: padding - at]) for at in range(0, padding, len(piece))]
     packed += [packer.compress(closing), packer.flush()]
-    return Answer(200, {"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}, b"".join(packed))
+    return SentAnswer(
+        200, {"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}, b"".join(packed)
+    )
 
 
 _REPLACEMENTS: Mapping[object, Callable[[PlannedFault, Call], Outcome]] = {
@@ -299,7 +300,7 @@ _REPLACEMENTS: Mapping[object, Callable[[PlannedFault, Call], Outcome]] = {
     **dict.fromkeys(_STATUS_PAGES, _status_page),
     **dict.fromkeys(_REDIRECTS, _redirect),
     Fault.KEY_ECHO: _key_echo,
-    Fault.EMPTY: lambda planned, call: Answer(200, {"Content-Type": HTML_TYPE}, b""),
+    Fault.EMPTY: lambda planned, call: SentAnswer(200, {"Content-Type": HTML_TYPE}, b""),
     Fault.NULL: lambda planned, call: _json_answer("null"),
     Fault.FALSE: lambda planned, call: _json_answer("false"),
     Fault.HUGE: _huge,
@@ -322,44 +323,44 @@ def _half(body: bytes) -> bytes:
     return body[: len(body) // 2]
 
 
-def _raw(answer: Answer, framing: str, sent: bytes) -> Cut:
+def _raw(answer: SentAnswer, framing: str, sent: bytes) -> Cut:
     lines = [f"HTTP/1.1 {answer.status} OK", framing]
     lines += [f"{name}: {value}" for name, value in answer.headers.items()]
     lines += [f"Set-Cookie: {cookie}" for cookie in answer.cookies]
     return Cut("\r\n".join([*lines, "", ""]).encode() + sent)
 
 
-def _body_cut(answer: Answer) -> Cut:
+def _body_cut(answer: SentAnswer) -> Cut:
     return _raw(answer, f"Content-Length: {len(answer.body)}", _half(answer.body))
 
 
-def _chunked_cut(answer: Answer) -> Cut:
+def _chunked_cut(answer: SentAnswer) -> Cut:
     half = _half(answer.body)
     return _raw(answer, "Transfer-Encoding: chunked", b"%x\r\n%b\r\n" % (len(half), half))
 
 
-def _zipped(answer: Answer) -> Answer:
+def _zipped(answer: SentAnswer) -> SentAnswer:
     headers = {**answer.headers, "Content-Encoding": "gzip"}
     return evolve(answer, headers=headers, body=gzip.compress(answer.body, mtime=0))
 
 
-def _zipped_half(answer: Answer) -> Answer:
+def _zipped_half(answer: SentAnswer) -> SentAnswer:
     # The HTTP answer is whole; only the gzip stream inside it stops early.
     zipped = _zipped(answer)
     return evolve(zipped, body=_half(zipped.body))
 
 
-def _preceded(by: bytes) -> Callable[[Answer], Answer]:
+def _preceded(by: bytes) -> Callable[[SentAnswer], SentAnswer]:
     return lambda answer: evolve(answer, body=by + answer.body)
 
 
-def _in_cp1251(answer: Answer) -> Answer:
+def _in_cp1251(answer: SentAnswer) -> SentAnswer:
     # A Cyrillic member of its own makes sure that the body is not UTF-8, whatever the rows hold.
     text = '{"site":"Обменник",' + answer.body.decode().removeprefix("{")
     return evolve(answer, body=text.encode("cp1251", "replace"))
 
 
-_SPOILERS: Mapping[Fault, Callable[[Answer], Outcome]] = {
+_SPOILERS: Mapping[Fault, Callable[[SentAnswer], Outcome]] = {
     Fault.BODY_CUT: _body_cut,
     Fault.CHUNKED_CUT: _chunked_cut,
     Fault.TRUNCATED_JSON: lambda answer: evolve(answer, body=_half(answer.body)),

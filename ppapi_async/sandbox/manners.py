@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from ppapi_async.account import Dialect
 
 from .rows import WireRow
-from .shelf import SiteClock
+from .shelf import WallClock
 
 JSON_TYPE = "application/json; charset=utf-8"
 HTML_TYPE = "text/html; charset=utf-8"
@@ -68,7 +68,7 @@ class Call:
 
 
 @frozen
-class Answer:
+class SentAnswer:
     """A complete answer. `cookies` are its `Set-Cookie` headers, `rows` how many it lists."""
 
     status: int
@@ -78,9 +78,9 @@ class Answer:
     rows: int | None = None
 
 
-def html_answer(status: int, page: str) -> Answer:
+def html_answer(status: int, page: str) -> SentAnswer:
     """Answer with a page that is not the API's."""
-    return Answer(status, {"Content-Type": HTML_TYPE}, page.encode())
+    return SentAnswer(status, {"Content-Type": HTML_TYPE}, page.encode())
 
 
 def intval(text: str | None) -> int:
@@ -129,7 +129,7 @@ class Manner:
 
     dialect: Dialect
     endpoint: str
-    clock: SiteClock = field(factory=SiteClock)
+    clock: WallClock = field(factory=WallClock)
     cap: Cap = 500
     default_limit: int = 100
     honours_limit: bool = True

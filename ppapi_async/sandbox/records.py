@@ -98,7 +98,7 @@ class Order:
 
 
 @frozen(kw_only=True)
-class Payout:
+class BookedPayout:
     """A request for money. Status: 0 waiting, 1 done, 2 cancelled, 3 cancelled by the user."""
 
     id: int
@@ -113,7 +113,7 @@ class Payout:
 
 
 @frozen(kw_only=True)
-class PayoutMethod:
+class PayoutOption:
     """A way to be paid. `rate` is units of its currency for one of the site's base currency."""
 
     id: int

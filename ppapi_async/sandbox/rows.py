@@ -9,8 +9,8 @@ import msgspec
 
 from ppapi_async.account import Dialect
 
-from .records import Click, Order, Payout, PayoutMethod, Step, plain
-from .shelf import SiteClock
+from .records import BookedPayout, Click, Order, PayoutOption, Step, plain
+from .shelf import WallClock
 from .texts import cut, through_float, wire_text
 
 WireRow = dict[str, object]
@@ -25,7 +25,7 @@ _LONGEST_BROWSER = 250
 class RowWriter:
     """Writes records as rows the way one dialect does."""
 
-    def __init__(self, dialect: Dialect, clock: SiteClock, *, own_keys: bool = False) -> None:
+    def __init__(self, dialect: Dialect, clock: WallClock, *, own_keys: bool = False) -> None:
         """Write for a dialect, with times as the site's clock shows them, and keys of its own."""
         self._own_keys = _OWN_KEYS if own_keys else {}
         self._clone = dialect is Dialect.CLONE
@@ -41,7 +41,7 @@ class RowWriter:
 
     def _begin(self, row_id: int, instant: int) -> WireRow:
         wall = self._clock.wall(instant)
-        return {"id": str(row_id), "time": wall, "date": SiteClock.text(wall), **self._own_keys}
+        return {"id": str(row_id), "time": wall, "date": WallClock.text(wall), **self._own_keys}
 
     def click(self, click: Click) -> WireRow:
         """Write a row of get_links."""
@@ -89,9 +89,9 @@ class RowWriter:
     def _step(self, at: int, status: str) -> WireRow:
         wall = self._clock.wall(at)
         name = status if _STATUS_NAME.fullmatch(status) else ""
-        return {"time": wall, "date": SiteClock.text(wall), "status": name}
+        return {"time": wall, "date": WallClock.text(wall), "status": name}
 
-    def payout(self, payout: Payout) -> WireRow:
+    def payout(self, payout: BookedPayout) -> WireRow:
         """Write a row of get_payouts; its time is the request's on every dialect."""
         return self._begin(payout.id, payout.created) | {
             "method_id": payout.method_id,
@@ -103,7 +103,7 @@ class RowWriter:
             "status": str(payout.status),
         }
 
-    def method(self, method: PayoutMethod, balance: str) -> WireRow:
+    def method(self, method: PayoutOption, balance: str) -> WireRow:
         """Write a payout method of get_info, with what the balance comes to."""
         return {
             "id": str(method.id),

@@ -23,9 +23,9 @@ from ppapi_async.account import Account, Dialect
 from .answers import Site
 from .books import Books
 from .faults import Cut, Fault, FaultQueue, Outcome, PlannedFault, strike
-from .manners import ENDPOINTS, Answer, Bounds, Call, Cap, Manner, RowFilter, ServerOrder, Ties
+from .manners import ENDPOINTS, Bounds, Call, Cap, Manner, RowFilter, SentAnswer, ServerOrder, Ties
 from .records import Partner, make_key
-from .shelf import DAY, SiteClock
+from .shelf import DAY, WallClock
 from .traffic import Rates
 
 _MONTHS = 90 * DAY  # how far back made-up books go
@@ -132,7 +132,7 @@ class Sandbox:
         manner = Manner(
             dialect=dialect,
             endpoint=endpoint or ENDPOINTS[dialect],
-            clock=SiteClock(timezone),
+            clock=WallClock(timezone),
             cap=_CAPS.get(dialect) if cap is ... else cap,
             default_limit=default_limit,
             honours_limit=honours_limit,
@@ -335,14 +335,14 @@ class Sandbox:
             return False
         return address.is_loopback or self._address[0] in _EVERYWHERE
 
-    def _answer(self, call: Call, now: float) -> Answer:
+    def _answer(self, call: Call, now: float) -> SentAnswer:
         if self._live:
             for books in self._all_books:
                 books.advance(now)
         return self._site.answer(call, int(now))
 
     async def _strike(self, planned: PlannedFault, call: Call, now: float) -> Outcome:
-        def answer(call: Call) -> Answer:
+        def answer(call: Call) -> SentAnswer:
             return self._answer(call, now)
 
         outcome = strike(planned, call, answer=answer, refuse=self._site.refuse)

@@ -31,7 +31,7 @@ _FIRST_DAY = -719_162
 _EPOCHAL = range(-(1 << 33), _LAST_TIME)  # where zones have offsets
 
 
-class Row(Protocol):
+class StoredRow(Protocol):
     """What a shelf asks of a row."""
 
     @property
@@ -43,7 +43,7 @@ class Row(Protocol):
         """A true instant in unix seconds."""
 
 
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound=StoredRow)
 
 
 @lru_cache(maxsize=1024)
@@ -56,7 +56,7 @@ def _zone(timezone: str) -> tzinfo:
 
 
 @frozen
-class SiteClock:
+class WallClock:
     """The site's wall clock, read as if it were UTC.
 
     That is how the servers report and filter time: a site at UTC+3 is three hours ahead, and a
@@ -92,7 +92,7 @@ class SiteClock:
         return f"{_day_text(day)} {second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
 
 
-UTC_CLOCK = SiteClock()
+UTC_CLOCK = WallClock()
 
 
 def _key(time: int, row_id: int) -> int:
@@ -182,7 +182,7 @@ class Shelf(Generic[R]):
     def __init__(self, rows: Iterable[R] = ()) -> None:
         """Put the rows on the shelf."""
         self._rows = {row.id: row for row in rows}
-        self._indexes: dict[tuple[By, SiteClock], TimeIndex] = {}
+        self._indexes: dict[tuple[By, WallClock], TimeIndex] = {}
         self._last_id = max(self._rows, default=0)
 
     def __len__(self) -> int:
@@ -220,7 +220,7 @@ class Shelf(Generic[R]):
             for (by, clock), index in self._indexes.items():
                 index.discard(clock.wall(getattr(old, by)), row_id)
 
-    def index(self, by: By = "created", clock: SiteClock = UTC_CLOCK) -> TimeIndex:
+    def index(self, by: By = "created", clock: WallClock = UTC_CLOCK) -> TimeIndex:
         """Return the index over a field as a clock shows it."""
         found = self._indexes.get((by, clock))
         if found is None:

@@ -109,6 +109,17 @@ def test_each_library_has_its_home(path: Path) -> None:
         assert not names & {"asyncio", "socket", "ssl", "time", "random", "os", "pathlib"}
 
 
+def test_no_two_classes_have_one_name() -> None:
+    """A name says which class is meant, private ones included."""
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                place = str(path.relative_to(PACKAGE))
+                found.setdefault(node.name.lstrip("_"), []).append(place)
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 def test_importing_does_nothing() -> None:
     """The import starts no loop, opens no file of ours, and does not bring the sandbox along."""
     code = (

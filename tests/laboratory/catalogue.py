@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from ppapi_async.sandbox.manners import JSON_TYPE, Answer
+from ppapi_async.sandbox.manners import JSON_TYPE, SentAnswer
 from tests.sites.raw import COOKIE, RECEIPT, Script
 
 from .contents import CONTENTS, ENVELOPES, ROWS, TEXTS
@@ -56,7 +56,7 @@ OUTCOMES: Mapping[str, Fault] = _two_of_each()
 
 # --- for servers that answer by script
 
-_TRUTH = Answer(200, {"Content-Type": JSON_TYPE}, RECEIPT.encode(), (COOKIE,))
+_TRUTH = SentAnswer(200, {"Content-Type": JSON_TYPE}, RECEIPT.encode(), (COOKIE,))
 
 
 def script_of(name: str) -> Script:

@@ -21,8 +21,8 @@ from ppapi_async import (
     ResponseError,
 )
 from ppapi_async.models import Json
-from ppapi_async.sandbox import Answer
 from ppapi_async.sandbox import Fault as Public
+from ppapi_async.sandbox import SentAnswer
 from tests.sites.laboratory import Spoil
 from tests.sites.raw import Reply, Seen, http_bytes
 
@@ -62,7 +62,7 @@ def _body(text: str | bytes) -> Spoil:
 _TEXTS = re.compile(rb'"(?:user_hash|account|balance)":"')
 
 
-def _in_cp1251(_: Seen, truth: Answer) -> Reply:
+def _in_cp1251(_: Seen, truth: SentAnswer) -> Reply:
     """Put Russian letters of another encoding into the texts that rows and get_info have."""
     body = _TEXTS.sub(lambda match: match[0] + "Обменник".encode("cp1251"), truth.body)
     return Reply(http_bytes(evolve(truth, body=body)))

@@ -16,8 +16,8 @@ from ppapi_async import (
     ResponseError,
     ServerError,
 )
-from ppapi_async.sandbox import Answer
 from ppapi_async.sandbox import Fault as Public
+from ppapi_async.sandbox import SentAnswer
 from tests.sites.laboratory import KEY, Spoil
 from tests.sites.raw import End, Reply, Seen, http_bytes
 
@@ -31,11 +31,11 @@ _PAGE = "<!DOCTYPE html><html><body><h1>{status}</h1></body></html>"
 
 def _page(status: int, text: str = _PAGE, **headers: str) -> Spoil:
     body = text.replace("{status}", str(status)).encode()
-    answer = Answer(status, {"Content-Type": "text/html; charset=utf-8"}, body)
+    answer = SentAnswer(status, {"Content-Type": "text/html; charset=utf-8"}, body)
     return lambda seen, truth: Reply(http_bytes(_as_of(truth, answer), **headers))
 
 
-def _as_of(truth: Answer, answer: Answer) -> Answer:
+def _as_of(truth: SentAnswer, answer: SentAnswer) -> SentAnswer:
     """Return an answer with the cookies that the site sets with whatever it says."""
     return evolve(answer, cookies=truth.cookies)
 
@@ -52,7 +52,7 @@ def _status(
     return fault(_page(status, text, **headers), outcome, passes=passes, asked=asked)
 
 
-_PAGE_500 = Answer(500, {"Content-Type": "text/html"}, b"<h1>500</h1>")
+_PAGE_500 = SentAnswer(500, {"Content-Type": "text/html"}, b"<h1>500</h1>")
 STATUSES: Mapping[str, Fault] = {
     **{str(s): _status(s, ResponseError) for s in (400, 402, 405, 406, 409, 413, 418, 422)},
     **{str(s): _status(s, ResponseError, passes=True) for s in (408, 425)},
@@ -98,11 +98,11 @@ STATUSES: Mapping[str, Fault] = {
 def _redirect(status: int, location: str, **headers: str) -> Spoil:
     """Redirect; `{port}`, `{query}` and `{target}` in the location are those of the request."""
 
-    def spoil(seen: Seen, truth: Answer) -> Reply:
+    def spoil(seen: Seen, truth: SentAnswer) -> Reply:
         port = seen.headers["host"].rpartition(":")[2]
         query = seen.target.partition("?")[2]
         where = location.format(port=port, query=query, target=seen.target)
-        answer = Answer(status, {"Content-Type": "text/html"}, where.encode())
+        answer = SentAnswer(status, {"Content-Type": "text/html"}, where.encode())
         return Reply(http_bytes(_as_of(truth, answer), Location=where, **headers))
 
     return spoil
@@ -139,9 +139,9 @@ REDIRECTS: Mapping[str, Fault] = {
 def _echo(status: int) -> Spoil:
     """Show what was asked for and the key, in a few spellings."""
 
-    def spoil(seen: Seen, truth: Answer) -> Reply:
+    def spoil(seen: Seen, truth: SentAnswer) -> Reply:
         shown = f"{seen.target} {seen.body!r} {KEY} {quote(KEY)} {KEY.encode()!r}"
-        answer = Answer(
+        answer = SentAnswer(
             status,
             {"Content-Type": "text/html", "Server": KEY.encode("utf-8").hex()},
             shown.encode(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
-from ppapi_async.sandbox import Answer, Call, Cut, Fault, FaultQueue, PlannedFault
+from ppapi_async.sandbox import Call, Cut, Fault, FaultQueue, PlannedFault, SentAnswer
 from ppapi_async.sandbox.faults import strike
 from ppapi_async.sandbox.manners import JSON_TYPE
 from tests.sites.laboratory import Spoil, call_of
@@ -34,7 +34,7 @@ def public_fault(spoil: Spoil | None) -> Fault | None:
     return fault
 
 
-def _strike(planned: PlannedFault, seen: Seen, truth: Answer) -> Reply:
+def _strike(planned: PlannedFault, seen: Seen, truth: SentAnswer) -> Reply:
     if planned.fault is Fault.HANG:  # until the sandbox lets go, which it does not here
         return Reply(end=End.HANG)
     outcome = strike(planned, call_of(seen), answer=lambda _: truth, refuse=_refuse)
@@ -43,18 +43,18 @@ def _strike(planned: PlannedFault, seen: Seen, truth: Answer) -> Reply:
     return Reply(http_bytes(evolve(outcome, cookies=truth.cookies)))
 
 
-def _refuse(code: int | str, text: str) -> Answer:
+def _refuse(code: int | str, text: str) -> SentAnswer:
     body = json.dumps({"error": code, "error_text": text}).encode()
-    return Answer(200, {"Content-Type": JSON_TYPE}, body)
+    return SentAnswer(200, {"Content-Type": JSON_TYPE}, body)
 
 
-def in_sandbox(spoil: Spoil) -> Callable[[Call, Answer], Answer | Cut]:
+def in_sandbox(spoil: Spoil) -> Callable[[Call, SentAnswer], SentAnswer | Cut]:
     """Return what spoils an answer in the laboratory for `FaultQueue.add`.
 
     The connection ends with it. What is no answer of the API's, such as a page, stays as it is.
     """
 
-    def spoiled(call: Call, answer: Answer) -> Answer | Cut:
+    def spoiled(call: Call, answer: SentAnswer) -> SentAnswer | Cut:
         if not answer.body.startswith(b"{"):
             return answer
         body = "&".join(f"{name}={value}" for name, value in call.form.items())

@@ -22,7 +22,7 @@ from ppapi_async import (
     Retry,
     TransportError,
 )
-from ppapi_async.sandbox import Answer, Fault
+from ppapi_async.sandbox import Fault, SentAnswer
 from tests import virtual_time
 from tests.conftest import IS_THOROUGH
 from tests.laboratory.callers import CALLERS
@@ -107,10 +107,10 @@ ONCE = Retry(attempts=1)
 def _cut_at(count: int, *, packed: bool, framed: bool) -> Spoil:
     """Send so many bytes of the body as if they were all; unframed, the connection ends them."""
 
-    def spoil(_: Seen, answer: Answer) -> Reply:
+    def spoil(_: Seen, answer: SentAnswer) -> Reply:
         headers = {"Content-Encoding": "gzip"} if packed else {}
         whole = gzip.compress(answer.body, mtime=0) if packed else answer.body
-        cut = http_bytes(Answer(200, headers, whole[:count]))
+        cut = http_bytes(SentAnswer(200, headers, whole[:count]))
         if not framed:
             cut = cut.replace(b"Content-Length:", b"X-Length:")
         return Reply(cut, End.KEEP if framed else End.CLOSE)

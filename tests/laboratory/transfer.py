@@ -18,8 +18,8 @@ from ppapi_async import (
     ResponseTooLargeError,
     TransportError,
 )
-from ppapi_async.sandbox import Answer
 from ppapi_async.sandbox import Fault as Public
+from ppapi_async.sandbox import SentAnswer
 from tests.sites.laboratory import Line, Spoil
 from tests.sites.raw import End, Reply, Seen, Send, http_bytes
 
@@ -62,7 +62,7 @@ def _raw(data: bytes, end: End = End.CLOSE) -> Spoil:
 def _head(lines: str, end: End = End.CLOSE, *, status: str = "200 OK") -> Spoil:
     """Send the true body under a head of this kind."""
 
-    def spoil(_: Seen, answer: Answer) -> Reply:
+    def spoil(_: Seen, answer: SentAnswer) -> Reply:
         head = f"HTTP/1.1 {status}\r\n{lines.format(length=len(answer.body))}\r\n\r\n"
         return Reply(head.encode() + answer.body, end)
 
@@ -72,7 +72,7 @@ def _head(lines: str, end: End = End.CLOSE, *, status: str = "200 OK") -> Spoil:
 def _cut(keep: float, end: End) -> Spoil:
     """Send this share of the body."""
 
-    def spoil(_: Seen, answer: Answer) -> Reply:
+    def spoil(_: Seen, answer: SentAnswer) -> Reply:
         data = http_bytes(answer)
         return Reply(data[: len(data) - int(len(answer.body) * (1 - keep))], end)
 
@@ -84,7 +84,7 @@ def _around(before: bytes, after: bytes = b"", end: End = End.KEEP) -> Spoil:
 
 
 def _chunked(make: Callable[[bytes], bytes], end: End = End.CLOSE) -> Spoil:
-    def spoil(_: Seen, answer: Answer) -> Reply:
+    def spoil(_: Seen, answer: SentAnswer) -> Reply:
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         return Reply(head + make(answer.body), end)
 
@@ -96,7 +96,7 @@ def _chunk(body: bytes) -> bytes:
 
 
 def _encoded(name: str, encode: Callable[[bytes], bytes]) -> Spoil:
-    def spoil(_: Seen, answer: Answer) -> Reply:
+    def spoil(_: Seen, answer: SentAnswer) -> Reply:
         packed = evolve(answer, body=encode(answer.body))
         return Reply(http_bytes(packed, Content_Encoding=name))
 
@@ -123,8 +123,8 @@ def _bomb() -> bytes:
     return gzip.compress(b"")[:10] + first + piece * 256 + packer.flush()
 
 
-def _flow(flow: Callable[[Send, Seen, Answer], Awaitable[None]], end: End = End.KEEP) -> Spoil:
-    def spoil(seen: Seen, answer: Answer) -> Reply:
+def _flow(flow: Callable[[Send, Seen, SentAnswer], Awaitable[None]], end: End = End.KEEP) -> Spoil:
+    def spoil(seen: Seen, answer: SentAnswer) -> Reply:
         async def carry_out(send: Send) -> None:
             await flow(send, seen, answer)
 
@@ -136,7 +136,7 @@ def _flow(flow: Callable[[Send, Seen, Answer], Awaitable[None]], end: End = End.
 def _dripping(seconds: float, *, head: bool, size: int = 1) -> Spoil:
     """Send so many bytes at a time, of the body alone or from the head on."""
 
-    async def flow(send: Send, _: Seen, answer: Answer) -> None:
+    async def flow(send: Send, _: Seen, answer: SentAnswer) -> None:
         data = http_bytes(evolve(answer, body=answer.body + b" " * 60))
         first = 0 if head else len(data) - len(answer.body) - 60
         await send(data[:first])
@@ -148,7 +148,7 @@ def _dripping(seconds: float, *, head: bool, size: int = 1) -> Spoil:
 
 
 def _slow(seconds: float) -> Spoil:
-    async def flow(send: Send, _: Seen, answer: Answer) -> None:
+    async def flow(send: Send, _: Seen, answer: SentAnswer) -> None:
         await asyncio.sleep(seconds)
         await send(http_bytes(answer))
 
@@ -167,13 +167,13 @@ def _endless(head: bytes, piece: bytes) -> Spoil:
 _FOREIGN = (
     b'{"error":"0","error_text":"","data":{"payout_id":"666","balance":"0.01","min_payout":"1"}}'
 )
-_UNASKED = http_bytes(Answer(200, {}, _FOREIGN))
+_UNASKED = http_bytes(SentAnswer(200, {}, _FOREIGN))
 
 
 def _told_twice(seconds: float | None) -> Spoil:
     """Send an answer that nobody has asked for behind the true one, at once or later."""
 
-    async def flow(send: Send, _: Seen, answer: Answer) -> None:
+    async def flow(send: Send, _: Seen, answer: SentAnswer) -> None:
         if seconds is None:
             await send(http_bytes(answer) + _UNASKED)
             return

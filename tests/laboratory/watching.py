@@ -22,7 +22,7 @@ from ppapi_async import (
     RowsUnreadable,
     Session,
 )
-from ppapi_async.sandbox.records import Payout
+from ppapi_async.sandbox.records import BookedPayout
 from ppapi_async.watching.resources import Record
 from tests import virtual_time
 from tests.leaks import assert_absent
@@ -62,7 +62,7 @@ class Event:
         books.clicks.put(click)
         books.partner.balance = f"{books.payouts.next_id}22.01"
         payout = books.request_payout(11, WALLET, now)
-        assert isinstance(payout, Payout)
+        assert isinstance(payout, BookedPayout)
         return cls({"exchanges": order.id, "links": click.id, "payouts": payout.id})
 
     def check(

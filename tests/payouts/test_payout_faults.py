@@ -38,7 +38,7 @@ from ppapi_async import (
     errors,
 )
 from ppapi_async.payouts import UNSETTLED, judge
-from ppapi_async.sandbox import Books, Fault, Partner, PayoutMethod, Sandbox
+from ppapi_async.sandbox import Books, Fault, Partner, PayoutOption, Sandbox
 from ppapi_async.transport.client import Transport
 from ppapi_async.transport.connector import StaleConnectionError
 from tests import virtual_time
@@ -575,7 +575,7 @@ async def paying(
     dialect: Dialect, *faults: Fault, after: bool = True, timezone: str = "UTC"
 ) -> AsyncIterator[tuple[Session, Sandbox, PayoutOutcomeUnknown]]:
     """Open a session with a site at which a payout has just ended unknown."""
-    methods = (PayoutMethod(id=11, title="USDT", currency="USDTTRC20"),)
+    methods = (PayoutOption(id=11, title="USDT", currency="USDTTRC20"),)
     books = Books(partner=Partner(api_key=KEY, balance="122.01"), methods=methods)
     async with Sandbox(dialect, books=books, timezone=timezone) as sandbox:
         login = "partner1" if dialect is Dialect.USER_API else None

@@ -16,25 +16,25 @@ import pytest
 
 from ppapi_async.account import Dialect
 from ppapi_async.sandbox import (
+    BookedPayout,
     Books,
     Click,
     Fault,
     Order,
     Partner,
-    Payout,
-    PayoutMethod,
+    PayoutOption,
     Sandbox,
 )
 from ppapi_async.sandbox.manners import intval
-from ppapi_async.sandbox.shelf import SiteClock
+from ppapi_async.sandbox.shelf import WallClock
 from ppapi_async.sandbox.texts import wire_text
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 START, END = 1_760_000_000, 1_762_592_000
 METHODS = (
-    PayoutMethod(id=11, title="Psys USDTTRC20", currency="USDTTRC20", commission="2"),
-    PayoutMethod(id=22, title="Psys BTC", currency="BTC", reserve="1"),
-    PayoutMethod(id=33, title="Psys SBERRUB", currency="SBERRUB", commission="1.5"),
+    PayoutOption(id=11, title="Psys USDTTRC20", currency="USDTTRC20", commission="2"),
+    PayoutOption(id=22, title="Psys BTC", currency="BTC", reserve="1"),
+    PayoutOption(id=33, title="Psys SBERRUB", currency="SBERRUB", commission="1.5"),
 )
 CLICKS = (
     Click(
@@ -125,11 +125,11 @@ def recorded_orders() -> list[Order]:
     ]
 
 
-def recorded_payouts() -> list[Payout]:
+def recorded_payouts() -> list[BookedPayout]:
     """Return the payouts that the recorded servers were loaded with."""
     times = (1759905000, 1759810000, 1759710000, 1759610000)
     return [
-        Payout(
+        BookedPayout(
             id=number,
             created=created,
             method_id=11,
@@ -398,10 +398,10 @@ async def test_exchanges_filter_by_id_hash_and_ip() -> None:
 
 def test_a_repeated_hour_reads_the_same_twice() -> None:
     """Where the clock goes back, two true instants share a wall time."""
-    clock = SiteClock("Europe/Berlin")
+    clock = WallClock("Europe/Berlin")
     summer = int(datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")).timestamp())
     assert clock.wall(summer) == clock.wall(summer + 3600)
-    assert SiteClock.text(clock.wall(summer)) == "2025-10-26 02:30:00"
+    assert WallClock.text(clock.wall(summer)) == "2025-10-26 02:30:00"
 
 
 @pytest.mark.parametrize(

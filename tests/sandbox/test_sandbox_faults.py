@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 from ppapi_async.account import Dialect
 from ppapi_async.sandbox import (
-    Answer,
+    BookedPayout,
     Books,
     Call,
     Cut,
     Fault,
     Order,
     Partner,
-    Payout,
+    SentAnswer,
 )
 from ppapi_async.sandbox.shelf import Shelf
 from tests.sandbox.test_sandbox import (
@@ -255,7 +255,7 @@ async def test_the_date_of_an_answer_is_the_sandboxs(fault: Fault | None) -> Non
 async def test_a_fault_of_ones_own() -> None:
     """A function makes what is sent of a call and its true answer; the call is processed."""
 
-    def maintenance(call: Call, answer: Answer) -> Answer | Cut:
+    def maintenance(call: Call, answer: SentAnswer) -> SentAnswer | Cut:
         assert answer.status == 200
         if call.form:
             return Cut(b"HTTP/1.1 200 OK\r\n", reset=True)
@@ -397,7 +397,7 @@ def test_requested_payouts_are_done_after_a_while() -> None:
     """Live books settle a payout some time after it was requested."""
     books = recorded_books()
     outcome = books.request_payout(11, "TXabcdefgh", END)
-    assert isinstance(outcome, Payout)
+    assert isinstance(outcome, BookedPayout)
     books.advance(END)
     assert books.payouts[outcome.id].status == 0
     books.advance(END + books.traffic.rates.payout_delay)

@@ -11,11 +11,11 @@ from ppapi_async.account import Dialect
 from ppapi_async.sandbox import (
     NINES,
     ZERO_DATE,
+    BookedPayout,
     Books,
     Click,
     Order,
     Partner,
-    Payout,
     Rates,
     Sandbox,
 )
@@ -178,9 +178,9 @@ async def test_an_accrual_set_by_hand_moves_no_time() -> None:
     assert books.partner.balance == "0"
 
 
-def unpaid() -> Payout:
+def unpaid() -> BookedPayout:
     """Return a payout that waits."""
-    return Payout(
+    return BookedPayout(
         id=1, created=START, method_id=11, account="TX123", pay_amount="1",
         pay_currency="BTC", original_amount="1",
     )  # fmt: skip
@@ -233,7 +233,7 @@ async def test_history_can_be_deleted() -> None:
 async def test_zero_dates_and_nines_are_dates() -> None:
     """On any site's clock they are what the database holds; filters see them as such."""
     payouts = [
-        Payout(id=n, created=created, method_id=11, account="TX123", pay_amount="1",
+        BookedPayout(id=n, created=created, method_id=11, account="TX123", pay_amount="1",
                pay_currency="BTC", original_amount="1")
         for n, created in ((1, ZERO_DATE), (2, START), (3, NINES))
     ]  # fmt: skip

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from ppapi_async.account import Dialect
 from ppapi_async.protocol.text import restore
-from ppapi_async.sandbox import Books, Click, Partner, Payout, PayoutMethod
+from ppapi_async.sandbox import BookedPayout, Books, Click, Partner, PayoutOption
 from ppapi_async.sandbox.texts import through_float, wire_text
 from tests.sandbox.test_sandbox import START, Caller, ids, recorded_books, recorded_order, serving
 
@@ -234,7 +234,7 @@ async def test_rewards_go_through_a_float_and_payouts_do_not() -> None:
     """`-0` occurs; what is paid comes as it is stored."""
     books = Books(
         orders=[recorded_order(1, START, reward="-0", amount_give="7e3")],
-        payouts=[Payout(id=1, created=START, method_id=11, account="TX123", pay_amount="1.50",
+        payouts=[BookedPayout(id=1, created=START, method_id=11, account="TX123", pay_amount="1.50",
                         pay_currency="BTC", original_amount="123456789012.123456789012")],
     )  # fmt: skip
     async with serving(Dialect.DELEGATING, books=books) as caller:
@@ -290,7 +290,7 @@ async def test_currency_codes_are_texts_too() -> None:
     """They are escaped and altered like all others."""
     books = Books(
         orders=[recorded_order(1, START, currency_give="A&B", currency_get="UNION")],
-        payouts=[Payout(id=1, created=START, method_id=11, account="TX123", pay_amount="1",
+        payouts=[BookedPayout(id=1, created=START, method_id=11, account="TX123", pay_amount="1",
                         pay_currency="<b>A&B", original_amount="1", original_currency="UNION")],
     )  # fmt: skip
     async with serving(Dialect.DELEGATING, books=books) as caller:
@@ -327,7 +327,7 @@ def test_made_up_queries_are_stored_as_servers_store_them() -> None:
 
 def paying(balance: str, **more: Any) -> Books:
     """Return books with a balance and one method."""
-    method = PayoutMethod(id=11, title="USDT", currency="USDT", **more)
+    method = PayoutOption(id=11, title="USDT", currency="USDT", **more)
     return Books(partner=Partner(balance=balance), methods=[method])
 
 

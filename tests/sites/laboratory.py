@@ -17,8 +17,8 @@ from attrs import define, evolve, field
 from ppapi_async import Account, Dialect, Hooks, Retry, Session
 from ppapi_async.sandbox import Books
 from ppapi_async.sandbox.answers import Site
-from ppapi_async.sandbox.manners import ENDPOINTS, Answer, Call, Manner
-from ppapi_async.sandbox.records import Partner, Payout
+from ppapi_async.sandbox.manners import ENDPOINTS, Call, Manner, SentAnswer
+from ppapi_async.sandbox.records import BookedPayout, Partner
 from tests import virtual_time
 from tests.names import Names
 from tests.sites.raw import RawServer, Reply, Seen, http_bytes
@@ -33,7 +33,7 @@ START = NOW - 30 * DAY
 KEY = "Ab3+/=&%\u00fcf6hIj9kLmN0pQrStUv2xYz45678"
 LOGIN = "l0gin/Of=the&partner"
 HOST = "site.test"
-Spoil = Callable[[Seen, Answer], Reply]
+Spoil = Callable[[Seen, SentAnswer], Reply]
 """Makes of a request and its true answer what is really sent."""
 
 
@@ -71,7 +71,7 @@ def _model() -> Books:
     model.orders.put(order)
     model.clicks.put(model.traffic.click(model.clicks.next_id, NOW - HOUR))
     partner.balance = "100"
-    assert isinstance(model.request_payout(11, "TXearlier", NOW - HOUR), Payout)
+    assert isinstance(model.request_payout(11, "TXearlier", NOW - HOUR), BookedPayout)
     return model
 
 

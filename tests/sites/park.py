@@ -25,15 +25,14 @@ from ppapi_async import (
     Payout,
     PayoutStatus,
 )
-from ppapi_async.sandbox import Books, Click, Order, Partner, Rates, Sandbox
-from ppapi_async.sandbox import Payout as BookedPayout
-from ppapi_async.sandbox.shelf import Row, Shelf
+from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Partner, Rates, Sandbox
+from ppapi_async.sandbox.shelf import Shelf, StoredRow
 
 __all__ = ["INFO_ID", "SOURCES", "Desk", "Facts", "Park", "Record", "Site", "State", "facts_of"]
 
 Record: TypeAlias = Link | Exchange | Payout | Info
 Facts: TypeAlias = Mapping[str, object]
-RowT = TypeVar("RowT", bound=Row)
+RowT = TypeVar("RowT", bound=StoredRow)
 DAY = 86_400
 NEWER = frozenset({Dialect.DELEGATING, Dialect.USER_API})
 LOOKBACK = 30 * DAY

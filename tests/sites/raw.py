@@ -23,7 +23,7 @@ import aiohttp
 from attrs import define, field, frozen
 
 from ppapi_async import Account, Hooks, PPAPIError, RequestFacts, Retry, Session
-from ppapi_async.sandbox import Answer
+from ppapi_async.sandbox import SentAnswer
 
 __all__ = [
     "COOKIE",
@@ -104,12 +104,12 @@ def http(
 ) -> Reply:
     """Return a well-formed answer; `cut` leaves out bytes at its end, `more` are headers."""
     data = body.encode() if isinstance(body, str) else body
-    answer = Answer(200, {"Content-Type": "application/json"}, data, (COOKIE,))
+    answer = SentAnswer(200, {"Content-Type": "application/json"}, data, (COOKIE,))
     whole = http_bytes(answer, str(status), **more)
     return Reply(whole[: len(whole) - cut], end)
 
 
-def http_bytes(answer: Answer, status: str = "", **more: str) -> bytes:
+def http_bytes(answer: SentAnswer, status: str = "", **more: str) -> bytes:
     """Return a well-formed HTTP answer; `more` are headers, which replace those of the answer."""
     headers = {"Content-Length": str(len(answer.body)), **answer.headers}
     headers |= {name.replace("_", "-"): value for name, value in more.items()}

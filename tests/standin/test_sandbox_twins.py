@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from ppapi_async.account import Dialect
-from ppapi_async.sandbox import Books, Click, Order, Partner, Payout, PayoutMethod, Sandbox
+from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Partner, PayoutOption, Sandbox
 from tests.sites.standin import StandIn
 from tests.sites.standin.server import Method, User
 
@@ -32,7 +32,7 @@ _ZONES = ("UTC", "Europe/Moscow", "America/New_York")
 def fill(draw: random.Random, site: StandIn) -> Books:
     """Store the same rows in both."""
     methods = [
-        PayoutMethod(
+        PayoutOption(
             id=one.id,
             title=one.title,
             currency=one.currency,
@@ -94,14 +94,14 @@ def order(draw: random.Random, site: StandIn, row_id: int) -> Order:
     )
 
 
-def payout(draw: random.Random, site: StandIn, row_id: int) -> Payout:
+def payout(draw: random.Random, site: StandIn, row_id: int) -> BookedPayout:
     """Store a payout in the stand-in, and return it for the sandbox."""
     at, code, paid = NOW - draw.randrange(5), draw.choice(_TEXTS), draw.choice(_AMOUNTS)
     shared: dict[str, Any] = {"id": row_id, "method_id": 11, "account": "TX12345"}
     shared |= {"pay_amount": paid, "original_amount": paid}
     stored = {"time": site.tables.wall(at), "pay_currency_code": code}
     site.tables.insert("payouts", [shared | stored])
-    return Payout(created=at, pay_currency=code, **shared)
+    return BookedPayout(created=at, pay_currency=code, **shared)
 
 
 def question(draw: random.Random) -> tuple[str, dict[str, str], dict[str, str]]:

@@ -28,7 +28,7 @@ from ppapi_async import (
 )
 from ppapi_async.protocol.site_clock import ClockCheck
 from ppapi_async.sandbox import Books, Order, Sandbox
-from ppapi_async.sandbox.manners import Answer, Call
+from ppapi_async.sandbox.manners import Call, SentAnswer
 from ppapi_async.transport.connection import Connection
 from ppapi_async.watching.delivery import Poller
 from ppapi_async.watching.resources import row_poller
@@ -50,7 +50,7 @@ from tests.watching.test_watch import (
 )
 
 
-def put_before(sandbox: Sandbox, answer: Callable[[Call, int], Answer]) -> None:
+def put_before(sandbox: Sandbox, answer: Callable[[Call, int], SentAnswer]) -> None:
     """Have a sandbox answer otherwise."""
     setattr(sandbox._site, "answer", answer)  # noqa: B010 - a method
 
@@ -145,7 +145,7 @@ def test_an_old_part_that_cannot_be_read_does_not_keep_new_rows_back() -> None:
         async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
             answer = sandbox._site.answer
 
-            def fail_far_back(call: Call, now: int) -> Answer:
+            def fail_far_back(call: Call, now: int) -> SentAnswer:
                 first = int(call.form.get("start_time", 0))
                 if call.query["method"] == "get_exchanges" and now - first > 20 * HOUR:
                     return sandbox._site.refuse(1, "Server is busy")
@@ -379,7 +379,7 @@ def test_a_row_of_the_year_9999_ends_no_events(dialect: Dialect, zone: str) -> N
         site = Sandbox(dialect, books=books, clock=virtual_time.now, timezone=zone)
         answer, wall = site._site.answer, str(at + offset_of(zone, at)).encode()
 
-        def alter(call: Call, now: int) -> Answer:
+        def alter(call: Call, now: int) -> SentAnswer:
             found = answer(call, now)
             return evolve(found, body=found.body.replace(wall, b"253402300799"))
 
@@ -418,7 +418,7 @@ class Endless:
         self.sandbox, self.begin, self.served = sandbox, begin, 0
         self.answer = sandbox._site.answer
 
-    def __call__(self, call: Call, now: int) -> Answer:
+    def __call__(self, call: Call, now: int) -> SentAnswer:
         """Honour filter, limit and offset."""
         if call.query["method"] != "get_exchanges":
             return self.answer(call, now)
@@ -473,7 +473,7 @@ def test_a_first_look_is_saved_window_by_window() -> None:
         async with sandbox_of(books=books) as sandbox:
             answer, sizes = sandbox._site.answer, [0]
 
-            def fail_at_last(call: Call, at: int) -> Answer:
+            def fail_at_last(call: Call, at: int) -> SentAnswer:
                 read = sum(1000 < size < 800_000 for size in sizes)
                 if call.query["method"] == "get_exchanges" and read >= 2:  # rows, and their proof
                     return sandbox._site.refuse(1, "Server is busy")

@@ -20,7 +20,7 @@ from ppapi_async import (
 from ppapi_async.protocol.unreadable import UnreadableRows, unreadable_error
 from ppapi_async.sandbox import Books, Order
 from ppapi_async.sandbox.answers import Site
-from ppapi_async.sandbox.manners import Answer, Call
+from ppapi_async.sandbox.manners import Call, SentAnswer
 from tests import virtual_time
 from tests.watching.test_watch import (
     DAY,
@@ -44,7 +44,7 @@ def _odd_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have sandboxes write `x666` where a reward is 666 and something."""
     answer = Site.answer
 
-    def with_odd_ones(site: Site, call: Call, now: int) -> Answer:
+    def with_odd_ones(site: Site, call: Call, now: int) -> SentAnswer:
         found = answer(site, call, now)
         return evolve(found, body=ODD.sub(rb'"partner_reward":"x\1"', found.body))
 
