@@ -78,6 +78,9 @@ class Options:
     progress: Callable[[Progress], object] | None = None
     on_unreadable: OnUnreadable | None = None
     """Takes each row that cannot be read; the rows beside it come all the same."""
+    repeats: bool = False
+    """Whether a row that has moved, and is met again, is handed out again: for those who keep what
+    they get by its id."""
 
     def __attrs_post_init__(self) -> None:
         if self.window is not None and self.window < timedelta(seconds=1):
@@ -281,7 +284,7 @@ class Stream(Iteration, Generic[RowT]):
             ),
             checkpoint=self._options.checkpoint,
             now=clock.last_second(now) + 1,
-            may_meet_again=moves,
+            may_meet_again=moves and not self._options.repeats,
         )
         trust(self._evidence, self._transport.dialect, self._page_size)
         run.plan = Plan(

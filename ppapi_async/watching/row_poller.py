@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.models import Row, Window
@@ -18,13 +18,14 @@ from ppapi_async.protocol.dialects import traits_of
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.site_clock import ClockCheck, SiteClock
 from ppapi_async.protocol.unreadable import PREFIX, UnreadableRows, unreadable_error
-from ppapi_async.streaming.stream import Options, Request, Stream, recognise
+from ppapi_async.streaming.stream import Request, recognise
 from ppapi_async.transport.client import Transport
 from ppapi_async.transport.fairness import in_turns
 from ppapi_async.watching.changes import Change, ChangeKind, RowsUnreadable
 from ppapi_async.watching.delivery import IN_HAND, Delivery, WatchStore, differing
-from ppapi_async.watching.fast_poll import FastPoll, Unchanged
+from ppapi_async.watching.fast_poll import Unchanged
 from ppapi_async.watching.poll_slots import TakeSlot
+from ppapi_async.watching.range_reader import RangeReader
 from ppapi_async.watching.tracker import (
     PERIOD,
     WRONG_ZONE,
@@ -39,8 +40,6 @@ __all__ = ["RowPoller"]
 
 RowT = TypeVar("RowT", bound=Row)
 _POSITION = "position"
-_MOST_AHEAD = 2 * 86_400
-"""Seconds by which a server's clock is believed to be ahead of this machine's."""
 _log = logging.getLogger("ppapi_async")
 
 
@@ -71,10 +70,17 @@ class RowPoller(Generic[RowT]):
     """Whether the log says that there are too many rows."""
     _beyond_due: int = 0
     """When to look for them next."""
-    _fast_poll: FastPoll[RowT] = field(init=False)
+    _reader: RangeReader[RowT] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._fast_poll = FastPoll(self.transport, self.evidence, self.request, self.page_size)
+        self._reader = RangeReader(
+            transport=self.transport,
+            evidence=self.evidence,
+            request=self.request,
+            page_size=self.page_size,
+            on_unreadable=lambda row: self._unreadable.find([row]),
+            take_slot=self.take_slot,
+        )
 
     @property
     def method(self) -> str:
@@ -111,15 +117,15 @@ class RowPoller(Generic[RowT]):
         After a poll that failed, what is newest comes first by itself, so that an old part that
         cannot be read does not keep what is new from being delivered.
         """
-        due = tracker.plan(self._now(), self._present())
-        newest = tracker.plan_newest(self._present())
+        due = tracker.plan(self._reader.now(), self._reader.present())
+        newest = tracker.plan_newest(self._reader.present())
         alone = not failed or tracker.position.past_before is not None or newest.start <= due.start
         return [due] if alone else [newest, due]
 
     async def _poll(
         self, tracker: Tracker, reading: PollRange
     ) -> AsyncGenerator[Delivery[RowT], None]:
-        began, requests = self._now(), 0
+        began, requests = self._reader.now(), 0
         # A reading before this one may have moved the floor up: what lies before it is forgotten,
         # and would seem new.
         start = max(reading.start, tracker.position.floor)
@@ -132,7 +138,7 @@ class RowPoller(Generic[RowT]):
                         yield delivery
                 await self._advance(tracker, window)
         tracker.end_poll(began, reading)
-        self._fast_poll.end_poll(reading.level.depth, requests)
+        self._reader.fast_poll.end_poll(reading.level.depth, requests)
         if not self._said_beyond and began >= self._beyond_due:
             self._beyond_due = began + PERIOD
             await self._look_beyond()
@@ -173,7 +179,7 @@ class RowPoller(Generic[RowT]):
         if position is None and self.since is not None:
             position = Tracker.begin_at(int(self.since.timestamp()))
         if position is None:
-            position = Tracker.begin_now(self._present(), int(self.lookback.total_seconds()))
+            position = Tracker.begin_now(self._reader.present(), int(self.lookback.total_seconds()))
         is_exchange = self.method == "get_exchanges"
         return Tracker(
             clock=SiteClock(self.transport.account.zone),
@@ -204,21 +210,6 @@ class RowPoller(Generic[RowT]):
 
     # Reading
 
-    def _now(self) -> int:
-        return int(self.transport.hooks.clock())
-
-    def _present(self) -> int:
-        """Return the present as far as both clocks agree: what is later may not have been yet."""
-        return int(min(self.transport.hooks.clock(), self.transport.server_time()))
-
-    def _end(self) -> datetime:
-        """Return what no row of the present lies after, whatever is wrong with clocks and zone.
-
-        A site that has rows of a hundred years to come would keep a poll going for ever.
-        """
-        ahead = min(max(0.0, self.transport.clock_ahead or 0.0), _MOST_AHEAD)
-        return datetime.fromtimestamp(self._now() + ahead + WRONG_ZONE, UTC)
-
     async def _look_first(self, tracker: Tracker) -> None:
         """Note what is there at the beginning, so that whatever is not is new."""
         start, newest = tracker.position.looked_to, None
@@ -231,40 +222,21 @@ class RowPoller(Generic[RowT]):
                 newest = _newest_of(window) or newest
                 tracker.look_on(start if window.end is None else int(window.end.timestamp()))
                 await self._flush(tracker)
-        tracker.end_first_look(self._now(), self._present(), newest)
+        tracker.end_first_look(self._reader.now(), self._reader.present(), newest)
         await self._flush(tracker)
 
     async def _read(self, start: int, depth: int) -> AsyncGenerator[Window[RowT], None]:
-        first, end = datetime.fromtimestamp(start, UTC), self._end()
-        async with self.take_slot() as slot:
-            found = await self._fast_poll.read(first, end, depth)
-            if slot is not None:
-                slot.end_reading()
-            if isinstance(found, Unchanged):
-                return
-            if found is not None:
-                self._unreadable.find(found.unreadable)
-                yield Window(None, None, found.rows, 0)
-                return
-        request = evolve(self.request, start=first, end=end)
-        options = Options(on_unreadable=lambda row: self._unreadable.find([row]))
-        stream = Stream(self.transport, self.evidence, request, self.page_size, options)
-        async with contextlib.aclosing(stream.read()) as windows:
-            while True:
-                async with self.take_slot() as slot:
-                    window = await anext(windows, None)
-                    if window is None:
-                        return
-                    if slot is not None:
-                        slot.end_reading()
+        async with contextlib.aclosing(self._reader.read(start, depth)) as windows:
+            async for window in windows:
+                if not isinstance(window, Unchanged):
                     yield window
 
     async def _look_beyond(self) -> None:
         """Say once if there are rows that are dated too far ahead to be read."""
-        end = self._end()
+        end = self._reader.end()
         async with self.take_slot() as slot:
             with contextlib.suppress(PPAPIError):  # the next time that all is read tells it, too
-                self._said_beyond = await self._fast_poll.beyond(end)
+                self._said_beyond = await self._reader.fast_poll.beyond(end)
             if slot is not None:
                 slot.end_reading()
         if self._said_beyond:
@@ -283,7 +255,7 @@ class RowPoller(Generic[RowT]):
         verdict = tracker.judge(row, text)
         if verdict is Verdict.SAME:
             return None
-        self._fast_poll.forget()
+        self._reader.fast_poll.forget()
         change = None if verdict is Verdict.PAST else await self._change(row, verdict)
         if change is None:
             self._remember(tracker, row, text)
@@ -332,7 +304,7 @@ class RowPoller(Generic[RowT]):
             if warning is not None:
                 _log.warning("%s: %s", self.transport.account.name, warning)
         read_to = None if window.end is None else int(window.end.timestamp())
-        dropped = tracker.advance(self._present(), read_to, newest)
+        dropped = tracker.advance(self._reader.present(), read_to, newest)
         self.store.drop(str(row_id) for row_id in dropped)
         self.store.drop(f"{IN_HAND} {i}" for i in dropped if self._in_hand.pop(i, None))
         self.store.drop(self._unreadable.forget_before(tracker.position.floor))
