@@ -14,8 +14,18 @@ from hypothesis import HealthCheck, settings
 
 import ppapi_async
 from ppapi_async.payouts import UNSETTLED
+from tests.postgres import (
+    breakable_postgres,
+    database_url,
+    own_postgres,
+    postgres_server,
+    postgres_url,
+)
 
-__all__ = ["COLLECTED", "DEPTH", "IS_THOROUGH"]
+__all__ = [
+    "COLLECTED", "DEPTH", "IS_THOROUGH",
+    "breakable_postgres", "database_url", "own_postgres", "postgres_server", "postgres_url",
+]  # fmt: skip
 
 settings.register_profile("fast", max_examples=60, deadline=None)
 settings.register_profile(
