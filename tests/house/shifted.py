@@ -18,6 +18,7 @@ from datetime import date, datetime, tzinfo
 from typing import Self
 from unittest import mock
 
+import psycopg  # noqa: F401 (its C parts are told the true size of a date when they are imported)
 import pytest
 
 _SHIFT = int(os.environ.get("SHIFT", "0"))
