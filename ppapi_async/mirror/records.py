@@ -122,7 +122,7 @@ class DifferenceKind(StrEnum):
     """How the mirror and a site differ in a row."""
 
     MISSING = "missing"
-    """The site has it, the mirror has not."""
+    """The site has it, the mirror has not, or only as gone."""
     EXTRA = "extra"
     """The mirror has it, and not as gone; the site has not."""
     DIFFERING = "differing"
@@ -142,6 +142,8 @@ class Difference:
     """The row as the mirror has it."""
     there: Record | None = None
     """The row as the site has it."""
+    proven_at: datetime
+    """When the mirror read that time last: what the site has changed since, it cannot know yet."""
 
 
 @frozen(kw_only=True)
@@ -155,12 +157,18 @@ class Audit:
     """Compared."""
     unreadable: int = 0
     """Rows of the sites that could not be read, and so not be compared."""
+    uncovered: int = 0
+    """Rows that the mirror cannot know: newer than its last reading, or of a time it has not read.
+    """
+    unsettled: int = 0
+    """Rows that differ and are left to a `follow`, which is to read them again in its turn; or that
+    changed all the while."""
     errors: Mapping[str, PPAPIError] = field(factory=dict)
-    """Accounts that could not be read to the end, by name."""
+    """Accounts that could not be compared to the end, by name."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything was compared, and nothing differs."""
+        """Whether all that the mirror claims to know was compared, and nothing differs."""
         return not (self.differences or self.errors or self.unreadable)
 
     @property
@@ -196,4 +204,8 @@ class RewardSum:
     accrued: Decimal
     """Rewards that have been credited, in the site's base currency."""
     forecast: Decimal
-    """Rewards that have not, of exchanges that may still be."""
+    """Rewards that have not, of exchanges that may still be: not cancelled, as far as is told."""
+    gone: int = 0
+    """Exchanges that the site lists no more, which do not count in all the above."""
+    gone_accrued: Decimal = Decimal()
+    """What of their rewards had been credited: archived orders keep it, banned ones do not."""
