@@ -6,6 +6,7 @@ The watch of an account and the mirror read in this way, poll after poll.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -14,15 +15,17 @@ from attrs import define, evolve, field
 
 from ppapi_async.models import Row, UnreadableRow, Window
 from ppapi_async.protocol.evidence import Evidence
+from ppapi_async.protocol.site_clock import ClockCheck
 from ppapi_async.streaming.stream import Options, Request, Stream
 from ppapi_async.transport.client import Transport
 from ppapi_async.watching.fast_poll import FastPoll, Unchanged
 from ppapi_async.watching.poll_slots import TakeSlot
 from ppapi_async.watching.tracker import WRONG_ZONE
 
-__all__ = ["RangeReader"]
+__all__ = ["RangeReader", "newest_of"]
 
 RowT = TypeVar("RowT", bound=Row)
+_log = logging.getLogger("ppapi_async")
 _MOST_AHEAD = 2 * 86_400
 """Seconds by which a server's clock is believed to be ahead of this machine's."""
 
@@ -33,6 +36,7 @@ class RangeReader(Generic[RowT]):
 
     Args:
         repeats: whether a row that is met again, changed, while a stream runs is handed out again.
+        clock_check: sees whether rows are dated ahead of the server's own clock.
         take_slot: makes what is held while a window is read and delivered.
         on_unreadable: told of each row that cannot be read; the rows beside it come all the same.
     """
@@ -41,6 +45,7 @@ class RangeReader(Generic[RowT]):
     evidence: Evidence
     request: Request[RowT]
     page_size: int
+    clock_check: ClockCheck
     on_unreadable: Callable[[UnreadableRow], object]
     repeats: bool = False
     take_slot: TakeSlot = contextlib.nullcontext
@@ -88,7 +93,9 @@ class RangeReader(Generic[RowT]):
             if found is not None:
                 for row in found.unreadable:
                     self.on_unreadable(row)
-                yield Window(first, None, found.rows, 0)
+                window = Window(first, None, found.rows, 0)
+                self._check_clock(window)
+                yield window
                 return
         async with contextlib.aclosing(self.read_stream(first, end)) as windows:
             async for window in windows:
@@ -113,4 +120,19 @@ class RangeReader(Generic[RowT]):
                         return
                     if slot is not None:
                         slot.end_reading()
+                    self._check_clock(window)
                     yield window
+
+    def _check_clock(self, window: Window[RowT]) -> None:
+        """Warn if rows are dated ahead of the server's own clock: then the zone is wrong."""
+        newest = newest_of(window)
+        if newest is None or self.transport.clock_ahead is None:
+            return
+        warning = self.clock_check.see(newest, self.transport.server_time())
+        if warning is not None:
+            _log.warning("%s: %s", self.transport.account.name, warning)
+
+
+def newest_of(window: Window[RowT]) -> int | None:
+    """Return the second of the newest row, None without any."""
+    return int(window.records[-1].time.timestamp()) if window.records else None

@@ -25,7 +25,7 @@ from ppapi_async.watching.changes import Change, ChangeKind, RowsUnreadable
 from ppapi_async.watching.delivery import IN_HAND, Delivery, WatchStore, differing
 from ppapi_async.watching.fast_poll import Unchanged
 from ppapi_async.watching.poll_slots import TakeSlot
-from ppapi_async.watching.range_reader import RangeReader
+from ppapi_async.watching.range_reader import RangeReader, newest_of
 from ppapi_async.watching.tracker import (
     PERIOD,
     WRONG_ZONE,
@@ -78,6 +78,7 @@ class RowPoller(Generic[RowT]):
             evidence=self.evidence,
             request=self.request,
             page_size=self.page_size,
+            clock_check=self.clock_check,
             on_unreadable=lambda row: self._unreadable.find([row]),
             take_slot=self.take_slot,
         )
@@ -219,7 +220,7 @@ class RowPoller(Generic[RowT]):
             async for window in windows:
                 for row in window.records:
                     self._remember(tracker, row, dump_stored(row))
-                newest = _newest_of(window) or newest
+                newest = newest_of(window) or newest
                 tracker.look_on(start if window.end is None else int(window.end.timestamp()))
                 await self._flush(tracker)
         tracker.end_first_look(self._reader.now(), self._reader.present(), newest)
@@ -297,12 +298,7 @@ class RowPoller(Generic[RowT]):
         self.store.drop(self._unreadable.forget(row.id))
 
     async def _advance(self, tracker: Tracker, window: Window[RowT]) -> None:
-        newest = _newest_of(window)
-        if newest is not None and self.transport.clock_ahead is not None:
-            # Rows that are dated ahead of the server's own clock say that the zone is wrong.
-            warning = self.clock_check.see(newest, self.transport.server_time())
-            if warning is not None:
-                _log.warning("%s: %s", self.transport.account.name, warning)
+        newest = newest_of(window)
         read_to = None if window.end is None else int(window.end.timestamp())
         dropped = tracker.advance(self._reader.present(), read_to, newest)
         self.store.drop(str(row_id) for row_id in dropped)
@@ -329,7 +325,3 @@ class RowPoller(Generic[RowT]):
         for entry, text in self._unreadable.report().items():
             self.store.put(entry, text)
         await self.store.flush()
-
-
-def _newest_of(window: Window[RowT]) -> int | None:
-    return int(window.records[-1].time.timestamp()) if window.records else None

@@ -27,6 +27,7 @@ def reader_of(session: Session, *, repeats: bool) -> RangeReader[Exchange]:
         evidence=connection.evidence("get_exchanges"),
         request=Request(method="get_exchanges", record=Exchange, start=None, end=None, params={}),
         page_size=connection.page_size,
+        clock_check=connection.clock_check,
         on_unreadable=unreadable.append,
         repeats=repeats,
     )
