@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from attrs import field, frozen
 
 from ppapi_async.errors import PPAPIError
 from ppapi_async.models import Record
+from ppapi_async.watching.changes import Change, ChangeKind
 from ppapi_async.watching.resources import ResourceName
 
 __all__ = [
@@ -29,35 +30,22 @@ __all__ = [
 RecordT_co = TypeVar("RecordT_co", covariant=True)
 
 
-class MirrorChangeKind(StrEnum):
-    """What has happened to a row of the mirror."""
-
-    NEW = "new"
-    CHANGED = "changed"
-    GONE = "gone"
-    """The site lists it no more: deleted, hidden, or put into the operator's basket."""
-    RETURNED = "returned"
-    """The site lists it again."""
+MirrorChangeKind = ChangeKind
 
 
 @frozen(kw_only=True)
-class MirrorChange(Generic[RecordT_co]):
-    """A change that the mirror has seen and keeps for ever."""
+class MirrorChange(Change[RecordT_co]):
+    """A change that the mirror has seen, and keeps for ever.
 
-    kind: MirrorChangeKind
-    account: str
-    """The account's name."""
+    Of a row that is gone `record` is how it was last; `previous` is None where it is new or has
+    returned.
+    """
+
     resource: ResourceName
     id: int | None
     """The row's id; None for info."""
-    record: RecordT_co
-    """How it is after the change; of a row that is gone, how it was last."""
-    previous: RecordT_co | None = None
-    """How it was before, None where it is new or returned."""
-    fields: tuple[str, ...] = ()
-    """The names of the fields that differ."""
     seen_at: datetime
-    """When the mirror saw it, in UTC: the change itself was between the reading before and this."""
+    """When the mirror saw it, in UTC: it happened between the reading before and this one."""
     cursor: str
     """Where it stands among the changes: pass it to `Mirror.changes` as `since` to go on there."""
 

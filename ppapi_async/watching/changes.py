@@ -15,10 +15,14 @@ RecordT_co = TypeVar("RecordT_co", covariant=True)
 
 
 class ChangeKind(StrEnum):
-    """Whether a row is new, or has changed."""
+    """What has happened to a row."""
 
     NEW = "new"
     CHANGED = "changed"
+    GONE = "gone"
+    """The site lists it no more: deleted, hidden, or in a basket. Only mirrors tell."""
+    RETURNED = "returned"
+    """The site lists again what was gone. Only mirrors tell."""
 
 
 @frozen
