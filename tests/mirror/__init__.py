@@ -1,0 +1,1 @@
+"""The copy of everything in the user's own database."""
