@@ -18,6 +18,8 @@ from typing import TypeAlias
 from attrs import define, field
 
 from ppapi_async.errors import (
+    DecodeError,
+    IncompleteError,
     MethodNotSupportedError,
     PPAPIError,
     ResponseError,
@@ -281,6 +283,8 @@ class Scheduler:
         return None
 
     async def _poll_resources(self, member: Member) -> PPAPIError | None:
+        """Poll what is asked for; return the first error."""
+        first: PPAPIError | None = None
         for resource in self.resources:
             if resource in member.unsupported:
                 continue
@@ -295,9 +299,12 @@ class Scheduler:
                 if poller.worked:
                     return error
                 await self._give_up(member, resource, error)
+            except (DecodeError, IncompleteError) as error:
+                # Of this resource alone: the others are polled all the same.
+                first = first or error.with_traceback(None)
             except PPAPIError as error:
-                return error
-        return None
+                return first or error
+        return first
 
     async def _give_up(self, member: Member, resource: str, error: MethodNotSupportedError) -> None:
         """Poll a resource no more that the site never had; the account neither, if it has none."""

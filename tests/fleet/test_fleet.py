@@ -23,13 +23,15 @@ from ppapi_async import (
     Exchange,
     Fleet,
     FleetEvent,
+    IncompleteError,
     Info,
+    Link,
     MemoryState,
     Payout,
     PPAPIError,
     TransportError,
 )
-from ppapi_async.sandbox import Books, Fault, Sandbox
+from ppapi_async.sandbox import Books, Click, Fault, Sandbox
 from ppapi_async.watching.poll_slots import HostLimiter
 from ppapi_async.watching.resources import ResourceName
 from tests import virtual_time
@@ -123,6 +125,27 @@ def test_each_account_has_its_turn() -> None:
                 turns.append({name: phase.pop() for name, phase in phases.items()})
             assert turns[0] == turns[1]
             assert len(set(turns[0].values())) == 8
+
+    run(main)
+
+
+def test_rows_that_cannot_be_proven_hide_no_other_resource() -> None:
+    """A second that cannot be read whole ends the poll of exchanges, not that of payouts."""
+
+    async def main() -> None:
+        now = int(virtual_time.BEGINNING)
+        books = Books.uniform(100, now - 40 * HOUR, now, burst_at=now - HOUR, burst=1_300)
+        books.partner = evolve(books.partner, api_key=KEY)
+        async with Sandbox(
+            Dialect.DELEGATING, books=books, honours_offset=False, clock=virtual_time.now
+        ) as site:
+            account = Account(site.url, KEY, name="site")
+            later(100, lambda: books.clicks.put(Click(id=1, created=int(virtual_time.now()))))
+            async with fleet_of([account], since=now - 2 * HOUR) as fleet:
+                events = await collect(fleet, "exchanges", "links", seconds=300)
+        failed = [event for event in events if isinstance(event, AccountFailed)]
+        assert isinstance(failed[0].error, IncompleteError)
+        assert any(isinstance(event, Change) and isinstance(event.record, Link) for event in events)
 
     run(main)
 
