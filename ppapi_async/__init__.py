@@ -62,6 +62,7 @@ from ppapi_async.storage import (
     FileCheckpoint,
     MemoryCheckpoint,
     MemoryState,
+    PostgresState,
     SQLiteState,
     State,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "PayoutRejected",
     "PayoutSearch",
     "PayoutStatus",
+    "PostgresState",
     "Progress",
     "RateLimitedError",
     "RedirectError",

@@ -112,7 +112,7 @@ def shard_of(account: Account) -> int:
 
 
 @frozen
-class _Member:
+class _Shared:
     """An account, and what is worked out of it once."""
 
     account: Account
@@ -120,7 +120,7 @@ class _Member:
     shard: int
 
     @classmethod
-    def of(cls, account: Account) -> _Member:
+    def of(cls, account: Account) -> _Shared:
         """Return the member for an account."""
         return cls(account, account.fingerprint, shard_of(account))
 
@@ -201,7 +201,7 @@ class Sharing:
         self._state = PostgresState(state) if isinstance(state, str) else state
         self._group = check_group(group)
         self._owner = owner
-        self._members = {account.name: _Member.of(account) for account in accounts}
+        self._members = {account.name: _Shared.of(account) for account in accounts}
         self._registered: Registration | None = None
         self._worker = uuid.uuid4().hex
         self._name = f"{socket.gethostname()}:{os.getpid()}"
@@ -314,7 +314,7 @@ class Sharing:
 
     def add(self, account: Account) -> None:
         """Take an account in: it is shared out from the next beat on."""
-        self._members[account.name] = _Member.of(account)
+        self._members[account.name] = _Shared.of(account)
         self._registered = None
         self._wake()
 
@@ -327,19 +327,23 @@ class Sharing:
         self._wake()
 
     def workers(self) -> tuple[WorkerStatus, ...]:
-        """Return the workers of the group, as they were at the last beat."""
-        found = [
-            WorkerStatus(
-                name=one.name,
-                since=one.since,
-                seen=one.seen,
-                shards=len(one.held),
-                accounts=sum(one.weights.get(shard, 0) for shard in one.held),
-                is_self=one.worker == self._worker,
-                is_present=one.is_present,
+        """Return the workers of the group, the others as they were at the last beat."""
+        own = frozenset() if self._tenure is None else frozenset(self._tenure.held)
+        found = []
+        for one in self._known:
+            is_self = one.worker == self._worker
+            held = own if is_self else one.held
+            found.append(
+                WorkerStatus(
+                    name=one.name,
+                    since=one.since,
+                    seen=one.seen,
+                    shards=len(held),
+                    accounts=sum(one.weights.get(shard, 0) for shard in held),
+                    is_self=is_self,
+                    is_present=one.is_present,
+                )
             )
-            for one in self._known
-        ]
         return tuple(sorted(found, key=lambda one: one.since))
 
     # The lease

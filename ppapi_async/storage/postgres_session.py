@@ -115,7 +115,7 @@ def check_url(url: str) -> str:
 
 
 @define(eq=False)
-class _Job(Generic[T]):
+class _Asked(Generic[T]):
     """What is asked of the connection, and who waits for it."""
 
     work: Callable[[], Awaitable[T]]
@@ -123,7 +123,7 @@ class _Job(Generic[T]):
 
 
 @define(eq=False)
-class _Save:
+class _Write:
     """A change, and who waits for it."""
 
     change: StateChange
@@ -154,7 +154,7 @@ class PostgresSession:
     loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _line: socket.socket = field(init=False)
     """The connection's socket once more, to be listened to and shut down."""
-    _jobs: deque[_Job[object] | _Save] = field(factory=deque, init=False)
+    _jobs: deque[_Asked[object] | _Write] = field(factory=deque, init=False)
     _woken: asyncio.Event = field(factory=asyncio.Event, init=False)
     _is_closing: bool = field(default=False, init=False)
     _running: asyncio.Task[None] = field(init=False)
@@ -258,12 +258,12 @@ class PostgresSession:
             StateError: it was not made.
         """
         done: asyncio.Future[None] = self._new_future()
-        self._put(_Save(change, done))
+        self._put(_Write(change, done))
         await done
 
     async def _do(self, work: Callable[[], Awaitable[T]]) -> T:
         done: asyncio.Future[T] = self._new_future()
-        self._put(_Job(work, done))  # type: ignore[arg-type]  # each knows its own T
+        self._put(_Asked(work, done))  # type: ignore[arg-type]  # each knows its own T
         return await done
 
     def _new_future(self) -> asyncio.Future[T]:
@@ -273,7 +273,7 @@ class PostgresSession:
             raise StateError(f"the state {self.where} was closed")
         return self.loop.create_future()
 
-    def _put(self, job: _Job[object] | _Save) -> None:
+    def _put(self, job: _Asked[object] | _Write) -> None:
         self._jobs.append(job)
         self._woken.set()
 
@@ -314,10 +314,10 @@ class PostgresSession:
     async def _serve(self) -> StateError | None:
         """Do the next job, or all saves that come next."""
         first = self._jobs.popleft()
-        if isinstance(first, _Job):
+        if isinstance(first, _Asked):
             return await self._attempt([first], first.work)
         saves, size = [first], first.size
-        while self._jobs and isinstance(following := self._jobs[0], _Save):
+        while self._jobs and isinstance(following := self._jobs[0], _Write):
             size += following.size
             if size > _WRITTEN_AT_ONCE:
                 break
@@ -326,7 +326,7 @@ class PostgresSession:
         return await self._attempt(saves, lambda: self._write([one.change for one in saves]))
 
     async def _attempt(
-        self, jobs: Sequence[_Job[object] | _Save], work: Callable[[], Awaitable[object]]
+        self, jobs: Sequence[_Asked[object] | _Write], work: Callable[[], Awaitable[object]]
     ) -> StateError | None:
         """Work, and tell those who wait what came of it; return why the connection has broken."""
         result: object = None
@@ -349,7 +349,9 @@ class PostgresSession:
         return None
 
     def _give_up(
-        self, jobs: Sequence[_Job[object] | _Save] | deque[_Job[object] | _Save], error: StateError
+        self,
+        jobs: Sequence[_Asked[object] | _Write] | deque[_Asked[object] | _Write],
+        error: StateError,
     ) -> None:
         for job in jobs:
             if not job.done.done():

@@ -9,6 +9,7 @@ import pytest
 
 from ppapi_async.storage import (
     MemoryState,
+    PostgresState,
     SQLiteState,
     State,
 )
@@ -20,11 +21,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.sqlite"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def state(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[State]:
     """Return each of the stores."""
     if request.param == "memory":
         yield MemoryState()
+        return
+    if request.param == "postgres":
+        async with PostgresState(request.getfixturevalue("postgres_url")) as store:
+            yield store
         return
     async with SQLiteState(path) as opened:
         yield opened
