@@ -417,9 +417,11 @@ class Sharing:
         Raises:
             StateError: the database cannot be reached, or cannot be used for this.
         """
+        from ppapi_async.storage.postgres_session import PostgresSession  # noqa: PLC0415 - an extra
+
         try:
             async with asyncio.timeout(_CONNECTED_WITHIN):
-                session = await self._state.open_session(on_broken=self._broken)
+                session = await PostgresSession.open(self._state.url, on_broken=self._broken)
         except TimeoutError:
             session = None
         if session is None:

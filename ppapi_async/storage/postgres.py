@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ppapi_async.errors import StateError
+from ppapi_async.secret import Secret
 from ppapi_async.storage.stores import StateChange, check
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class PostgresState:
         """The database, without what is secret in its url."""
         self.hung_after = _seconds(hung_after)
         """Seconds until a worker that is not heard of loses its accounts."""
-        self._url = url
+        self.url = Secret(url)
+        """The whole url."""
         self._inside = 0
         self._session: PostgresSession | None = None
         self._opening: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -119,25 +120,9 @@ class PostgresState:
         change = StateChange.of(watch, put, drop)
         await (await self._current()).save(change)
 
-    async def open_session(
-        self,
-        *,
-        clock: Callable[[], float] | None = None,
-        on_broken: Callable[[StateError], None] | None = None,
-    ) -> PostgresSession:
-        """Open a connection of its own, for one who closes it; see `PostgresSession.open`.
-
-        Raises:
-            StateError: the database could not be reached, or cannot keep a state.
-        """
-        from ppapi_async.storage.postgres_session import (  # noqa: PLC0415 - an extra
-            PostgresSession,
-            since_boot,
-        )
-
-        return await PostgresSession.open(self._url, clock=clock or since_boot, on_broken=on_broken)
-
     async def _current(self) -> PostgresSession:
+        from ppapi_async.storage.postgres_session import PostgresSession  # noqa: PLC0415 - an extra
+
         loop = asyncio.get_running_loop()
         if self._opening is None or self._opening[0] is not loop:
             self._opening = loop, asyncio.Lock()
@@ -146,7 +131,7 @@ class PostgresState:
             if session is None or session.error is not None or session.loop is not loop:
                 if session is not None:
                     session.kill()
-                self._session = session = await self.open_session()
+                self._session = session = await PostgresSession.open(self.url)
             return session
 
 

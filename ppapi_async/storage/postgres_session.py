@@ -25,6 +25,7 @@ from attrs import define, field
 from psycopg import conninfo
 
 from ppapi_async.errors import StateError
+from ppapi_async.secret import Secret
 from ppapi_async.storage.stores import StateChange
 
 __all__ = ["PostgresSession", "Values", "check_url", "since_boot"]
@@ -141,7 +142,7 @@ class PostgresSession:
 
     where: str
     """What to call the database in messages."""
-    _conninfo: str
+    _url: Secret
     _connection: _Connection
     _clock: Callable[[], float]
     _on_broken: Callable[[StateError], None] | None
@@ -164,7 +165,7 @@ class PostgresSession:
     @classmethod
     async def open(
         cls,
-        url: str,
+        url: Secret,
         *,
         clock: Callable[[], float] = since_boot,
         on_broken: Callable[[StateError], None] | None = None,
@@ -179,20 +180,12 @@ class PostgresSession:
         Raises:
             StateError: it could not be reached, or is no database to keep a state in.
         """
-        where, began = check_url(url), clock()
-        given = conninfo.conninfo_to_dict(url)
-        made = conninfo.make_conninfo(url, **(_DEFAULTS | given))
-        connection, error = None, None
-        try:
-            # Without prepared statements: a pooler may stand between.
-            connection = await psycopg.AsyncConnection.connect(
-                made, autocommit=True, prepare_threshold=None
-            )
-        except (psycopg.Error, OSError) as caught:
-            error = _failure(where, caught)
-        if connection is None:
-            raise error or StateError(f"the state {where} could not be reached")
-        session = cls(where, made, connection, clock, on_broken, began)
+        where, began = check_url(url.reveal()), clock()
+        # Without prepared statements: a pooler may stand between.
+        connection = await _connected(url, autocommit=True)
+        if not isinstance(connection, psycopg.AsyncConnection):
+            raise _failure(where, connection)
+        session = cls(where, url, connection, clock, on_broken, began)
         session.start()
         is_ready = False
         try:
@@ -482,9 +475,9 @@ class PostgresSession:
         met = None
         with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
             async with asyncio.timeout(_PROBE_PATIENCE):
-                other = await psycopg.AsyncConnection.connect(
-                    self._conninfo, prepare_threshold=None
-                )
+                other = await _connected(self._url, autocommit=False)
+                if not isinstance(other, psycopg.AsyncConnection):
+                    raise other
                 async with other:  # in a transaction, which holds on to its session
                     cursor = await other.execute("SELECT pg_backend_pid()")
                     row: tuple[int] | None = await cursor.fetchone()
@@ -508,6 +501,18 @@ class PostgresSession:
         milliseconds = str(max(1, round(seconds * 1000)))
         for name in _LIMITS:
             await self.ask("SELECT set_config(%s, %s, false)", name, milliseconds)
+
+
+async def _connected(url: Secret, *, autocommit: bool) -> _Connection | psycopg.Error | OSError:
+    """Return a new connection, or why there is none: no frame of the error holds the password."""
+    try:
+        given = conninfo.conninfo_to_dict(url.reveal())
+        made = conninfo.make_conninfo(url.reveal(), **(_DEFAULTS | given))
+        return await psycopg.AsyncConnection.connect(
+            made, autocommit=autocommit, prepare_threshold=None
+        )
+    except (psycopg.Error, OSError) as error:
+        return error.with_traceback(None)
 
 
 def _entries(rows: Sequence[Values]) -> Iterator[tuple[str, str]]:
