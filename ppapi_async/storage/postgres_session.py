@@ -480,7 +480,7 @@ class PostgresSession:
                     raise other
                 async with other:  # in a transaction, which holds on to its session
                     cursor = await other.execute("SELECT pg_backend_pid()")
-                    row: tuple[int] | None = await cursor.fetchone()
+                    row = await cursor.fetchone()
                     met = row and row[0]
                     if met == pid:
                         return False
