@@ -45,7 +45,8 @@ HOMES = {
     "msgspec": {"protocol", "sandbox"},
     "json": {"protocol", "models", "storage", "sandbox"},
     "psycopg": {"storage"},
-    "sqlite3": {"storage"},
+    "sqlite3": {"storage", "mirror"},
+    "sqlalchemy": {"mirror"},
     "tomllib": {"accounts_file"},
     "aiolimiter": {"fleet"},
 }

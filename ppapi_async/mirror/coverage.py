@@ -1,0 +1,48 @@
+"""Which times are proven: ranges that do not overlap. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from attrs import evolve, frozen
+
+__all__ = ["Proven", "merged"]
+
+
+@frozen
+class Proven:
+    """A range that was read completely."""
+
+    start: datetime | None
+    """None: from the beginning."""
+    end: datetime
+    """Exclusive."""
+    proven_at: datetime
+
+    def begins_before(self, instant: datetime | None) -> bool:
+        """Tell whether it begins earlier; None is the beginning."""
+        return instant is not None and (self.start is None or self.start < instant)
+
+
+def merged(known: Iterable[Proven], new: Proven) -> list[Proven]:
+    """Return the ranges after another was read, in order.
+
+    The latest proof of a time counts. Neighbours that were proven together are one.
+    """
+    parts = [new]
+    for one in known:
+        if new.start is not None and one.begins_before(new.start):
+            parts.append(evolve(one, end=min(one.end, new.start)))
+        if one.end > new.end:
+            is_later = one.start is not None and one.start > new.end
+            parts.append(evolve(one, start=one.start if is_later else new.end))
+    parts.sort(key=lambda part: part.end)
+    ranges: list[Proven] = []
+    for part in parts:
+        last = ranges[-1] if ranges else None
+        if last is not None and (last.end, last.proven_at) == (part.start, part.proven_at):
+            ranges[-1] = evolve(last, end=part.end)
+        else:
+            ranges.append(part)
+    return ranges

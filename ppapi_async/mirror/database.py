@@ -1,0 +1,289 @@
+"""The database of a mirror: from its url to connections, and its errors as `StateError`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from pathlib import Path
+from typing import cast
+
+from attrs import define
+from sqlalchemy import URL, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from ppapi_async.errors import StateError
+from ppapi_async.files import is_trusted, refuse_odd
+from ppapi_async.mirror.writer_lock import WriterLock
+from ppapi_async.secret import Redactor, Secret
+
+__all__ = ["MirrorDatabase"]
+
+_EXAMPLES = "pass 'sqlite:///partner.db' or 'postgresql://user:password@host/database'"
+_BUSY = 30.0
+"""Seconds to wait for another that writes."""
+_WRITERS = 8
+"""Transactions that write to PostgreSQL at once."""
+_BESIDE = ("-wal", "-shm", "-journal")
+_ON_POSTGRES = (
+    "SET TIME ZONE 'UTC'",  # what the driver makes of an instant of year 1 or 9999 has no other
+    f"SET lock_timeout = '{_BUSY:.0f}s'",
+    # Who has stopped in the middle of a transaction must not keep others from their accounts.
+    f"SET idle_in_transaction_session_timeout = '{2 * _BUSY:.0f}s'",
+)
+_KEEPALIVE = {"connect_timeout": 10, "keepalives_idle": 10, "tcp_user_timeout": 30_000}
+"""So that a network that is cut is noticed."""
+_ADVICE_SQLITE = {
+    sqlite3.SQLITE_BUSY: "another process writes to it: try again",
+    sqlite3.SQLITE_LOCKED: "another process writes to it: try again",
+    sqlite3.SQLITE_FULL: "make room, then try again",
+    sqlite3.SQLITE_IOERR: "look whether the disk works and has room, then try again",
+    sqlite3.SQLITE_READONLY: "let this process write it and its directory",
+    sqlite3.SQLITE_CANTOPEN: "let this process read and write it and its directory",
+    sqlite3.SQLITE_NOTADB: "pass the path of another file",
+    sqlite3.SQLITE_CORRUPT: "bring a copy of the file back",
+    sqlite3.SQLITE_ERROR: "it is not as ppapi_async has made it: bring a copy back",
+}
+_ADVICE_POSTGRES = {
+    "08": "the connection broke; try again",
+    "25": "the transaction was ended from outside; try again",
+    "28": "look at the user and the password in the url",
+    "3D": "create the database, or name another in the url",
+    "40": "another worker was in the way; try again",
+    "42": "give the user its rights; or the tables are not as ppapi_async has made them",
+    "53": "make room there, or allow more connections, then try again",
+    "55": "another process holds it; try again",
+    "57": "the server ended the connection; try again",
+    "58": "look whether the server's disk works and has room, then try again",
+}
+
+
+_EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
+"""More digits than any amount has: no sum is ever rounded."""
+
+
+class DecimalSum:
+    """The aggregate `decimal_sum`: SQLite's own `sum` makes floats of amounts."""
+
+    def __init__(self) -> None:
+        self._sum: Decimal | None = None
+
+    def step(self, amount: str | int | None) -> None:
+        """Take a value; null is passed over, as `sum` does."""
+        if amount is not None:
+            value = Decimal(amount)
+            self._sum = value if self._sum is None else _EXACT.add(self._sum, value)
+
+    def finalize(self) -> str | None:
+        """Return the sum as text, null without values."""
+        return None if self._sum is None else format(self._sum, "f")
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """A connection to a file as each of ours is. It is made in the thread that uses it."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type] # sqlite3's own arguments
+        self.create_aggregate("decimal_sum", 1, DecimalSum)  # type: ignore[arg-type] # of texts, too
+        for statement in (
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = NORMAL",
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA trusted_schema = OFF",  # others may have written it
+        ):
+            self.execute(statement)
+
+
+@define(eq=False)
+class MirrorDatabase:
+    """An engine for the database, and who may write to it.
+
+    At most one transaction writes to a SQLite file at a time; the others wait here, in order,
+    rather than in SQLite, where each would hold a thread and none would know its turn.
+    """
+
+    engine: AsyncEngine
+    is_sqlite: bool
+    _shown: str
+    """What errors call it."""
+    _redactor: Redactor
+    _writers: asyncio.Semaphore
+    _lock: WriterLock | None = None
+
+    @classmethod
+    async def open(cls, url: str, *, wait: float = 0.0) -> MirrorDatabase:
+        """Open the database of a url.
+
+        Args:
+            url: `sqlite:///path` or `postgresql://…`.
+            wait: seconds to wait for another process that has the SQLite file.
+
+        Raises:
+            ValueError: the url is none of these.
+            StateError: the file is another's, or cannot be opened.
+        """
+        parsed = _parse(url)
+        redactor = Redactor([Secret(parsed.password)] if parsed.password else [])
+        if parsed.get_backend_name() == "sqlite":
+            path = _path(cast("str", parsed.database))
+            _prepare_file(path)
+            lock = await WriterLock.take(path, wait=wait)
+            engine = _sqlite_engine(path)
+            return cls(engine, True, str(path), redactor, asyncio.Semaphore(1), lock)
+        shown = parsed.set(drivername="postgresql", username=None, password=None, query={})
+        return cls(
+            _postgres_engine(parsed), False, str(shown), redactor, asyncio.Semaphore(_WRITERS)
+        )
+
+    def __repr__(self) -> str:
+        return f"<MirrorDatabase {self._shown}>"
+
+    async def aclose(self) -> None:
+        """Close all connections, and let others have the file."""
+        try:
+            await self.engine.dispose()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+    @contextlib.asynccontextmanager
+    async def connect(self, *, writes: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection, in a transaction that is rolled back unless it is committed.
+
+        Raises:
+            StateError: the database could not be reached, or what was done with the connection
+                failed. Nothing of the transaction is kept then.
+        """
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                if writes:
+                    await stack.enter_async_context(self._writers)
+                connection = await stack.enter_async_context(self.engine.connect())
+                await connection.execution_options(writes=writes)
+                yield connection
+        except (DBAPIError, sqlite3.Error, OSError) as error:
+            problem = self.error(error)
+            del error
+        else:
+            return
+        try:
+            raise problem
+        except StateError as raised:
+            # What it stands for may hold statements, rows of the site's, and the url.
+            raised.__context__ = None
+            raise
+
+    def error(self, error: BaseException) -> StateError:
+        """Return what happened and what to do, without the password and without its cause."""
+        found = error
+        if isinstance(error, DBAPIError) and error.orig is not None:
+            found = error.orig
+        text = " ".join(self._redactor.redact(str(found)).split())
+        advice = self._advice(found)
+        return StateError(f"the mirror {self._shown}: {text or type(found).__name__}; {advice}")
+
+    def _advice(self, error: BaseException) -> str:
+        if self.is_sqlite:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            return _ADVICE_SQLITE.get(code, "try again")
+        state = getattr(error, "sqlstate", None) or ""
+        return _ADVICE_POSTGRES.get(state[:2], "look whether the server runs, then try again")
+
+
+def _parse(url: str) -> URL:
+    """Return the url, with the driver that we use."""
+    problem = ""
+    if not isinstance(url, str):
+        raise TypeError(f"url: is not a str; {_EXAMPLES}")
+    try:
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1))
+    except (ArgumentError, ValueError):
+        parsed = None
+    url = ""  # it may hold a password
+    if parsed is None:
+        problem = "is no url of a database"
+    elif parsed.drivername in ("sqlite", "sqlite+aiosqlite"):
+        if parsed.query or not parsed.database or parsed.database == ":memory:":
+            problem = "has no path of a file, or more than that"
+        parsed = parsed.set(drivername="sqlite+aiosqlite")
+    elif parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    else:
+        problem = "is neither of SQLite nor of PostgreSQL"
+    if problem or parsed is None:
+        raise ValueError(f"url: {problem}; {_EXAMPLES}")
+    return parsed
+
+
+def _path(database: str) -> Path:
+    return Path(database).absolute()
+
+
+def _sqlite_engine(path: Path) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        connect_args={"factory": _SqliteConnection, "isolation_level": None, "timeout": _BUSY},
+        hide_parameters=True,
+        max_overflow=-1,
+        pool_size=3,
+    )
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # What writes says so at once: two that have read and then want to write would block.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        connect_args={name: value for name, value in _KEEPALIVE.items() if name not in url.query},
+        hide_parameters=True,
+        json_deserializer=_as_text,
+        max_overflow=-1,
+        pool_pre_ping=True,  # after the server was started again the first one works
+        pool_size=_WRITERS,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for statement in _ON_POSTGRES:
+            cursor.execute(statement)
+        cursor.close()
+        connection.commit()
+
+    return engine
+
+
+def _as_text(json: str | bytes) -> str:
+    """Leave JSON to the column's type: whoever parses it here makes floats of amounts."""
+    return json if isinstance(json, str) else json.decode()
+
+
+def _prepare_file(path: Path) -> None:
+    """Make an empty file that is its owner's only, and refuse what SQLite must not believe."""
+    try:
+        if not path.exists():
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        for one in (path, *(Path(f"{path}{end}") for end in _BESIDE)):
+            status = one.stat() if one == path else one.lstat() if one.exists() else None
+            if status is not None:
+                refuse_odd(one, status)
+                if one != path and not is_trusted(status):
+                    raise StateError(f"{one} belongs to another user: pass a path of your own")
+        return
+    except OSError as error:
+        reason = error.strerror
+    raise StateError(f"the mirror {path}: {reason}; its directory must exist and let you write")

@@ -1,0 +1,206 @@
+"""A table of rows: its bulk statements, for SQLite and PostgreSQL.
+
+They go past SQLAlchemy's types, see `rows`, and in pieces, so that nothing holds the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Generic, TypeAlias, TypeVar
+
+from attrs import field, frozen
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ppapi_async.mirror.differences import RowToWrite, Stored
+from ppapi_async.mirror.rows import Codec, RowRecord, Value
+from ppapi_async.mirror.types import instant_text
+from ppapi_async.protocol import dump_stored
+from ppapi_async.transport.fairness import let_others_run
+
+__all__ = ["RowTable"]
+
+RowT = TypeVar("RowT", bound=RowRecord)
+Parameters: TypeAlias = tuple[object, ...]
+_AT_ONCE = 500
+"""Rows of one statement; what comes before and after it, on the event loop, takes milliseconds."""
+_TAIL = ("first_seen", "last_seen")
+
+
+@frozen(eq=False)
+class RowTable(Generic[RowT]):
+    """The rows of one resource of one account, on a connection that is in a transaction."""
+
+    connection: AsyncConnection
+    codec: Codec[RowT]
+    sqlite: bool
+    account: int
+    name: str = field(init=False)
+    _mark: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "name", self.codec.table.name)
+        object.__setattr__(self, "_mark", "?" if self.sqlite else "%s")
+
+    async def stored(
+        self, start: datetime | None, end: datetime | None, ids: Iterable[int]
+    ) -> dict[int, Stored]:
+        """Return the rows of a range by their time, and those with one of the ids."""
+        found: dict[int, Stored] = {}
+        where, bounds = self._range(start, end)
+        await self._select(f"{where}", bounds, found, in_window=True)
+        elsewhere = [one for one in ids if one not in found]
+        for some in _pieces(elsewhere, 10 * _AT_ONCE):
+            where, parameters = self._among(some)
+            await self._select(where, parameters, found, in_window=False)
+        return found
+
+    async def insert(self, rows: Sequence[RowToWrite[RowT]], seen: datetime) -> None:
+        """Put new rows in."""
+        columns = ("account", *self.codec.columns, *_TAIL)
+        marks = ", ".join([self._mark] * len(columns))
+        sql = f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - ours
+        at = self._instant(seen)
+        await self._many(sql, ((self.account, *one.row, at, at) for one in rows))
+
+    async def update(self, rows: Sequence[RowToWrite[RowT]], seen: datetime) -> None:
+        """Give rows their new values: they are there, and not gone."""
+        columns = self.codec.columns[1:]  # without the id
+        values = ", ".join(f"{name} = {self._mark}" for name in columns)
+        sql = (
+            f"UPDATE {self.name} SET {values}, changed_at = {self._mark}, last_seen = {self._mark},"  # noqa: S608
+            f" gone_at = NULL, missing_since = NULL WHERE account = {self._mark}"
+            f" AND id = {self._mark}"
+        )
+        at = self._instant(seen)
+        await self._many(sql, ((*one.row[1:], at, at, self.account, one.row[0]) for one in rows))
+
+    async def touch(self, ids: Sequence[int], seen: datetime) -> None:
+        """Note that the site lists rows, which are as they were."""
+        await self._set("last_seen = {0}, gone_at = NULL, missing_since = NULL", ids, seen)
+
+    async def touch_range(
+        self,
+        start: datetime | None,
+        end: datetime | None,
+        seen: datetime,
+        *,
+        but: Sequence[int] = (),
+    ) -> None:
+        """Note that the site lists all rows of a range that are not gone, but these."""
+        where, parameters = self._range(start, end)
+        if but:
+            more, ids = self._among(but, negated=True)
+            where, parameters = f"{where} AND {more}", (*parameters, *ids)
+        sql = (
+            f"UPDATE {self.name} SET last_seen = {self._mark}, missing_since = NULL"  # noqa: S608
+            f" WHERE {where} AND gone_at IS NULL"
+        )
+        await self._run(sql, (self._instant(seen), *parameters))
+
+    async def mark_missing(self, ids: Sequence[int], since: datetime) -> None:
+        """Note that an answer did not hold rows that it should have held."""
+        await self._set("missing_since = COALESCE(missing_since, {0})", ids, since)
+
+    async def unmark_missing(self, ids: Sequence[int]) -> None:
+        """Forget that answers did not hold these rows: nobody can tell."""
+        for some in _pieces(ids, 10 * _AT_ONCE):
+            where, parameters = self._among(some)
+            sql = f"UPDATE {self.name} SET missing_since = NULL WHERE {where}"  # noqa: S608
+            await self._run(sql, parameters)
+
+    async def missing(self, start: datetime | None) -> list[tuple[Value, ...]]:
+        """Return the rows from a time on that are missing and not gone yet, oldest first."""
+        where, parameters = self._range(start, None)
+        found: dict[int, Stored] = {}
+        where = f"{where} AND missing_since IS NOT NULL AND gone_at IS NULL ORDER BY time, id"
+        await self._select(where, parameters, found, in_window=True)
+        return [one.row for one in found.values()]
+
+    async def bury(self, ids: Sequence[int], gone: datetime) -> None:
+        """Note that the site lists these rows no more."""
+        await self._set("gone_at = {0}, missing_since = NULL", ids, gone)
+
+    async def present(self, start: datetime | None, end: datetime | None) -> list[RowT]:
+        """Return the records of a range that are not gone, oldest first."""
+        where, parameters = self._range(start, end)
+        found: dict[int, Stored] = {}
+        where = f"{where} AND gone_at IS NULL ORDER BY time, id"
+        await self._select(where, parameters, found, in_window=True)
+        records = []
+        for some in _pieces(found.values(), _AT_ONCE):
+            records += [self.codec.record_of(one.row) for one in some]
+            await let_others_run()
+        return records
+
+    async def count(self, start: datetime | None) -> int:
+        """Return how many rows there are from a time on that are not gone."""
+        where, parameters = self._range(start, None)
+        sql = f"SELECT count(*) FROM {self.name} WHERE {where} AND gone_at IS NULL"  # noqa: S608
+        result = await self.connection.exec_driver_sql(sql, parameters)
+        number: int = result.scalar_one()
+        return number
+
+    def _range(self, start: datetime | None, end: datetime | None) -> tuple[str, Parameters]:
+        """Return the condition of a range, and its parameters: the account first."""
+        where, parameters = f"account = {self._mark}", [self.account]
+        for sign, bound in ((">=", start), ("<", end)):
+            if bound is not None:
+                where += f" AND time {sign} {self._mark}"
+                parameters.append(self._instant(bound))  # type: ignore[arg-type]
+        return where, tuple(parameters)
+
+    def _among(self, ids: Sequence[int], *, negated: bool = False) -> tuple[str, Parameters]:
+        """Return the condition of ids, and its parameters: the account first.
+
+        As one parameter: SQLite takes only so many.
+        """
+        if self.sqlite:
+            sign = "NOT IN" if negated else "IN"
+            where = f"account = ? AND id {sign} (SELECT value FROM json_each(?))"  # noqa: S608
+            return where, (self.account, dump_stored(list(ids)))
+        where = "id <> ALL(%s::bigint[])" if negated else "id = ANY(%s::bigint[])"
+        return f"account = %s AND {where}", (self.account, list(ids))
+
+    def _instant(self, instant: datetime) -> str | datetime:
+        return instant_text(instant) if self.sqlite else instant
+
+    async def _select(
+        self, where: str, parameters: Parameters, found: dict[int, Stored], *, in_window: bool
+    ) -> None:
+        columns = ", ".join(self.codec.columns)
+        sql = f"SELECT {columns}, gone_at FROM {self.name} WHERE {where}"  # noqa: S608
+        result = await self.connection.exec_driver_sql(sql, parameters)
+        while some := result.fetchmany(_AT_ONCE):
+            for row in some:
+                values = tuple(row)
+                found[values[0]] = Stored(
+                    row=values[:-1],
+                    is_gone=values[-1] is not None,
+                    in_window=in_window,
+                )
+            await let_others_run()
+
+    async def _set(self, values: str, ids: Sequence[int], instant: datetime) -> None:
+        for some in _pieces(ids, 10 * _AT_ONCE):
+            where, parameters = self._among(some)
+            sql = f"UPDATE {self.name} SET {values.format(self._mark)} WHERE {where}"  # noqa: S608
+            await self._run(sql, (self._instant(instant), *parameters))
+
+    async def _run(self, sql: str, parameters: Parameters) -> None:
+        await self.connection.exec_driver_sql(sql, parameters)
+
+    async def _many(self, sql: str, rows: Iterable[Parameters]) -> None:
+        for some in _pieces(rows, _AT_ONCE):
+            await self.connection.exec_driver_sql(sql, some)
+            await let_others_run()
+
+
+T = TypeVar("T")
+
+
+def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while some := list(islice(iterator, size)):
+        yield some

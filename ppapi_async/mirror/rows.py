@@ -1,0 +1,202 @@
+"""Records as rows of the database, and back: exact both ways, for SQLite and PostgreSQL.
+
+Bulk statements go past SQLAlchemy's types, which would cost as much as the database: so a `Codec`
+makes the very values that the driver takes. What they are is the same as in `types`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, TypeAlias, TypeVar, cast
+
+import attrs
+from attrs import evolve, frozen
+from sqlalchemy import Table
+
+from ppapi_async.mirror.schema import ROWS
+from ppapi_async.mirror.types import (
+    amount_text,
+    dump_json,
+    escape,
+    escape_json,
+    fits_numeric,
+    instant_of,
+    instant_text,
+    load_json,
+    unescape,
+    unescape_json,
+)
+from ppapi_async.models import (
+    Exchange,
+    Json,
+    Link,
+    Payout,
+    PayoutStatus,
+    Record,
+    extra_of,
+)
+from ppapi_async.protocol import dump_stored, parse_stored
+from ppapi_async.protocol.fields import INT64
+
+__all__ = ["COLUMN_NAMES", "KINDS", "Codec", "RowRecord", "Value", "differing", "dump", "load"]
+
+RowRecord: TypeAlias = Link | Exchange | Payout
+Value: TypeAlias = str | int | bool | datetime | Decimal | None
+RecordT = TypeVar("RecordT", bound=Record)
+RowT = TypeVar("RowT", bound=RowRecord)
+KINDS: Mapping[str, type[RowRecord]] = {"links": Link, "exchanges": Exchange, "payouts": Payout}
+"""The records of each resource that lists rows."""
+COLUMN_NAMES: Mapping[type, Mapping[str, str]] = {Payout: {"account": "wallet"}}
+"""Fields whose columns have other names: `account` is the account's number in every table."""
+_ELSEWHERE = "statuses"
+"""The field that is rows of a table of its own: a site empties it, the mirror keeps them."""
+Convert: TypeAlias = Callable[[object], Value]
+Restore: TypeAlias = Callable[[Value], object]
+
+
+def fields_of(kind: type[object]) -> tuple[str, ...]:
+    """Return the names of the fields that a row has, in the order of its columns."""
+    names = (one.name for one in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
+    return tuple(name for name in names if name != _ELSEWHERE)
+
+
+@frozen(eq=False)
+class Codec(Generic[RowT]):
+    """The records of one resource as rows of one kind of database."""
+
+    kind: type[RowT]
+    table: Table
+    fields: tuple[str, ...]
+    """Of the record, in the order of the columns."""
+    columns: tuple[str, ...]
+    _write: tuple[Convert | None, ...]
+    _read: tuple[Restore | None, ...]
+
+    @classmethod
+    def of(cls, resource: str, *, sqlite: bool) -> Codec[RowRecord]:
+        """Return the codec of a resource."""
+        kind = KINDS[resource]
+        fields = fields_of(kind)
+        renamed = COLUMN_NAMES.get(kind, {})
+        types = {one.name: str(one.type) for one in attrs.fields(kind)}
+        ways = [_WAYS[types[name].removesuffix(" | None")] for name in fields]
+        ways = [way if sqlite or not way.only_sqlite else _AS_IT_IS for way in ways]
+        return Codec(
+            kind=kind,
+            table=ROWS[resource],
+            fields=fields,
+            columns=tuple(renamed.get(name, name) for name in fields),
+            write=tuple(way.write for way in ways),
+            read=tuple(way.read for way in ways),
+        )
+
+    def row_of(self, record: RowT) -> tuple[Value, ...]:
+        """Return the row that a record is.
+
+        Raises:
+            ValueError: a value of it cannot be stored.
+        """
+        row = []
+        try:
+            for name, write in zip(self.fields, self._write, strict=True):
+                value = getattr(record, name)
+                row.append(value if write is None or value is None else write(value))
+        except (ArithmeticError, RecursionError) as error:
+            raise ValueError(f"{name}: {error}") from None
+        return tuple(row)
+
+    def record_of(self, row: Sequence[Value]) -> RowT:
+        """Return the record that a row is; what stands behind its columns is passed over."""
+        values = {
+            name: value if read is None or value is None else read(value)
+            for name, read, value in zip(self.fields, self._read, row, strict=False)
+        }
+        values["extra"] = extra_of(cast("Mapping[str, object]", values["extra"] or {}))
+        return self.kind(**values)  # type: ignore[arg-type] # each value is of its field's type
+
+    def problem(self, record: RowT) -> tuple[str, str] | None:
+        """Return why a record cannot be stored, as `(path, value)`; None if it can.
+
+        No answer of a site holds such values: what decodes it takes none.
+        """
+        for name in self.fields:
+            value = getattr(record, name)
+            if isinstance(value, Decimal) and not fits_numeric(value):
+                return name, "an amount that no database can hold"
+            if type(value) is int and value not in INT64:
+                return name, "not a whole number of 64 bits"
+        return None
+
+
+@frozen
+class _Way:
+    """How values of a type go into a database, and come back; None: as they are."""
+
+    write: Convert | None = None
+    read: Restore | None = None
+    only_sqlite: bool = False
+
+
+def _write_extra(extra: object) -> str | None:
+    return dump_json(extra) if extra else None
+
+
+_AS_IT_IS = _Way()
+_WAYS: Mapping[str, _Way] = {
+    "int": _AS_IT_IS,
+    "datetime": _Way(cast("Convert", instant_text), cast("Restore", instant_of), only_sqlite=True),
+    "Decimal": _Way(cast("Convert", amount_text), cast("Restore", Decimal), only_sqlite=True),
+    "bool": _Way(cast("Convert", int), bool, only_sqlite=True),
+    "str": _Way(cast("Convert", escape), cast("Restore", unescape)),
+    "PayoutStatus": _Way(lambda status: cast("PayoutStatus", status).value, PayoutStatus),
+    "Mapping[str, object]": _Way(_write_extra, cast("Restore", load_json)),
+}
+
+
+def differing(record: object, previous: object) -> tuple[str, ...]:
+    """Return the names of the fields in which a row differs, by value: 1.0 is 1.00."""
+    names = fields_of(type(record))
+    return tuple(name for name in names if getattr(record, name) != getattr(previous, name))
+
+
+def dump(record: Record) -> str:
+    """Return a record as the JSON text that `changes` keeps."""
+    try:
+        text = dump_stored(record)
+        if "\\u0000" not in text and (text.isascii() or "\u241b" not in text):
+            return text
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    return dump_stored(_map_texts(record, escape, cast("Callable[[Json], object]", escape_json)))
+
+
+def load(text: str, kind: type[RecordT]) -> RecordT:
+    """Return the record that `dump` was given.
+
+    Raises:
+        ValueError: the text is no such record.
+    """
+    record = parse_stored(text, kind)
+    if text.isascii() or "\u241b" not in text:
+        return record
+    return _map_texts(record, unescape, unescape_json)
+
+
+def _map_texts(
+    record: RecordT, change: Callable[[str], str], change_json: Callable[[Json], object]
+) -> RecordT:
+    """Return a record whose texts, and those within it, are changed."""
+    changed: dict[str, object] = {}
+    for one in attrs.fields(cast("type[attrs.AttrsInstance]", type(record))):
+        value = getattr(record, one.name)
+        if isinstance(value, str):
+            changed[one.name] = change(value)
+        elif isinstance(value, tuple):
+            changed[one.name] = tuple(
+                _map_texts(part, change, change_json) for part in cast("tuple[Record, ...]", value)
+            )
+        elif one.name == "extra":
+            changed[one.name] = change_json(cast("Json", dict(value)))
+    return evolve(record, **changed)  # type: ignore[misc] # all records are attrs classes

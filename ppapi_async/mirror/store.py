@@ -1,0 +1,360 @@
+"""What the mirror keeps of each resource of each account: written window by window, or not at all.
+
+Each transaction begins at the fence: it moves the version of the position up, if that is still the
+one this process knows. Who has lost the account meanwhile finds another version, and writes
+nothing. After that nobody else writes to this resource of this account before the transaction ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from attrs import define, field
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ppapi_async.account import Account
+from ppapi_async.errors import StateError
+from ppapi_async.mirror import schema
+from ppapi_async.mirror.account_rows import find_account
+from ppapi_async.mirror.database import MirrorDatabase
+from ppapi_async.mirror.info_rows import write_info
+from ppapi_async.mirror.journal import JOURNAL, NewChange, change_of, write_changes
+from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
+from ppapi_async.mirror.row_table import RowTable
+from ppapi_async.mirror.rows import Codec, RowRecord
+from ppapi_async.mirror.upsert import insert_unless_known
+from ppapi_async.mirror.window import Commit, Reading, WindowWriter
+from ppapi_async.models import Info
+from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.watching.resources import LISTS, Record, ResourceName
+
+__all__ = ["Commit", "MirrorConflict", "MirrorStore", "Place", "Reading"]
+
+T = TypeVar("T")
+
+
+class MirrorConflict(StateError):  # noqa: N818 - an outcome: somebody else was there
+    """Another process, or another job, has written to this resource of this account meanwhile.
+
+    Nothing was written. Whoever is to go on gets the place anew.
+    """
+
+
+@define(eq=False)
+class Place:
+    """One resource of one account, as this process has it."""
+
+    account: int
+    """The account's number."""
+    name: str
+    """The account's name."""
+    resource: ResourceName
+    version: int
+    """Of the position: the next transaction has to find it. Each commit moves it up."""
+    document: str | None
+    """The position as it was saved last; None: there is none yet."""
+    delivered: int | None
+    """The revision up to which changes have been delivered; None: `follow` was never used."""
+
+
+@define(eq=False)
+class MirrorStore:
+    """The database, opened.
+
+    A cancelled call has either written all, or nothing. After a `StateError` whether a transaction
+    was committed may be unknown: get the place anew then, as after a `MirrorConflict`.
+    """
+
+    _database: MirrorDatabase
+    _clock: Callable[[], float]
+    _codecs: dict[str, Codec[RowRecord]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        sqlite = self._database.is_sqlite
+        self._codecs = {name: Codec.of(name, sqlite=sqlite) for name in LISTS}
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        migrate: bool = True,
+        wait: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> MirrorStore:
+        """Open the database, and bring its tables up to this version.
+
+        Args:
+            url: `sqlite:///path` or `postgresql://…`.
+            migrate: False refuses a database whose tables are not of this version.
+            wait: seconds to wait for another process that has the SQLite file.
+            clock: tells the time, in unix seconds.
+
+        Raises:
+            ValueError: the url is not usable.
+            StateError: the database could not be opened, is another process's, or of another
+                version.
+        """
+        database = await MirrorDatabase.open(url, wait=wait)
+        try:
+            if migrate:
+                async with database.connect(writes=True) as connection:
+                    await connection.run_sync(schema.metadata.create_all)
+                    await connection.commit()
+        except BaseException:
+            await database.aclose()
+            raise
+        return cls(database, clock)
+
+    async def aclose(self) -> None:
+        """Close all connections, and let other processes have the SQLite file."""
+        await self._database.aclose()
+
+    def __repr__(self) -> str:
+        return f"<MirrorStore of {self._database!r}>"
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine."""
+        return self._database.engine
+
+    def connect(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Lend a connection to read with; what goes wrong with it is a `StateError`."""
+        return self._database.connect()
+
+    async def account(self, account: Account) -> int:
+        """Return the number of an account: as it was, renamed, moved or new.
+
+        Raises:
+            StateError: it seems to be two accounts of the database; or nothing could be written.
+        """
+        return await self._write(lambda connection: find_account(connection, account, self._now()))
+
+    async def place(self, account: int, name: str, resource: ResourceName) -> Place:
+        """Return where one resource of an account stands.
+
+        Raises:
+            StateError: the database could not be read or written.
+        """
+        table = schema.positions
+        found = select(table.c.version, table.c.document, table.c.delivered).where(
+            table.c.account == account, table.c.resource == resource
+        )
+
+        async def place(connection: AsyncConnection) -> Place:
+            values = {"account": account, "resource": resource, "version": 0}
+            new = {**values, "updated_at": self._now()}
+            await insert_unless_known(connection, table, [new])
+            row = (await connection.execute(found)).one()
+            return Place(account, name, resource, row.version, row.document, row.delivered)
+
+        return await self._write(place)
+
+    async def commit(self, place: Place, reading: Reading) -> Commit:
+        """Write what a proven window holds, and the position after it, in one transaction.
+
+        Raises:
+            MirrorConflict: another has written meanwhile; nothing was.
+            StateError: nothing was written, or, where the connection broke, perhaps all.
+        """
+        codec, sqlite = self._codecs[place.resource], self._database.is_sqlite
+        writer = WindowWriter(place.account, place.name, place.resource, codec, sqlite, reading)
+        await writer.prepare()
+        return await self._write(writer.write, place, reading.document)
+
+    async def end_pass(
+        self,
+        place: Place,
+        proven_at: datetime,
+        document: str,
+        *,
+        believe: bool,
+        first: datetime | None,
+    ) -> Commit:
+        """Take rows for gone that a pass which has reached the present has not met.
+
+        Args:
+            place: whose pass ends.
+            proven_at: when the pass began.
+            document: the position after it.
+            believe: False leaves the rows marked as missing.
+            first: from where on the pass has read all; None: from the beginning.
+
+        Raises:
+            MirrorConflict: another has written meanwhile; nothing was.
+            StateError: nothing was written, or, where the connection broke, perhaps all.
+        """
+
+        async def end(connection: AsyncConnection) -> Commit:
+            if not believe:
+                return Commit((), 0)
+            table = self._table(connection, place)
+            records = [table.codec.record_of(row) for row in await table.missing(first)]
+            await table.bury([record.id for record in records], proven_at)
+            kind = MirrorChangeKind.GONE
+            news = [NewChange(kind=kind, id=one.id, record=one) for one in records]
+            changes = await write_changes(
+                connection, place.account, place.name, place.resource, news, proven_at
+            )
+            return Commit(changes, len(records))
+
+        return await self._write(end, place, document)
+
+    async def held(self, place: Place, start: datetime | None) -> int:
+        """Return how many rows are not gone, from a time on.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        async with self.connect() as connection:
+            return await self._table(connection, place).count(start)
+
+    async def save(self, place: Place, document: str) -> None:
+        """Save the position, and nothing else.
+
+        Raises:
+            MirrorConflict: another has written meanwhile; nothing was.
+            StateError: nothing was written, or, where the connection broke, perhaps it was.
+        """
+        await self._write(_nothing, place, document)
+
+    async def commit_info(
+        self, place: Place, info: Info, seen_at: datetime, document: str
+    ) -> Commit:
+        """Write what get_info says, if that is news, and the position.
+
+        Raises:
+            MirrorConflict: another has written meanwhile; nothing was.
+            StateError: nothing was written, or, where the connection broke, perhaps all.
+        """
+
+        async def write(connection: AsyncConnection) -> Commit:
+            changes = await write_info(connection, place.account, place.name, info, seen_at)
+            return Commit(changes, len(changes))
+
+        return await self._write(write, place, document)
+
+    async def undelivered(self, place: Place, limit: int) -> list[MirrorChange[Record]]:
+        """Return the changes that `deliver` has not passed, oldest first.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        columns = schema.changes.c
+        question = JOURNAL.where(
+            columns.account == place.account,
+            columns.resource == place.resource,
+            columns.revision > (place.delivered or 0),
+        )
+        async with self.connect() as connection:
+            result = await connection.execute(question.order_by(columns.revision).limit(limit))
+            return [change_of(row, place.name) for row in result]
+
+    async def deliver(self, place: Place, revision: int) -> None:
+        """Note that all changes up to a revision have been delivered.
+
+        Raises:
+            MirrorConflict: another has written meanwhile; nothing was.
+            StateError: nothing was written, or, where the connection broke, perhaps it was.
+        """
+        await self._write(_nothing, place, delivered=revision)
+
+    async def rows(
+        self, account: int, resource: str, start: datetime | None, end: datetime | None
+    ) -> list[RowRecord]:
+        """Return the records of `[start, end)` that are not gone, oldest first.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        async with self.connect() as connection:
+            codec, sqlite = self._codecs[resource], self._database.is_sqlite
+            return await RowTable(connection, codec, sqlite, account).present(start, end)
+
+    async def caught_up(self, account: int, at: datetime) -> None:
+        """Note when everything of an account was caught up.
+
+        Raises:
+            StateError: it could not be written.
+        """
+        accounts = schema.accounts
+        noted = update(accounts).where(accounts.c.account == account).values(last_synced=at)
+
+        async def note(connection: AsyncConnection) -> None:
+            await connection.execute(noted)
+
+        await self._write(note)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _table(self, connection: AsyncConnection, place: Place) -> RowTable[RowRecord]:
+        codec = self._codecs[place.resource]
+        return RowTable(connection, codec, self._database.is_sqlite, place.account)
+
+    async def _write(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        place: Place | None = None,
+        document: str | None = None,
+        delivered: int | None = None,
+    ) -> T:
+        """Do some work in a transaction, behind the fence of a place, and commit it."""
+        async with self._database.connect(writes=True) as connection:
+            if place is not None:
+                await self._pass_fence(connection, place, document, delivered)
+            result = await work(connection)
+            # Once it is begun it ends, whoever is cancelled: the place has to know how.
+            ending = asyncio.create_task(_end(connection, place, document, delivered))
+            await wait_until_done([ending])
+            ending.result()
+        return result
+
+    async def _pass_fence(
+        self,
+        connection: AsyncConnection,
+        place: Place,
+        document: str | None,
+        delivered: int | None,
+    ) -> None:
+        table = schema.positions
+        values: dict[str, object] = {"version": place.version + 1, "updated_at": self._now()}
+        if document is not None:
+            values["document"] = document
+        if delivered is not None:
+            values["delivered"] = delivered
+        moved = await connection.execute(
+            update(table)
+            .where(
+                table.c.account == place.account,
+                table.c.resource == place.resource,
+                table.c.version == place.version,
+            )
+            .values(values)
+        )
+        if moved.rowcount != 1:
+            raise MirrorConflict(
+                f"another process has written {place.resource} of {place.name} meanwhile, so"
+                " nothing of this was; let one process alone have an account",
+                account=place.name,
+            )
+
+
+async def _nothing(_: AsyncConnection) -> None:
+    """Write nothing but the position."""
+
+
+async def _end(
+    connection: AsyncConnection, place: Place | None, document: str | None, delivered: int | None
+) -> None:
+    await connection.commit()
+    if place is not None:
+        place.version += 1
+        place.document = place.document if document is None else document
+        place.delivered = place.delivered if delivered is None else delivered

@@ -1,0 +1,265 @@
+"""A proven window on its way into the database: compared with what is there, and written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from attrs import asdict, define, field, frozen
+from sqlalchemy import delete, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ppapi_async.mirror.coverage import Proven, merged
+from ppapi_async.mirror.differences import Differences, Incoming, RowToWrite
+from ppapi_async.mirror.journal import NewChange, write_changes
+from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
+from ppapi_async.mirror.row_table import RowTable
+from ppapi_async.mirror.rows import Codec, RowRecord
+from ppapi_async.mirror.schema import coverage, status_changes, unreadable
+from ppapi_async.mirror.upsert import insert_or_update, insert_unless_known
+from ppapi_async.models import Exchange, UnreadableRow
+from ppapi_async.protocol.fields import INT64
+from ppapi_async.transport.fairness import in_turns, let_others_run
+from ppapi_async.watching.resources import Record, ResourceName
+
+__all__ = ["Commit", "Reading", "WindowWriter"]
+
+_AT_ONCE = 250
+
+
+@frozen(kw_only=True)
+class Reading:
+    """A proven window on its way into the database: all rows of `[start, end)`."""
+
+    start: datetime | None
+    """None: from the beginning."""
+    end: datetime | None
+    """None: up to the present."""
+    records: Sequence[RowRecord]
+    unreadable: Sequence[UnreadableRow] = ()
+    proven_at: datetime
+    """When the pass began that the window is of: one for all of its windows."""
+    backfill: bool
+    """Whether this is the first reading: new rows are no changes then."""
+    document: str
+    """The position after it."""
+    history: bool = False
+    """Whether `statuses` was asked for."""
+
+    def holds(self, instant: datetime) -> bool:
+        """Tell whether the window holds an instant."""
+        is_late = self.end is not None and instant >= self.end
+        return not is_late and (self.start is None or instant >= self.start)
+
+
+@frozen
+class Commit:
+    """What a transaction has come to."""
+
+    changes: tuple[MirrorChange[Record], ...]
+    """In order."""
+    written: int
+    """Rows that were put in or got new values."""
+
+
+@define(eq=False)
+class WindowWriter:
+    """Writes a window in a transaction that has passed the fence."""
+
+    account: int
+    name: str
+    resource: ResourceName
+    codec: Codec[RowRecord]
+    sqlite: bool
+    reading: Reading
+    _answer: dict[int, Incoming[RowRecord]] = field(factory=dict)
+    _unstorable: list[UnreadableRow] = field(factory=list)
+
+    async def prepare(self) -> None:
+        """Make rows of the records, before the transaction: nobody waits for that then."""
+        async for record in in_turns(self.reading.records, _AT_ONCE):
+            problem = self.codec.problem(record)
+            if problem is None:
+                try:
+                    row = self.codec.row_of(record)
+                except ValueError as error:
+                    problem = ("", str(error))
+                else:
+                    self._answer[record.id] = Incoming(record, row)
+                    continue
+            self._unstorable.append(_unstorable(record, problem))
+
+    async def write(self, connection: AsyncConnection) -> Commit:
+        """Compare the window with the database, and write what is news."""
+        reading = self.reading
+        table = RowTable(connection, self.codec, self.sqlite, self.account)
+        unread = (*reading.unreadable, *self._unstorable)
+        listed = {row.id for row in unread if row.id is not None}
+        found: Differences[RowRecord] = Differences()
+        stored = await table.stored(reading.start, reading.end, (*self._answer, *listed))
+        for _ in found.compare(self.codec, self._answer, stored, listed):
+            await let_others_run()
+        await self._write_rows(table, found, nameless=any(row.id is None for row in unread))
+        changes = await self._write_changes(connection, found)
+        await self._write_statuses(connection, found)
+        await self._write_unreadable(connection, unread, listed)
+        await self._write_coverage(connection)
+        return Commit(changes, len(found.written))
+
+    async def _write_rows(
+        self, table: RowTable[RowRecord], found: Differences[RowRecord], *, nameless: bool
+    ) -> None:
+        """Write what the rows are now, and when they were seen.
+
+        Args:
+            table: of the rows.
+            found: what has become of them.
+            nameless: whether the site lists a row whose id cannot be read: it may be any of those
+                that are absent.
+        """
+        seen = self.reading.proven_at
+        new: list[RowToWrite[RowRecord]] = []
+        same: list[RowToWrite[RowRecord]] = []
+        other: list[RowToWrite[RowRecord]] = []
+        for one in found.written:
+            is_new = one.kind is MirrorChangeKind.NEW
+            (new if is_new else other if one.fields else same).append(one)
+        await table.insert(new, seen)
+        await table.update(other, seen)
+        await table.touch([*(one.record.id for one in same), *found.seen_elsewhere], seen)
+        if found.seen_again:
+            start, end = self.reading.start, self.reading.end
+            await table.touch_range(start, end, seen, but=found.absent)
+        if nameless:
+            await table.unmark_missing(found.absent)
+        else:
+            await table.mark_missing(found.absent, seen)
+
+    async def _write_changes(
+        self, connection: AsyncConnection, found: Differences[RowRecord]
+    ) -> tuple[MirrorChange[Record], ...]:
+        news = [
+            NewChange(
+                kind=one.kind,
+                id=one.record.id,
+                record=one.record,
+                previous=one.previous,
+                fields=one.fields,
+            )
+            for one in found.written
+            if not (self.reading.backfill and one.kind is MirrorChangeKind.NEW)
+        ]
+        seen = self.reading.proven_at
+        return await write_changes(connection, self.account, self.name, self.resource, news, seen)
+
+    async def _write_statuses(
+        self, connection: AsyncConnection, found: Differences[RowRecord]
+    ) -> None:
+        """Keep each status that was seen, and what sites tell of those before."""
+        steps = [*self._told_statuses(), *self._seen_statuses(found.written)]
+        for first in range(0, len(steps), _AT_ONCE):
+            some = steps[first : first + _AT_ONCE]
+            await insert_unless_known(connection, status_changes, some)
+            await let_others_run()
+
+    def _told_statuses(self) -> Iterator[dict[str, object]]:
+        if not self.reading.history:
+            return
+        for incoming in self._answer.values():
+            if isinstance(incoming.record, Exchange):
+                previous = None
+                for step in incoming.record.statuses:
+                    yield self._step(incoming.record.id, step.time, step.status, previous)
+                    previous = step.status
+
+    def _seen_statuses(
+        self, written: Sequence[RowToWrite[RowRecord]]
+    ) -> Iterator[dict[str, object]]:
+        for one in written:
+            now, before = one.record, one.previous
+            if not (isinstance(now, Exchange) and isinstance(before, Exchange)):
+                continue
+            if now.status is None or now.status == before.status:
+                continue
+            if self.reading.history and any(one.status == now.status for one in now.statuses):
+                continue  # the site tells when it was
+            at = now.time if now.time != before.time else self.reading.proven_at
+            yield self._step(now.id, at, now.status, before.status)
+
+    def _step(
+        self, row_id: int, at: datetime, status: str, previous: str | None
+    ) -> dict[str, object]:
+        return {
+            "account": self.account,
+            "id": row_id,
+            "time": at,
+            "status": status,
+            "previous": previous,
+            "seen_at": self.reading.proven_at,
+        }
+
+    async def _write_unreadable(
+        self, connection: AsyncConnection, unread: Sequence[UnreadableRow], listed: set[int]
+    ) -> None:
+        """Keep the rows that cannot be read, and forget those that can be, or are met no more."""
+        columns, reading = unreadable.c, self.reading
+        mine = (columns.account == self.account, columns.resource == self.resource)
+        present = {row.digest for row in unread}
+        over = [
+            row.digest
+            for row in await connection.execute(
+                select(columns.digest, columns.id, columns.time).where(*mine)
+            )
+            if row.digest not in present
+            and (
+                row.id in self._answer
+                or row.id in listed
+                or (row.time is not None and reading.holds(row.time))
+            )
+        ]
+        for first in range(0, len(over), _AT_ONCE):
+            some = over[first : first + _AT_ONCE]
+            await connection.execute(delete(unreadable).where(*mine, columns.digest.in_(some)))
+        rows = [
+            {
+                "account": self.account,
+                "resource": self.resource,
+                "digest": row.digest,
+                "id": row.id,
+                "time": row.time,
+                "problems": [list(one) for one in row.problems],
+                "first_seen": reading.proven_at,
+                "last_seen": reading.proven_at,
+            }
+            for row in unread
+            if row.id not in self._answer
+        ]
+        updated = ("id", "time", "problems", "last_seen")
+        await insert_or_update(connection, unreadable, rows, updated)
+
+    async def _write_coverage(self, connection: AsyncConnection) -> None:
+        reading, columns = self.reading, coverage.c
+        end = reading.proven_at if reading.end is None else reading.end
+        if reading.start is not None and end <= reading.start:
+            return  # a site's clock that is ahead of ours
+        new = Proven(reading.start, end, reading.proven_at)
+        near = [columns.account == self.account, columns.resource == self.resource]
+        if reading.start is not None:
+            near.append(columns.end >= reading.start)
+        near.append(or_(columns.start.is_(None), columns.start <= end))
+        question = select(columns.start, columns.end, columns.proven_at).where(*near)
+        known = [Proven(*row) for row in await connection.execute(question.order_by(columns.end))]
+        ranges = merged(known, new)
+        if known == ranges:
+            return
+        await connection.execute(delete(coverage).where(*near))
+        mine = {"account": self.account, "resource": self.resource}
+        await connection.execute(insert(coverage), [{**mine, **asdict(one)} for one in ranges])
+
+
+def _unstorable(record: RowRecord, problem: tuple[str, str]) -> UnreadableRow:
+    """Return a record that no database can hold as a row that cannot be read."""
+    digest = hashlib.blake2b(repr(record).encode("utf-8", "backslashreplace"), digest_size=8)
+    row_id = record.id if record.id in INT64 else None
+    return UnreadableRow(row_id, record.time, (problem,), digest.hexdigest())
