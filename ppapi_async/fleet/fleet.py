@@ -45,7 +45,7 @@ from ppapi_async.storage import State
 from ppapi_async.storage.paths import StateOrPath, state_of
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
-from ppapi_async.transport.closing import Reading, wait_until_done
+from ppapi_async.transport.closing import UnderWay, wait_until_done
 from ppapi_async.transport.connection import check_limits, check_options
 from ppapi_async.transport.hooks import Hooks, RequestFacts
 from ppapi_async.transport.retry import Retry
@@ -145,7 +145,7 @@ class Fleet:
         self._events: Iteration | None = None
         """What is, or was last, iterated over."""
         self._initial_info = False  # whether these events begin with the present info of each
-        self._under_way: set[Reading] = set()
+        self._under_way: set[UnderWay] = set()
         """The rows of many accounts that are being read."""
         self._closing: tuple[asyncio.Task[None], Scheduler] | None = None
         given, accounts = accounts_of(accounts), ()

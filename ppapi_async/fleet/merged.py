@@ -19,7 +19,7 @@ from ppapi_async.fleet.member import Member
 from ppapi_async.models import Row, Window
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
-from ppapi_async.transport.closing import Reading, wait_until_done
+from ppapi_async.transport.closing import UnderWay, wait_until_done
 
 __all__ = ["Merged"]
 
@@ -57,7 +57,7 @@ class Merged(Iteration, Generic[RowT]):
 
     _streams: Sequence[tuple[Member, Stream[RowT]]]
     _concurrency: int
-    _under_way: set[Reading]
+    _under_way: set[UnderWay]
     _latest: dict[str, tuple[Stream[RowT], _Portion[RowT] | None]] = field(factory=dict)
     """By account that is being read: its stream, and the latest portion of it."""
     _in_hand: _Portion[RowT] | None = None

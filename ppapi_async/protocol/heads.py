@@ -39,7 +39,7 @@ _ID, _TIME = attrgetter("id"), attrgetter("time")
 _ZONE, _FRACTION = attrgetter("time.tzinfo"), attrgetter("time.microsecond")
 
 
-class _Place(msgspec.Struct, gc=False):
+class _Spot(msgspec.Struct, gc=False):
     """What places a row."""
 
     id: int
@@ -47,7 +47,7 @@ class _Place(msgspec.Struct, gc=False):
 
 
 class _Places(msgspec.Struct):
-    items: list[_Place] | dict[str, _Place] | msgspec.UnsetType = msgspec.UNSET
+    items: list[_Spot] | dict[str, _Spot] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _PlacesAnswer(msgspec.Struct):
@@ -86,7 +86,7 @@ class HeadCodec(Generic[RowT]):
         return KeptPage((yield from _pieces([raw for _, raw in split[0]])), walls, ids=ids)
 
 
-def _heads(body: bytes) -> Sequence[_Place] | None:
+def _heads(body: bytes) -> Sequence[_Spot] | None:
     """Return ids and times of all rows; None where one is of no usual form, or it is no page."""
     try:
         envelope = _HEADS.decode(body)

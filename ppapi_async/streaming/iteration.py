@@ -23,7 +23,7 @@ from typing import Generic, Self, TypeAlias, TypeVar
 from attrs import define, field
 
 from ppapi_async.errors import PPAPIError
-from ppapi_async.transport.closing import Reading, wait_until_done
+from ppapi_async.transport.closing import UnderWay, wait_until_done
 from ppapi_async.transport.fairness import ITEMS_OF_TURN, let_others_run
 
 __all__ = ["Items", "Iteration", "ReadingTask"]
@@ -50,7 +50,7 @@ class ReadingTask(Generic[ItemT_co]):
         self,
         portions: Portions[ItemT_co],
         on_leave: Callable[[int], None] | None,
-        under_way: set[Reading] | None,
+        under_way: set[UnderWay] | None,
         *,
         ends_quietly: bool,
     ) -> None:
@@ -301,7 +301,7 @@ class Iteration:
         portions: Portions[ItemT],
         *,
         on_leave: Callable[[int], None] | None = None,
-        under_way: set[Reading] | None = None,
+        under_way: set[UnderWay] | None = None,
         ends_quietly: bool = False,
     ) -> Items[ItemT]:
         """Return the iterator over the items of all portions."""

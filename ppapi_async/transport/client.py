@@ -32,7 +32,7 @@ from ppapi_async.protocol.own_key import without_key
 from ppapi_async.protocol.steps import Outcome
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError
 from ppapi_async.transport.callbacks import Callbacks
-from ppapi_async.transport.closing import Reading
+from ppapi_async.transport.closing import UnderWay
 from ppapi_async.transport.connector import NO_PROXY, Route, StaleConnectionError
 from ppapi_async.transport.discovery import Discovery
 from ppapi_async.transport.failures import UNSENT, describe
@@ -81,7 +81,7 @@ class Transport:
     clock_ahead: float | None = None
     """Seconds by which the `Date` of the latest answer is ahead of this machine's clock; None where
     no answer had one. A cache's `Age` counts in."""
-    under_way: set[Reading] = field(factory=set, repr=False)
+    under_way: set[UnderWay] = field(factory=set, repr=False)
     """The streams and watches that are being read: closing the session ends them."""
     callbacks: Callbacks = field(factory=Callbacks, repr=False)
     _clock_of: float = float("-inf")

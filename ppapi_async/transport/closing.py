@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-__all__ = ["Reading", "wait_until_done"]
+__all__ = ["UnderWay", "wait_until_done"]
 
 _GRACE = 5.0
 """Seconds that clean-up may go on after whoever waits for it has been cancelled."""
 
 
-class Reading(Protocol):
+class UnderWay(Protocol):
     """A stream, a watch or the events of a fleet while it is being read."""
 
     def stop(self, error: BaseException) -> None:
