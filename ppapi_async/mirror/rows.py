@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, TypeAlias, TypeVar, cast
+from types import UnionType
+from typing import Generic, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
 import attrs
 from attrs import evolve, frozen
@@ -80,8 +81,8 @@ class Codec(Generic[RowT]):
         kind = KINDS[resource]
         fields = fields_of(kind)
         renamed = COLUMN_NAMES.get(kind, {})
-        types = {one.name: str(one.type) for one in attrs.fields(kind)}
-        ways = [_WAYS[types[name].removesuffix(" | None")] for name in fields]
+        types = get_type_hints(kind)
+        ways = [_way(types[name]) for name in fields]
         ways = [way if sqlite or not way.only_sqlite else _AS_IT_IS for way in ways]
         return Codec(
             kind=kind,
@@ -144,15 +145,21 @@ def _write_extra(extra: object) -> str | None:
 
 
 _AS_IT_IS = _Way()
-_WAYS: Mapping[str, _Way] = {
-    "int": _AS_IT_IS,
-    "datetime": _Way(cast("Convert", instant_text), cast("Restore", instant_of), only_sqlite=True),
-    "Decimal": _Way(cast("Convert", amount_text), cast("Restore", Decimal), only_sqlite=True),
-    "bool": _Way(cast("Convert", int), bool, only_sqlite=True),
-    "str": _Way(cast("Convert", escape), cast("Restore", unescape)),
-    "PayoutStatus": _Way(lambda status: cast("PayoutStatus", status).value, PayoutStatus),
-    "Mapping[str, object]": _Way(_write_extra, cast("Restore", load_json)),
+_WAYS: Mapping[object, _Way] = {
+    int: _AS_IT_IS,
+    datetime: _Way(cast("Convert", instant_text), cast("Restore", instant_of), only_sqlite=True),
+    Decimal: _Way(cast("Convert", amount_text), cast("Restore", Decimal), only_sqlite=True),
+    bool: _Way(cast("Convert", int), bool, only_sqlite=True),
+    str: _Way(cast("Convert", escape), cast("Restore", unescape)),
+    PayoutStatus: _Way(lambda status: cast("PayoutStatus", status).value, PayoutStatus),
+    Mapping[str, object]: _Way(_write_extra, cast("Restore", load_json)),
 }
+
+
+def _way(kind: object) -> _Way:
+    """Return the way of a field's type, which may be one or None."""
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    return _WAYS[parts[0] if isinstance(kind, UnionType) else kind]
 
 
 def differing(record: object, previous: object) -> tuple[str, ...]:
