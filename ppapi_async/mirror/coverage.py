@@ -20,6 +20,10 @@ class Proven:
     """Exclusive."""
     proven_at: datetime
 
+    def holds(self, instant: datetime) -> bool:
+        """Tell whether an instant lies within it."""
+        return instant < self.end and (self.start is None or self.start <= instant)
+
     def begins_before(self, instant: datetime | None) -> bool:
         """Tell whether it begins earlier; None is the beginning."""
         return instant is not None and (self.start is None or self.start < instant)

@@ -124,7 +124,16 @@ class RowTable(Generic[RowT]):
 
     async def present(self, start: datetime | None, end: datetime | None) -> list[RowT]:
         """Return the records of a range that are not gone, oldest first."""
-        where, parameters = self._range(start, end)
+        return await self._present(*self._range(start, end))
+
+    async def present_among(self, ids: Sequence[int]) -> list[RowT]:
+        """Return the records with one of these ids that are not gone."""
+        records = []
+        for some in _pieces(ids, 10 * _AT_ONCE):
+            records += await self._present(*self._among(some))
+        return records
+
+    async def _present(self, where: str, parameters: Parameters) -> list[RowT]:
         found: dict[int, Stored] = {}
         where = f"{where} AND gone_at IS NULL ORDER BY time, id"
         await self._select(where, parameters, found, in_window=True)

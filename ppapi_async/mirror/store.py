@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,6 +22,7 @@ from ppapi_async.account import Account
 from ppapi_async.errors import StateError
 from ppapi_async.mirror import schema
 from ppapi_async.mirror.account_rows import find_account
+from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.database import MirrorDatabase
 from ppapi_async.mirror.info_rows import write_info
 from ppapi_async.mirror.journal import JOURNAL, NewChange, change_of, write_changes
@@ -276,6 +277,31 @@ class MirrorStore:
         async with self.connect() as connection:
             codec, sqlite = self._codecs[resource], self._database.is_sqlite
             return await RowTable(connection, codec, sqlite, account).present(start, end)
+
+    async def rows_by_id(self, account: int, resource: str, ids: Sequence[int]) -> list[RowRecord]:
+        """Return the records with one of these ids that are not gone.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        async with self.connect() as connection:
+            codec, sqlite = self._codecs[resource], self._database.is_sqlite
+            return await RowTable(connection, codec, sqlite, account).present_among(ids)
+
+    async def coverage(self, account: int, resource: str) -> list[Proven]:
+        """Return which times are proven to be here completely, from old to new.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        table = schema.coverage
+        proven = (
+            select(table.c.start, table.c.end, table.c.proven_at)
+            .where(table.c.account == account, table.c.resource == resource)
+            .order_by(table.c.end)
+        )
+        async with self.connect() as connection:
+            return [Proven(*row) for row in await connection.execute(proven)]
 
     async def caught_up(self, account: int, at: datetime) -> None:
         """Note when everything of an account was caught up.

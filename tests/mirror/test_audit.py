@@ -1,0 +1,447 @@
+"""An audit finds each row that differs, and none that does not."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from attrs import evolve
+from sqlalchemy import delete, insert, select, text, update
+
+from ppapi_async import AuthError, Dialect, Exchange, Session, StateError
+from ppapi_async.mirror.audit import audit
+from ppapi_async.mirror.records import Audit, DifferenceKind
+from ppapi_async.mirror.schema import exchanges
+from ppapi_async.mirror.store import MirrorStore
+from ppapi_async.sandbox import Books, Click, Order, Partner, Sandbox
+from tests.mirror.copying import BEGUN, DAY, Clock, commit, copy, session_at, site_of
+from tests.mirror.tables import connected
+
+HOUR = 3600
+MINUTE = timedelta(minutes=1)
+MISSING, EXTRA, DIFFERING = DifferenceKind
+DIALECTS = pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands."""
+    return Clock()
+
+
+@pytest.fixture
+async def store(database_url: str, clock: Clock) -> AsyncIterator[MirrorStore]:
+    """Give an open store."""
+    opened = await MirrorStore.open(database_url, clock=clock)
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+async def audited(
+    store: MirrorStore, session: Session, clock: Clock, *resources: Any, **options: Any
+) -> Audit:
+    """Return an audit of the exchanges, or what is asked for, of one account."""
+    name = session.account.name
+    wanted = resources or ("exchanges",)
+    return await audit(store, {name: session}, wanted, clock=clock, **options)
+
+
+def by_hand(url: str, *statements: Any) -> None:
+    """Change rows of the exchanges behind the mirror's back."""
+    with connected(url) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def row(row_id: int) -> Any:
+    """Return the condition that is for one exchange."""
+    return exchanges.c.id == row_id
+
+
+def found(result: Audit) -> list[tuple[int, DifferenceKind, tuple[str, ...]]]:
+    """Return what an audit says, in short."""
+    return [(one.id, one.kind, one.fields) for one in result.differences]
+
+
+@DIALECTS
+async def test_a_quiet_site_right_after_a_sync_differs_in_nothing(
+    store: MirrorStore, clock: Clock, dialect: Dialect
+) -> None:
+    """Every row is compared, of every resource that lists rows."""
+    books = Books.generate(3, 60, BEGUN - 90 * DAY, BEGUN, clicks=80)
+    async with Sandbox(dialect, books=books, clock=clock, own_keys=True) as site:
+        async with session_at(site, clock) as session:
+            for resource in ("links", "exchanges", "payouts"):
+                await copy(store, session, resource, at=clock.instant)
+            result = await audited(store, session, clock, "links", "exchanges", "payouts", "info")
+    assert result.ok
+    assert result == Audit(start=None, end=None, rows=60 + 80 + len(books.payouts))
+
+
+@DIALECTS
+async def test_what_was_changed_here_is_found(
+    store: MirrorStore, clock: Clock, database_url: str, dialect: Dialect
+) -> None:
+    """Rows removed, added and altered by hand, of any age."""
+    async with site_of(clock, dialect) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        with connected(database_url) as connection:
+            copied = dict(connection.execute(select(exchanges).where(row(20))).mappings().one())
+        altered = update(exchanges).where(row(30)).values(partner_reward=Decimal(9), status="my1")
+        gone = update(exchanges).where(row(40)).values(gone_at=clock.instant)
+        added = insert(exchanges).values(copied | {"id": 1000})
+        moved = update(exchanges).where(row(5)).values(time=clock.instant - timedelta(days=400))
+        remove = delete(exchanges).where(row(10))
+        by_hand(database_url, remove, altered, gone, added, moved)
+        result = await audited(store, session, clock)
+        there = {one.id: one for one in await session.get_exchanges()}
+    assert found(result) == [
+        (5, DIFFERING, ("time",)),
+        (10, MISSING, ()),
+        (30, DIFFERING, ("partner_reward", "status")),
+        (40, MISSING, ()),
+        (1000, EXTRA, ()),
+    ]
+    assert result.rows == 40
+    assert not result.ok
+    assert [one.id for one in result.missing] == [10, 40]
+    assert [one.id for one in result.extra] == [1000]
+    for one in result.differences:
+        assert one.there == there.get(one.id)
+        assert (one.account, one.resource, one.proven_at) == ("one", "exchanges", clock.instant)
+    altered_row = result.differing[1]
+    assert isinstance(altered_row.here, Exchange)
+    assert altered_row.here.partner_reward == 9
+
+
+@DIALECTS
+async def test_what_the_site_has_changed_is_found(
+    store: MirrorStore, clock: Clock, dialect: Dialect
+) -> None:
+    """Rows that an operator sets by hand, hides and shows, however old."""
+    async with site_of(clock, dialect) as site, session_at(site, clock) as session:
+        site.books.hidden_orders.add(3)
+        await copy(store, session, at=clock.instant)
+        clock.now += HOUR
+        site.books.set_by_hand(2, accrued=False, reward="7")
+        site.books.hidden_orders ^= {3, 4}
+        result = await audited(store, session, clock)
+    fields = ("accrued", "partner_reward")
+    assert found(result) == [(2, DIFFERING, fields), (3, MISSING, ()), (4, EXTRA, ())]
+    assert {one.proven_at.timestamp() for one in result.differences} == {BEGUN}
+
+
+@DIALECTS
+async def test_what_came_or_moved_since_the_last_reading_is_no_difference(
+    store: MirrorStore, clock: Clock, dialect: Dialect
+) -> None:
+    """The mirror does not claim to know it."""
+    async with site_of(clock, dialect) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        clock.now += HOUR
+        site.books.orders.put(Order(id=100, created=int(clock.now) - 60))
+        if dialect is Dialect.DELEGATING:  # there a row moves with its status
+            site.books.move_order(7, int(clock.now) - 60, "cancel")
+        result = await audited(store, session, clock)
+        bounded = await audited(store, session, clock, end=clock.instant - timedelta(hours=2))
+    moved = int(dialect is Dialect.DELEGATING)
+    assert found(result) == []
+    assert (result.ok, result.uncovered) == (True, 1 + moved)
+    assert found(bounded) == []
+
+
+async def test_a_range_is_compared_and_no_more(
+    store: MirrorStore, clock: Clock, database_url: str
+) -> None:
+    """What differs before its start and from its end on is not looked at."""
+    async with site_of(clock, rows=90, days=90) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        by_hand(database_url, delete(exchanges).where(exchanges.c.id.in_([10, 11, 30, 31])))
+        rows = await session.get_exchanges()
+        start, end = rows[10].time, rows[30].time
+        result = await audited(store, session, clock, start=start, end=end)
+    assert found(result) == [(11, MISSING, ()), (30, MISSING, ())]
+    assert (result.rows, result.start, result.end) == (20, start, end)
+
+
+async def test_rows_where_the_site_has_none_at_all_are_extra(
+    store: MirrorStore, clock: Clock
+) -> None:
+    """Before its first row, between, after its last one, or of a site that is empty."""
+    async with site_of(clock, rows=30) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        site.books.hidden_orders |= {1, 2, 15, 16, 29, 30}
+        result = await audited(store, session, clock)
+        site.books.hidden_orders |= set(range(31))
+        empty = await audited(store, session, clock)
+    assert [one.id for one in result.extra] == [1, 2, 15, 16, 29, 30]
+    assert [one.id for one in empty.extra] == list(range(1, 31))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_edits_are_found_as_they_are(
+    store: MirrorStore, clock: Clock, database_url: str, seed: int
+) -> None:
+    """Compared with what a plain comparison of both whole sides says."""
+    chance = random.Random(seed)
+    dialect = chance.choice([Dialect.CLASSIC, Dialect.DELEGATING])
+    async with site_of(clock, dialect, rows=700) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        ids = chance.sample(range(1, 701), 90)
+        gone, altered, hidden = set(ids[:30]), set(ids[30:60]), set(ids[60:])
+        by_hand(
+            database_url,
+            delete(exchanges).where(exchanges.c.id.in_(gone)),
+            update(exchanges).where(exchanges.c.id.in_(altered)).values(accrued=False),
+        )
+        site.books.hidden_orders |= hidden
+        result = await audited(store, session, clock)
+    expected: list[tuple[int, DifferenceKind, tuple[str, ...]]]
+    expected = [(row_id, MISSING, ()) for row_id in gone]
+    expected += [(row_id, DIFFERING, ("accrued",)) for row_id in altered]
+    expected += [(row_id, EXTRA, ()) for row_id in hidden]
+    assert found(result) == sorted(expected)
+
+
+async def test_both_sides_are_read_window_by_window(
+    store: MirrorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not hold the history."""
+    sizes = []
+    read = MirrorStore.rows
+
+    async def rows(*arguments: Any) -> Sequence[Any]:
+        found = await read(*arguments)
+        sizes.append(len(found))
+        return found
+
+    async with site_of(clock, Dialect.DELEGATING, rows=900) as site:
+        async with session_at(site, clock) as session:
+            await copy(store, session, at=clock.instant)
+            monkeypatch.setattr(MirrorStore, "rows", rows)
+            week = functools.partial(session.iter_exchanges, window=timedelta(days=7))
+            monkeypatch.setattr(session, "iter_exchanges", week)
+            assert (await audited(store, session, clock)).rows == 900
+    assert sum(sizes) == 900
+    assert max(sizes) <= 71
+
+
+def alter_rows(site: Sandbox, alter: Callable[[str, Any], Any]) -> None:
+    """Have a site alter rows before they go out."""
+    site._site.manner = evolve(site._site.manner, row_filter=alter)
+
+
+# --- what moves meanwhile
+
+
+def when_rows_are_read(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]
+) -> None:
+    """Do something once the audit has read rows of the database first."""
+    read, acts = MirrorStore.rows, [act]
+
+    async def rows(*arguments: Any) -> Sequence[Any]:
+        found = await read(*arguments)
+        while acts:
+            await acts.pop()()
+        return found
+
+    monkeypatch.setattr(MirrorStore, "rows", rows)
+
+
+@DIALECTS
+async def test_what_another_process_writes_meanwhile_is_no_difference(
+    store: MirrorStore, clock: Clock, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site has changed, and a `follow` writes it after the audit has read the rows."""
+    async with site_of(clock, dialect) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        clock.now += HOUR
+        site.books.move_order(9, int(clock.now) - 300, "cancel")
+        site.books.hidden_orders.add(11)
+        site.books.orders.put(Order(id=100, created=int(clock.now) - 300))
+
+        async def follow() -> None:
+            await copy(store, session, at=clock.instant, backfill=False)
+
+        when_rows_are_read(monkeypatch, follow)
+        result = await audited(store, session, clock)
+    assert found(result) == []
+    assert (result.ok, result.unsettled) == (True, 0)
+
+
+@DIALECTS
+async def test_what_the_site_moves_meanwhile_is_no_difference(
+    store: MirrorStore, clock: Clock, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The follow that has it sees it before the audit does."""
+    async with site_of(clock, dialect) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+
+        async def move() -> None:
+            clock.now += HOUR
+            site.books.move_order(9, int(clock.now) - 300, "cancel")
+            site.books.move_order(39, int(clock.now) - 300, "cancel")
+            site.books.hidden_orders.add(40)
+            await copy(store, session, at=clock.instant, backfill=False)
+
+        when_rows_are_read(monkeypatch, move)
+        result = await audited(store, session, clock)
+    assert found(result) == []
+
+
+async def test_what_never_stands_still_is_said_not_to(
+    store: MirrorStore, clock: Clock, database_url: str
+) -> None:
+    """A row with another amount in each answer is no difference, and counts."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        rewards = iter(range(1000))
+
+        def restless(method: str, one: dict[str, Any]) -> dict[str, Any]:
+            if str(one["id"]) == "7":
+                one["partner_reward"] = str(next(rewards))
+            return one
+
+        alter_rows(site, restless)
+        by_hand(database_url, delete(exchanges).where(row(9)))
+        result = await audited(store, session, clock)
+    assert found(result) == [(9, MISSING, ())]
+    assert result.unsettled == 1
+
+
+# --- while the mirror is followed
+
+
+@pytest.mark.parametrize(
+    ("age", "since_read", "is_reported"),
+    [
+        (10 * DAY, HOUR, False),  # it is read again within six hours
+        (10 * DAY, 7 * HOUR, True),  # and is late
+        (2 * HOUR, 10 * 60, False),  # within a quarter of an hour
+        (2 * HOUR, 20 * 60, True),
+        (40 * DAY, HOUR, True),  # older than `lookback`: it never is
+    ],
+)
+async def test_what_a_follow_will_read_again_is_left_to_it(
+    store: MirrorStore, clock: Clock, age: int, since_read: int, *, is_reported: bool
+) -> None:
+    """For as long as its schedule allows; it cannot know what the site has changed since."""
+    books = Books(partner=Partner(), orders=[Order(id=1, created=BEGUN - age)])
+    async with Sandbox(books=books, clock=clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        books.set_by_hand(1, accrued=True, reward="7")
+        clock.now += since_read
+        result = await audited(store, session, clock, interval=MINUTE)
+        assert (len(result.differences), result.unsettled) == (is_reported, not is_reported)
+        assert result.ok is not is_reported
+        assert len((await audited(store, session, clock)).differences) == 1
+
+
+async def test_a_follow_of_another_process_is_noticed(
+    store: MirrorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the position, which moves while the audit runs."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        place = await copy(store, session, at=clock.instant)
+        clock.now += 600
+        site.books.set_by_hand(39, accrued=False, reward="7")
+
+        async def follow() -> None:
+            await store.save(place, "{}")
+
+        when_rows_are_read(monkeypatch, follow)
+        result = await audited(store, session, clock)
+    assert (found(result), result.unsettled) == ([], 1)
+
+
+async def test_what_was_read_since_and_still_differs_is_reported(
+    store: MirrorStore, clock: Clock, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follow that has read the row after the audit saw it has no excuse."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        place = await copy(store, session, at=clock.instant)
+        by_hand(database_url, update(exchanges).where(row(39)).values(accrued=False))
+        clock.now += 60
+        wrong = await store.rows(place.account, "exchanges", None, None)
+
+        async def follow() -> None:
+            clock.now += 60
+            await commit(store, place, wrong, clock.instant)
+
+        when_rows_are_read(monkeypatch, follow)
+        result = await audited(store, session, clock, interval=MINUTE)
+    assert found(result) == [(39, DIFFERING, ("accrued",))]
+
+
+async def test_clicks_are_left_to_a_follow_for_a_day(store: MirrorStore, clock: Clock) -> None:
+    """They never change; only such as come late are still to be found, once a day."""
+    books = Books(clicks=[Click(id=1, created=BEGUN - DAY)])
+    async with Sandbox(books=books, clock=clock) as site, session_at(site, clock) as session:
+        await copy(store, session, "links", at=clock.instant)
+        books.clicks.put(Click(id=2, created=BEGUN - DAY))
+        clock.now += 20 * HOUR
+        first = await audited(store, session, clock, "links", interval=MINUTE)
+        clock.now += 5 * HOUR
+        second = await audited(store, session, clock, "links", interval=MINUTE)
+    assert (first.unsettled, second.unsettled) == (1, 0)
+    assert found(second) == [(2, MISSING, ())]
+
+
+# --- what cannot be compared
+
+
+async def test_rows_that_cannot_be_read_are_counted(store: MirrorStore, clock: Clock) -> None:
+    """They are no differences: not to compare is not to know."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+
+        def spoil(method: str, one: dict[str, Any]) -> dict[str, Any]:
+            return one | {"amount_give": "x"} if str(one["id"]) == "7" else one
+
+        alter_rows(site, spoil)
+        result = await audited(store, session, clock)
+    assert (found(result), result.unreadable, result.rows) == ([], 1, 39)
+    assert not result.ok
+
+
+async def test_one_account_that_fails_does_not_hide_the_others(
+    store: MirrorStore, clock: Clock, database_url: str
+) -> None:
+    """Its error is in the audit, and so is that of one that was never read."""
+    async with site_of(clock) as site, site_of(clock) as other, site_of(clock) as third:
+        async with session_at(other, clock, "wrong") as wrong:
+            await copy(store, wrong, at=clock.instant)
+        async with (
+            session_at(site, clock) as session,
+            session_at(other, clock, "wrong", key="another") as wrong,
+            session_at(third, clock, "new") as new,
+        ):
+            await copy(store, session, at=clock.instant)
+            by_hand(database_url, delete(exchanges).where(row(1)))
+            sessions = {"wrong": wrong, "new": new, "one": session}
+            result = await audit(store, sessions, ["exchanges"], clock=clock, concurrency=1)
+    assert [(one.account, one.id) for one in result.differences] == [("one", 1)]
+    assert list(result.errors) == ["wrong", "new"]
+    assert isinstance(result.errors["wrong"], AuthError)
+    assert isinstance(result.errors["new"], StateError)
+    assert "sync first" in str(result.errors["new"])
+    assert not result.ok
+
+
+async def test_a_broken_database_ends_the_audit(
+    store: MirrorStore, clock: Clock, database_url: str
+) -> None:
+    """That is no matter of one account."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        by_hand(database_url, text("DROP TABLE coverage"))
+        with pytest.raises(StateError):
+            await audited(store, session, clock)
