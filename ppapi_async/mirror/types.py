@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import cast
 
-from sqlalchemy import DateTime, Dialect, Numeric, Text
+from sqlalchemy import ColumnElement, DateTime, Dialect, Numeric, Text, type_coerce
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from ppapi_async.models import Json
@@ -204,6 +205,10 @@ class JsonText(TypeDecorator[Json]):
         """Return what it is in this database."""
         json: TypeEngine[str] = Text() if dialect.name == "sqlite" else _PostgresJson()
         return cast("TypeEngine[object]", dialect.type_descriptor(json))
+
+    def column_expression(self, column: ColumnElement[Json]) -> ColumnElement[Json]:
+        """Return how it is read: as text, or drivers would make floats of amounts."""
+        return type_coerce(sql_cast(column, Text), self)
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
         """Return the JSON as it is stored."""
