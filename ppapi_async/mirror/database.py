@@ -21,6 +21,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
+from ppapi_async.mirror import migrations
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.secret import Redactor, Secret
 
@@ -144,6 +145,25 @@ class MirrorDatabase:
 
     def __repr__(self) -> str:
         return f"<MirrorDatabase {self._shown}>"
+
+    async def bring_up(self, *, migrate: bool) -> None:
+        """Bring the tables to this version.
+
+        Args:
+            migrate: False refuses tables that are not of this version.
+
+        Raises:
+            StateError: they are of a later version, or of an earlier one that is not to be
+                migrated.
+        """
+        async with self.connect() as connection:
+            if await connection.run_sync(migrations.is_present, self._shown):
+                return
+        if not migrate:
+            raise migrations.missing_error(self._shown)
+        async with self.connect(writes=True) as connection:
+            await connection.run_sync(migrations.migrate, self._shown)
+            await connection.commit()
 
     async def aclose(self) -> None:
         """Close all connections, and let others have the file."""

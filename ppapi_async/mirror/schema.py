@@ -214,7 +214,7 @@ changes = Table(
         comment="PostgreSQL's number of the transaction: changes are in order of tx and revision,"
         " and complete below pg_snapshot_xmin(pg_current_snapshot()). 0 in SQLite.",
     ),
-    _account(key=False),
+    _account(key=False, known=False),
     _resource(key=False),
     Column("id", BigInteger, comment="The row's id; null for info."),
     Column("kind", Text, nullable=False, comment="new, changed, gone or returned."),
@@ -232,7 +232,7 @@ changes = Table(
 status_changes = Table(
     "status_changes",
     metadata,
-    _account(),
+    _account(known=False),
     _id("order"),
     Column(
         "time",

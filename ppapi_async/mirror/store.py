@@ -104,10 +104,7 @@ class MirrorStore:
         """
         database = await MirrorDatabase.open(url, wait=wait)
         try:
-            if migrate:
-                async with database.connect(writes=True) as connection:
-                    await connection.run_sync(schema.metadata.create_all)
-                    await connection.commit()
+            await database.bring_up(migrate=migrate)
         except BaseException:
             await database.aclose()
             raise

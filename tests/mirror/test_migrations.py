@@ -1,0 +1,123 @@
+"""The version of the tables: what migrations make, and which databases are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, inspect, text
+
+from ppapi_async import StateError
+from ppapi_async.mirror.database import MirrorDatabase
+from ppapi_async.mirror.migrations import VERSION_TABLE
+from ppapi_async.mirror.schema import metadata
+from ppapi_async.mirror.store import MirrorStore
+from ppapi_async.mirror.views import VIEWS
+from ppapi_async.storage import SQLiteState
+
+
+def description(connection: Connection) -> dict[str, object]:
+    """Return all that the database says of its tables."""
+    found = inspect(connection)
+    return {
+        table: [
+            [{**one, "type": repr(one["type"])} for one in found.get_columns(table)],
+            found.get_pk_constraint(table),
+            found.get_foreign_keys(table),
+            sorted(found.get_unique_constraints(table), key=str),
+            sorted(found.get_indexes(table), key=str),
+            found.get_table_comment(table) if connection.dialect.supports_comments else None,
+        ]
+        for table in found.get_table_names()
+        if table != VERSION_TABLE
+    }
+
+
+async def test_migrations_make_the_tables_of_the_schema(database_url: str) -> None:
+    """All versions, one after another, come to exactly what `schema` has, comments included."""
+    store = await MirrorStore.open(database_url)
+    async with store.connect() as connection:
+        migrated = await connection.run_sync(description)
+        await connection.rollback()
+        for kind in VIEWS[connection.dialect.name]:
+            await connection.execute(text(f"DROP VIEW {kind}"))
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+        assert migrated == await connection.run_sync(description)
+    assert set(migrated) == set(metadata.tables)
+    await store.aclose()
+
+
+async def test_the_views_can_be_asked(store: MirrorStore) -> None:
+    """Each of the views is there."""
+    async with store.connect() as connection:
+        for view in VIEWS[connection.dialect.name]:
+            assert (await connection.execute(text(f"SELECT * FROM {view}"))).all() == []
+
+
+async def test_a_database_is_opened_again(database_url: str) -> None:
+    """What is of this version is left as it is; also where nothing may be migrated."""
+    with pytest.raises(StateError, match="has no tables, or those of an earlier version"):
+        await MirrorStore.open(database_url, migrate=False)
+    await (await MirrorStore.open(database_url)).aclose()
+    await (await MirrorStore.open(database_url, migrate=False)).aclose()
+    await (await MirrorStore.open(database_url)).aclose()
+
+
+@pytest.mark.parametrize("migrate", [True, False])
+async def test_a_newer_version_is_refused(database_url: str, *, migrate: bool) -> None:
+    """Tables of a version that nobody knows here are not touched."""
+    store = await MirrorStore.open(database_url)
+    async with store.connect() as connection:
+        await connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+        await connection.commit()
+    await store.aclose()
+    with pytest.raises(StateError, match="is of version 9999, which this ppapi_async does not kn"):
+        await MirrorStore.open(database_url, migrate=migrate)
+
+
+async def test_workers_that_start_at_once(postgres_url: str) -> None:
+    """Of several workers that find an empty database one makes the tables, the others wait."""
+    stores = await asyncio.gather(*(MirrorStore.open(postgres_url) for _ in range(4)))
+    for store in stores:
+        await store.aclose()
+
+
+async def test_two_mirrors_are_made_at_once(tmp_path: Path) -> None:
+    """Nothing of a migration is global: each of two files gets all of its tables."""
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db")]
+    stores = await asyncio.gather(*map(MirrorStore.open, urls))
+    for store in stores:
+        async with store.connect() as connection:
+            assert set(await connection.run_sync(description)) == set(metadata.tables)
+        await store.aclose()
+
+
+async def test_a_migration_that_fails_leaves_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Migrations are one transaction: the next attempt begins where this one did."""
+    broken = {name: {"v": "SELECT * FROM nothing_at_all"} for name in VIEWS}
+    with monkeypatch.context() as patch:
+        patch.setattr("ppapi_async.mirror.migrations.VIEWS", {**broken, "sqlite": {"a b": "no"}})
+        with pytest.raises(StateError):
+            await MirrorStore.open(database_url)
+    database = await MirrorDatabase.open(database_url)
+    async with database.connect() as connection:
+        assert await connection.run_sync(description) == {}
+    await database.aclose()
+    await (await MirrorStore.open(database_url)).aclose()
+
+
+async def test_a_state_is_no_mirror(tmp_path: Path) -> None:
+    """The file of a watch's state is not made a mirror, nor a mirror's a state."""
+    path = tmp_path / "state.sqlite"
+    async with SQLiteState(path) as state:
+        await state.save("watch", {"a": "b"})
+    with pytest.raises(StateError, match="is a state of watches, no mirror: pass another path"):
+        await MirrorStore.open(f"sqlite:///{path}")
+    await (await MirrorStore.open(f"sqlite:///{tmp_path / 'mirror.db'}")).aclose()
+    async with SQLiteState(tmp_path / "mirror.db") as state:
+        with pytest.raises(StateError, match="is a database of another application"):
+            await state.load("watch")
