@@ -33,12 +33,15 @@ from ppapi_async.errors import (
 )
 from ppapi_async.fleet.events import Events
 from ppapi_async.fleet.fleet import Fleet, FleetEvent
+from ppapi_async.fleet.sharing import WorkerStatus
 from ppapi_async.fleet.status import (
     AccountFailed,
     AccountPhase,
     AccountRecovered,
     AccountStatus,
     AccountSuspended,
+    ShardsGained,
+    ShardsLost,
 )
 from ppapi_async.models import (
     Exchange,
@@ -126,6 +129,8 @@ __all__ = [
     "Secret",
     "ServerError",
     "Session",
+    "ShardsGained",
+    "ShardsLost",
     "State",
     "StateError",
     "StatusChange",
@@ -134,6 +139,7 @@ __all__ = [
     "UnreadableRow",
     "Watch",
     "Window",
+    "WorkerStatus",
     "__version__",
     "load_accounts",
 ]

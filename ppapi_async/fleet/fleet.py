@@ -38,10 +38,12 @@ from ppapi_async.fleet.per_account import (
 )
 from ppapi_async.fleet.roster import Roster
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
+from ppapi_async.fleet.shared_polling import SharedPolling
+from ppapi_async.fleet.sharing import WorkerStatus, group_of
 from ppapi_async.fleet.status import AccountEvent, AccountStatus, are_healthy
 from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.session import Session, connection_of
-from ppapi_async.storage import State
+from ppapi_async.storage import PostgresState, State
 from ppapi_async.storage.paths import StateOrPath, state_of
 from ppapi_async.streaming.iteration import Iteration
 from ppapi_async.streaming.stream import Stream
@@ -76,6 +78,8 @@ class Fleet:
         rate: requests a second to one host; needs the package aiolimiter (`ppapi-async[fleet]`).
         state: where to keep what has been delivered, so that a restart goes on there; the path of
             an SQLite file is enough.
+        shared: the name of a group of workers that share the accounts, each polling its share; on
+            any number of machines, with `state=PostgresState(url)`. See docs/sharing.md.
         since: what happened since then is delivered first; None: only what happens from now on.
         lookback: how old a row may be and its change is still delivered; None: 3 days for clicks,
             30 for the rest.
@@ -84,10 +88,12 @@ class Fleet:
             made up for by the next one, so requests are repeated only once unless told otherwise.
         on_request: called with `RequestFacts` after each HTTP request, for metrics; may be
             `async def`, as for `Session`.
-        drain: how long requests under way may take to end when the fleet is left.
+        drain: how long requests under way may take to end when the fleet is left, or when an
+            account is handed over to another worker.
 
     Raises:
         ValueError: an argument is not usable, or two accounts have one name.
+        ImportError: an extra is not installed that an argument needs.
 
     >>> async with Fleet(load_accounts("accounts.toml")) as fleet:         # doctest: +SKIP
     ...     async for event in fleet.events("exchanges", "info"):
@@ -104,6 +110,7 @@ class Fleet:
         per_host: int = 1,
         rate: float | None = None,
         state: StateOrPath | None = None,
+        shared: str | None = None,
         since: Instant = None,
         lookback: Duration | None = None,
         http: aiohttp.ClientSession | None = None,
@@ -126,6 +133,8 @@ class Fleet:
         self._first: FirstPoll = first
         self._concurrency = concurrency
         self._state: State = state_of(state)
+        self._shared = group_of(shared, self._state)
+        self._polling_shared: SharedPolling | None = None
         self._since = instant(since, "since")
         self._lookback = None if lookback is None else duration(lookback, "lookback")
         self._drain = seconds_of(drain, "drain")
@@ -139,7 +148,8 @@ class Fleet:
             on_request=on_request,
             hooks=self._hooks,
         )
-        self._roster = Roster(self._interval, per_host, rate, http, make_session)
+        is_shared = self._shared is not None
+        self._roster = Roster(self._interval, per_host, rate, http, make_session, is_shared)
         self._accounts: dict[str, Account] = {}
         self._scheduler: Scheduler | None = None
         self._events: Iteration | None = None
@@ -241,6 +251,8 @@ class Fleet:
             )
         if self._scheduler is not None:
             self._scheduler.plan_first(self._roster.enlist(account))
+        if self._polling_shared is not None:
+            self._polling_shared.sharing.add(account)
         self._accounts[account.name] = account
 
     def remove(self, name: str) -> None:
@@ -252,6 +264,8 @@ class Fleet:
         self._account(name)
         del self._accounts[name]
         self._roster.retire(name)
+        if self._polling_shared is not None:
+            self._polling_shared.sharing.remove(name)
 
     def pause(self, name: str) -> None:
         """Poll an account no more until `resume`. A poll under way goes on to its end.
@@ -279,18 +293,29 @@ class Fleet:
         now = self._hooks.clock()
         return {name: member.status(now) for name, member in self._roster.members.items()}
 
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """Return the workers that share the accounts, this one among them, oldest first.
+
+        As they were a second ago. There are none while nobody asks this fleet for events, or where
+        it is not shared.
+        """
+        shared = self._polling_shared
+        return () if shared is None else shared.sharing.workers()
+
     @property
     def healthy(self) -> bool | None:
         """Whether all is well with the accounts, paused ones aside; None where that is not known.
 
         False: polls of some account fail, or it is suspended; `status()` says which. None: nothing
         is known to be wrong, but some account has not been read yet, or not for three intervals,
-        because nobody asks for events or a long poll is under way; or the fleet is not open.
+        because nobody asks for events or a long poll is under way; or the fleet is not open, or
+        shared and not connected to its database.
 
         A readiness probe waits for True, or takes `is not False`. A liveness probe has no use for
         it: a restart mends no site.
         """
-        if self._scheduler is None:
+        shared = self._polling_shared
+        if self._scheduler is None or (shared is not None and not shared.sharing.is_connected):
             return None
         return are_healthy(self.status().values(), self._interval)
 
@@ -385,15 +410,37 @@ class Fleet:
         async with in_use(self._state):
             scheduler.start(resources)
             try:
-                yield scheduler
+                async with self._sharing(scheduler):
+                    yield scheduler
             finally:
                 await scheduler.stop(self._drain)
 
+    @contextlib.asynccontextmanager
+    async def _sharing(self, scheduler: Scheduler) -> AsyncIterator[None]:
+        """Have only those accounts polled that this worker owns, if the fleet is shared."""
+        state, group = self._state, self._shared
+        if group is None or not isinstance(state, PostgresState):
+            yield
+            return
+        polling = SharedPolling(scheduler, state, group, list(self._accounts.values()), self._drain)
+        self._polling_shared = polling
+        try:
+            async with polling:
+                try:
+                    yield
+                finally:
+                    polling.sharing.take_no_more()
+                    await scheduler.stop(self._drain)
+        finally:
+            self._polling_shared = None
+
     def _make_poller(self, member: Member, resource: str) -> Poller[Record]:
+        shared = self._polling_shared
+        state = self._state if shared is None else shared.sharing.state_of(member.name)
         return poller_of(
             connection_of(member.session),
             resource,
-            self._state,
+            state,
             interval=self._interval,
             lookback=self._lookback,
             since=self._since,

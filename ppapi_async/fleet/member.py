@@ -43,6 +43,10 @@ class Member:
     """Polls in a row that were put off because the host does not answer others."""
     suspended: bool = False
     paused: bool = False
+    elsewhere: bool = False
+    """Whether it is not this worker that polls it."""
+    regained: float | None = None
+    """When it is due, given while a poll that was broken off had not ended yet."""
     due: float | None = None
     """When the next poll begins; None if none is planned."""
     ticket: int = 0
@@ -108,11 +112,19 @@ class Member:
         """Whether anything could ever be read."""
         return any(poller.worked for poller in self.pollers.values())
 
+    def forget(self) -> None:
+        """Forget what is known of it: another worker may poll it meanwhile."""
+        self.pollers.clear()
+        self.unsupported.clear()
+        self.policy, self.suspended, self.put_off = self.policy.renewed(), False, 0
+
     def status(self, now: float) -> AccountStatus:
         """Return how it gets on."""
         began, is_polled = self.policy.last_success, self.task is not None
         if self.suspended:
             phase = AccountPhase.SUSPENDED
+        elif self.elsewhere and not is_polled:
+            phase = AccountPhase.ELSEWHERE
         elif self.paused and not is_polled:
             phase = AccountPhase.PAUSED
         elif self.policy.failures:

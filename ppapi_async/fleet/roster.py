@@ -36,6 +36,7 @@ class Roster:
         rate: requests a second to one host, None for as many as come.
         lent: an aiohttp session whose connector is to be shared.
         make_session: makes the session of an account.
+        elsewhere: whether other workers poll the accounts, until this one is given them.
     """
 
     interval: float
@@ -43,6 +44,7 @@ class Roster:
     rate: float | None
     lent: aiohttp.ClientSession | None
     make_session: Callable[..., Session]
+    elsewhere: bool = False
     members: dict[str, Member] = field(factory=dict, init=False)
     _hosts: dict[str, Host] = field(factory=dict, init=False)
     _retiring: dict[asyncio.Task[None], str] = field(factory=dict, init=False)
@@ -69,7 +71,8 @@ class Roster:
         connection_of(session).open(self._decoding)
         host.members.add(account.name)
         policy = PollPolicy(self.interval, may_pass=(StateError,))
-        member = Member(session, host, phase_of(account.name, self.interval), policy)
+        phase = phase_of(account.name, self.interval)
+        member = Member(session, host, phase, policy, elsewhere=self.elsewhere)
         for retiring, name in self._retiring.items():
             if name == account.name:
                 member.predecessor = retiring

@@ -12,8 +12,8 @@ import contextlib
 import functools
 import heapq
 import logging
-from collections.abc import Callable, Coroutine, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from typing import Protocol, TypeAlias
 
 from attrs import define, field
 
@@ -28,14 +28,21 @@ from ppapi_async.errors import (
 )
 from ppapi_async.fleet.host import Host
 from ppapi_async.fleet.member import Member, unforeseen
-from ppapi_async.fleet.status import AccountEvent, AccountFailed, AccountRecovered, AccountSuspended
+from ppapi_async.fleet.status import (
+    AccountEvent,
+    AccountFailed,
+    AccountRecovered,
+    AccountSuspended,
+    ShardsGained,
+    ShardsLost,
+)
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.transport.fairness import in_turns
 from ppapi_async.transport.hooks import Hooks
 from ppapi_async.transport.retry import wait_asked_by
 from ppapi_async.watching.changes import Change
 from ppapi_async.watching.delivery import Delivery, Poller
-from ppapi_async.watching.poll_policy import next_beat
+from ppapi_async.watching.poll_policy import LONGEST_WAIT, next_beat
 from ppapi_async.watching.resources import Record
 
 __all__ = ["FleetEvent", "Notice", "Scheduler"]
@@ -55,11 +62,21 @@ class _LeavingError(Exception):
 
 @define(eq=False)
 class Notice:
-    """Something to deliver about an account."""
+    """Something to deliver about an account, or about which accounts are polled here."""
 
-    change: AccountFailed | AccountRecovered | AccountSuspended
+    change: AccountFailed | AccountRecovered | AccountSuspended | ShardsGained | ShardsLost
     """Named as in `Delivery`, which waits in the same outbox."""
     acknowledged: asyncio.Event = field(factory=asyncio.Event)
+
+
+class Allocation(Protocol):
+    """Says which accounts are polled here, where workers share them."""
+
+    def may_poll(self, name: str) -> bool:
+        """Tell whether an account may be polled at this moment."""
+
+    def planned(self, name: str, due: float) -> None:
+        """Note when an account is polled next."""
 
 
 @define(eq=False)
@@ -72,6 +89,8 @@ class Scheduler:
     make_poller: Callable[[Member, str], Poller[Record]]
     first_now: bool = False
     """Whether the first poll of an account is at once, not at its next turn."""
+    allocation: Allocation | None = None
+    """None: all accounts are polled here."""
     resources: tuple[str, ...] = ()
     _outbox: asyncio.Queue[_Item] = field(factory=asyncio.Queue)
     _in_hand: Delivery[Record] | Notice | None = None
@@ -183,7 +202,9 @@ class Scheduler:
     def plan(self, member: Member, due: float | None = None) -> None:
         """Plan the next poll of a member: at its next turn unless `due` is given."""
         member.due = None
-        if not self.running or member.paused or member.suspended or member.task is not None:
+        if not self.running or member.paused or member.suspended or member.elsewhere:
+            return
+        if member.task is not None:
             return
         if due is None:
             due = next_beat(self._now(), self.interval, member.phase)
@@ -191,6 +212,73 @@ class Scheduler:
         member.due, member.ticket = due, self._tickets
         heapq.heappush(self._schedule, (due, member.ticket, member))
         self._woken.set()
+
+    # Accounts that workers share
+
+    def take(self, member: Member, due: float | None) -> None:
+        """Poll a member here from now on.
+
+        Args:
+            member: which.
+            due: when it is due, in unix seconds; None: nobody has polled it yet.
+        """
+        member.elsewhere = False
+        now = self._now()
+        if due is None:
+            due = now if self.first_now else next_beat(now, self.interval, member.phase)
+        if due > now + max(LONGEST_WAIT, self.interval):  # the other's clock was wrong
+            due = next_beat(now, self.interval, member.phase)
+        if member.task is not None:  # what was broken off has not ended yet
+            member.regained = due
+        else:
+            self.plan(member, due)
+
+    async def hand_over(self, members: Collection[Member], patience: float) -> None:
+        """Poll members here no more, and wait until polls under way have ended and saved.
+
+        Those that take longer than `patience` seconds are broken off.
+        """
+        for member in members:
+            self._leave_alone(member)
+        deadline = self._now() + patience
+        while tasks := {member.task for member in members if member.task is not None}:
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - self._now()))
+            if self._now() >= deadline:
+                break
+        self.lose(members)
+
+    def lose(self, members: Collection[Member]) -> None:
+        """Break off what is under way for members, and deliver nothing more of them."""
+        for member in members:
+            self._leave_alone(member)
+            member.forget()
+            if member.task is not None:
+                member.task.cancel()
+        names, kept = {member.name for member in members}, []
+        while not self._outbox.empty():
+            item = self._outbox.get_nowait()
+            if isinstance(item, BaseException) or item.change.account not in names:
+                kept.append(item)
+        for item in kept:
+            self._outbox.put_nowait(item)
+
+    def _note_next(self, member: Member, due: float | None) -> None:
+        """Let others know when an account is due that has just been polled."""
+        if self.allocation is not None:
+            turn = next_beat(self._now(), self.interval, member.phase)
+            self.allocation.planned(member.name, turn if due is None else due)
+
+    def _leave_alone(self, member: Member) -> None:
+        member.elsewhere, member.due, member.ticket, member.regained = True, None, 0, None
+
+    def announce(self, change: ShardsGained | ShardsLost) -> None:
+        """Deliver that accounts are polled here, or no more."""
+        if self.running:
+            self._outbox.put_nowait(Notice(change))
+
+    def fail(self, error: BaseException) -> None:
+        """Raise an error where the events are iterated."""
+        self._outbox.put_nowait(error)
 
     async def _run(self) -> None:
         while True:
@@ -234,6 +322,8 @@ class Scheduler:
 
     def _begin(self, member: Member) -> None:
         member.due = None
+        if self.allocation is not None and not self.allocation.may_poll(member.name):
+            return  # it is about to be lost
         again = member.host.breaker.admit(self._now())
         poll = self._poll(member) if again is None else self._put_off(member, again)
         self._begin_task(member, poll)
@@ -247,7 +337,14 @@ class Scheduler:
         self._polls.discard(task)
         member.task = None
         error = None if task.cancelled() else task.exception()
-        if task.cancelled() or self._leaving or self.members.get(member.name) is not member:
+        regained, member.regained = member.regained, None
+        if not task.cancelled() and task.exception() is None:
+            self._note_next(member, task.result())
+        if self._leaving or self.members.get(member.name) is not member:
+            return
+        if regained is not None:
+            self.plan(member, regained)
+        if regained is not None or task.cancelled():
             return
         if error is None:
             self.plan(member, task.result())

@@ -50,7 +50,7 @@ from ppapi_async.storage.worker_table import SHARDS, Known, Registration, Worker
 if TYPE_CHECKING:
     from ppapi_async.storage.postgres_session import PostgresSession
 
-__all__ = ["ShardOwner", "Sharing", "WorkerStatus", "shard_of"]
+__all__ = ["ShardOwner", "Sharing", "WorkerStatus", "check_group", "group_of", "shard_of"]
 
 _LEASE = 0.8
 """Of `hung_after`: the rest is for polls to be broken off before the server frees the shards."""
@@ -272,6 +272,11 @@ class Sharing:
             await tenure.session.aclose()
 
     # Accounts
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether this worker is in the group at this moment."""
+        return self._tenure is not None and self._is_valid(self._tenure)
 
     @property
     def owned(self) -> frozenset[str]:
@@ -580,6 +585,20 @@ class Sharing:
                     self._group,
                     one.name,
                 )
+
+
+def group_of(shared: str | None, state: State) -> str | None:
+    """Return the name of the group that shares, None if nothing is shared.
+
+    Raises:
+        ValueError: it cannot be one, or the state is nothing to share by.
+        TypeError: it is no text.
+    """
+    if shared is None:
+        return None
+    if not isinstance(state, PostgresState):
+        raise ValueError("shared: needs state=PostgresState(url), where the workers meet")
+    return check_group(shared)
 
 
 def check_group(group: str) -> str:

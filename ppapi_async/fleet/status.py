@@ -20,6 +20,8 @@ __all__ = [
     "AccountRecovered",
     "AccountStatus",
     "AccountSuspended",
+    "ShardsGained",
+    "ShardsLost",
     "are_healthy",
 ]
 
@@ -53,8 +55,35 @@ class AccountSuspended:
     error: PPAPIError
 
 
-AccountEvent: TypeAlias = RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended
-"""How polling goes, whatever is polled."""
+@frozen
+class ShardsGained:
+    """This worker of a shared fleet polls these accounts from now on."""
+
+    accounts: tuple[str, ...]
+    """Their names."""
+    account: str = ""
+    """No single one: always empty."""
+
+
+@frozen
+class ShardsLost:
+    """This worker of a shared fleet polls these accounts no more: others of its group do, or will.
+
+    What was delivered of them, and not acknowledged, is delivered again by another.
+    """
+
+    accounts: tuple[str, ...]
+    """Their names."""
+    error: PPAPIError | None = None
+    """Why they were lost; None: they were handed over, so that all workers have a fair share."""
+    account: str = ""
+    """No single one: always empty."""
+
+
+AccountEvent: TypeAlias = (
+    RowsUnreadable | AccountFailed | AccountRecovered | AccountSuspended | ShardsGained | ShardsLost
+)
+"""How polling goes, whatever is polled. The last two come of shared fleets only."""
 
 
 class AccountPhase(StrEnum):
@@ -66,6 +95,8 @@ class AccountPhase(StrEnum):
     """Its poll is under way; all is well so far."""
     FAILING = "failing"
     """Its latest poll has failed. It is polled again, ever more seldom, or just now."""
+    ELSEWHERE = "elsewhere"
+    """Another worker of a shared fleet polls it, or nobody here asks for events."""
     PAUSED = "paused"
     """It is not polled until `Fleet.resume`."""
     SUSPENDED = "suspended"
@@ -101,13 +132,13 @@ class AccountStatus:
 
 
 def are_healthy(statuses: Iterable[AccountStatus], interval: float) -> bool | None:
-    """Return whether all is well with accounts, paused ones aside; None where it is not known.
+    """Return whether all is well with accounts that are polled here; None where it is not known.
 
     What was read more than three intervals ago, in seconds, says no more how an account is.
     """
     known, late = True, _LATE * interval
     for status in statuses:
-        if status.phase is AccountPhase.PAUSED:
+        if status.phase in (AccountPhase.PAUSED, AccountPhase.ELSEWHERE):
             continue
         if not status.ok:
             return False

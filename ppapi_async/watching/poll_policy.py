@@ -85,6 +85,10 @@ class PollPolicy:
     """When the last poll began that worked, in unix seconds."""
     _reported: set[type[PPAPIError]] = field(factory=set, init=False)
 
+    def renewed(self) -> PollPolicy:
+        """Return one that has counted nothing yet."""
+        return PollPolicy(self.interval, self.may_pass)
+
     def succeed(self, began: float) -> bool:
         """Count a poll that worked; return whether that is news."""
         is_news = self.failures > 0

@@ -25,6 +25,8 @@ from ppapi_async import (
     Info,
     RequestFacts,
     RowsUnreadable,
+    ShardsGained,
+    ShardsLost,
 )
 from tests.sites.park import INFO_ID, SOURCES, Desk, Facts, Park, Record, State, facts_of
 
@@ -100,6 +102,8 @@ class Auditor:
         self.count += 1
         if isinstance(event, Change):
             self._hear_change(event)
+        elif isinstance(event, ShardsGained | ShardsLost):
+            self._complain("no fleet of the park is shared", event, event.account)
         else:
             self._hear_notice(event)
 

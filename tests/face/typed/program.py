@@ -31,6 +31,8 @@ from ppapi_async import (
     RowsUnreadable,
     SearchOutcome,
     Session,
+    ShardsGained,
+    ShardsLost,
     SQLiteState,
     UnreadableRow,
 )
@@ -105,6 +107,8 @@ async def follow_one(fleet: Fleet) -> None:
                 print(event.account, event.error)
             case AccountRecovered():
                 print(event.account)
+            case ShardsGained() | ShardsLost():
+                print(event.accounts)
             case _:
                 assert_never(event)
 
