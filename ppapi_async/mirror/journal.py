@@ -17,7 +17,7 @@ from ppapi_async.models import Info
 from ppapi_async.transport.fairness import let_others_run
 from ppapi_async.watching.resources import Record, ResourceName
 
-__all__ = ["JOURNAL", "NewChange", "change_of", "cursor_of", "write_changes"]
+__all__ = ["JOURNAL", "NewChange", "change_of", "cursor_of", "follow_restore", "write_changes"]
 
 _AT_ONCE = 250
 JOURNAL: Select[tuple[int, int, int, str, int, str, datetime, list[str], str, str]] = select(
@@ -117,6 +117,22 @@ async def _reserve(connection: AsyncConnection, count: int) -> tuple[int, list[i
     )
     rows = result.all()
     return rows[0][0], [row[1] for row in rows]
+
+
+async def follow_restore(connection: AsyncConnection) -> None:
+    """Put changes of a server that was left behind before all that are still to come.
+
+    A dump that is restored on another server has higher numbers of transactions than that server
+    has given yet. Readers would wait for them, and miss what is written until they are reached.
+    """
+    if connection.dialect.name == "postgresql":
+        future = "tx >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
+        await connection.execute(
+            text(
+                "UPDATE changes SET tx = 0"  # noqa: S608 - our own words
+                f" WHERE tx > 0 AND EXISTS (SELECT FROM changes WHERE {future})"
+            )
+        )
 
 
 def cursor_of(tx: int, revision: int) -> str:

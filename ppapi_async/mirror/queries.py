@@ -22,6 +22,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ppapi_async._validation import Instant, instant
 from ppapi_async.mirror.journal import JOURNAL, change_of
@@ -76,6 +77,8 @@ class Changes(Iteration, Generic[RecordT]):
         after = self._since
         while True:
             async with self._store.connect() as connection:
+                if after is self._since and isinstance(after, tuple):
+                    after = await _as_it_is_now(connection, *after)
                 statement = self._statement(after, connection.dialect.name)
                 rows = (await connection.execute(statement)).all()
             if not rows:
@@ -106,6 +109,17 @@ class Changes(Iteration, Generic[RecordT]):
             .order_by(table.tx, table.revision)
             .limit(_BATCH)
         )
+
+
+async def _as_it_is_now(connection: AsyncConnection, tx: int, revision: int) -> tuple[int, int]:
+    """Return where the change of a cursor stands.
+
+    A database that was restored on another server has other numbers of transactions, and the
+    store has begun anew with them: the change itself is still there.
+    """
+    table = change_table.c
+    stands = await connection.scalar(select(table.tx).where(table.revision == revision))
+    return tx if stands is None else stands, revision
 
 
 @overload

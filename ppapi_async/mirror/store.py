@@ -25,7 +25,7 @@ from ppapi_async.mirror.account_rows import find_account
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.database import MirrorDatabase
 from ppapi_async.mirror.info_rows import write_info
-from ppapi_async.mirror.journal import JOURNAL, NewChange, change_of, write_changes
+from ppapi_async.mirror.journal import JOURNAL, NewChange, change_of, follow_restore, write_changes
 from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
 from ppapi_async.mirror.row_table import RowTable
 from ppapi_async.mirror.rows import Codec, RowRecord
@@ -105,6 +105,9 @@ class MirrorStore:
         database = await MirrorDatabase.open(url, wait=wait)
         try:
             await database.bring_up(migrate=migrate)
+            async with database.connect(writes=True) as connection:
+                await follow_restore(connection)
+                await connection.commit()
         except BaseException:
             await database.aclose()
             raise

@@ -241,6 +241,25 @@ async def test_readers_miss_nothing_of_writers_at_once(postgres_url: str) -> Non
         assert mine == list(range(1, rows + 1))
 
 
+async def test_a_database_restored_on_another_server_goes_on(postgres_url: str) -> None:
+    """A dump does not bring the server's count of transactions: it may begin anew, far below."""
+    store = await MirrorStore.open(postgres_url)
+    await put(store, order(1), order(2))
+    await store.aclose()
+    with connected(postgres_url) as connection:
+        connection.execute(text("UPDATE changes SET tx = tx + 1000000"))
+    store = await MirrorStore.open(postgres_url)
+    try:
+        await put(store, order(3))
+        assert [row_id for row_id, _ in await told(store)] == [1, 2, 3]
+        with connected(postgres_url) as connection:
+            number = connection.scalar(text("SELECT pg_current_xact_id()::text::bigint"))
+        old = f"{number + 1_000_000}.1"
+        assert [row_id for row_id, _ in await told(store, since=old)] == [2, 3]
+    finally:
+        await store.aclose()
+
+
 # --- rewards
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import Connection, text
 
+from ppapi_async.mirror.store import MirrorStore
 from tests.mirror.tables import (
     NOON,
     asked,
@@ -22,15 +23,9 @@ from tests.mirror.tables import (
 
 
 @pytest.fixture
-def opened(database_url: str) -> Iterator[Connection]:
+async def opened(database_url: str) -> AsyncIterator[Connection]:
     """Give a connection to a mirror's database with the account "one" and the empty one "two"."""
-    from ppapi_async.mirror.schema import metadata
-    from ppapi_async.mirror.views import VIEWS
-
-    with connected(database_url) as connection:
-        metadata.create_all(connection)
-        for name, view in VIEWS[connection.dialect.name].items():
-            connection.execute(text(f"CREATE VIEW {name} AS {view}"))
+    await (await MirrorStore.open(database_url)).aclose()
     with connected(database_url) as connection:
         put_account(connection, 1, "one")
         put_account(connection, 2, "two")
