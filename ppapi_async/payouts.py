@@ -29,7 +29,7 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.models import Payout, PayoutAttempt, PayoutReceipt, PayoutSearch, SearchOutcome
-from ppapi_async.protocol import receipt_steps
+from ppapi_async.protocol import decode_receipt
 from ppapi_async.transport.callbacks import call
 from ppapi_async.transport.client import Transport
 
@@ -185,8 +185,8 @@ async def _send(
         entry.attempt = attempt
 
     params: dict[str, str | int] = {"method_id": method_id, "account": account}
-    steps = functools.partial(receipt_steps, reader=reader)
-    result = await transport.pay("add_payout", params, steps, before)
+    decode = functools.partial(decode_receipt, reader=reader)
+    result = await transport.pay("add_payout", params, decode, before)
     if isinstance(result, TransportError) and not result.sent:
         return _not_sent(transport, result.message, "closed" if transport.closed else "connection")
     return result

@@ -50,7 +50,7 @@ from ppapi_async.payouts import (
     request_payout,
     search_begin,
 )
-from ppapi_async.protocol import data_steps
+from ppapi_async.protocol import decode_data
 from ppapi_async.storage.paths import CheckpointOrPath, StateOrPath, state_of
 from ppapi_async.streaming.stream import OnUnreadable, Options, Request, Stream
 from ppapi_async.transport.connection import Connection, check_limits, check_options
@@ -196,7 +196,7 @@ class Session:
         check_call(method, params)
         transport = self._connection.transport
         reader = transport.reader(method)
-        data = await transport.once(method, params, functools.partial(data_steps, reader=reader))
+        data = await transport.once(method, params, functools.partial(decode_data, reader=reader))
         if isinstance(data, PPAPIError):
             raise data
         return data

@@ -41,12 +41,19 @@ from ppapi_async.protocol.fields import (
     time_of,
 )
 from ppapi_async.protocol.page import Page
-from ppapi_async.protocol.responses import Answer, Envelope, Reader, read_answer, strip_noise
+from ppapi_async.protocol.responses import (
+    Answer,
+    Envelope,
+    Reader,
+    Slices,
+    finish,
+    read_answer,
+    strip_noise,
+)
 from ppapi_async.protocol.site_clock import SiteClock
-from ppapi_async.protocol.steps import Outcome, finish
 from ppapi_async.protocol.text import may_be_altered
 
-__all__ = ["PageCodec", "data_steps", "info_steps", "receipt_steps"]
+__all__ = ["PageCodec", "decode_data", "decode_info", "decode_receipt"]
 
 T = TypeVar("T")
 RowT = TypeVar("RowT", bound=Row)
@@ -93,9 +100,9 @@ class PageCodec(Generic[RowT]):
 
     def decode(self, answer: Answer) -> Page[RowT] | PPAPIError:
         """Return the page, or the error that the answer is."""
-        return finish(self.steps(answer))
+        return finish(self.in_slices(answer))
 
-    def steps(self, answer: Answer) -> Outcome[Page[RowT]]:
+    def in_slices(self, answer: Answer) -> Slices[Page[RowT]]:
         """Decode like `decode`, yielding about every millisecond so that others can run."""
         body = strip_noise(answer.body)
         is_small = len(body) <= _WHOLE_PAGE and body.count(b"{") <= _MOST_WHOLE + 2
@@ -112,7 +119,7 @@ class PageCodec(Generic[RowT]):
                 return page
         return (yield from self._slices(answer))
 
-    def _slices(self, answer: Answer) -> Outcome[Page[RowT]]:
+    def _slices(self, answer: Answer) -> Slices[Page[RowT]]:
         found = None
         if answer.status == 200 and len(answer.body) <= _WHOLE_PAGE:
             found = split_page(strip_noise(answer.body))
@@ -301,12 +308,11 @@ def _shown(problems: list[tuple[str, str]], reader: Reader) -> list[tuple[str, s
     return [(reader.clip(path, _SHOWN), reader.clip(value, _SHOWN)) for path, value in first]
 
 
-def info_steps(answer: Answer, reader: Reader) -> Outcome[tuple[Info, Dialect | None]]:
+def decode_info(answer: Answer, reader: Reader) -> tuple[Info, Dialect | None] | PPAPIError:
     """Decode get_info, and what dialect the answer shows.
 
     `items` may be a list, an object, or not there.
     """
-    yield from ()
     envelope = read_answer(answer, reader)
     if isinstance(envelope, PPAPIError):
         return envelope
@@ -314,9 +320,8 @@ def info_steps(answer: Answer, reader: Reader) -> Outcome[tuple[Info, Dialect | 
     return info if isinstance(info, PPAPIError) else (info, envelope.dialect)
 
 
-def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
+def decode_receipt(answer: Answer, reader: Reader) -> PayoutReceipt | PPAPIError:
     """Decode add_payout."""
-    yield from ()
     envelope = read_answer(answer, reader)
     if isinstance(envelope, PPAPIError):
         return envelope
@@ -328,9 +333,8 @@ def receipt_steps(answer: Answer, reader: Reader) -> Outcome[PayoutReceipt]:
     return PayoutReceipt(receipt.payout_id, reader.clip(envelope.text))
 
 
-def data_steps(answer: Answer, reader: Reader) -> Outcome[Json]:
+def decode_data(answer: Answer, reader: Reader) -> Json | PPAPIError:
     """Decode any method's `data` as JSON, money exact; None where the envelope has none."""
-    yield from ()
     envelope = read_answer(answer, reader)
     return envelope if isinstance(envelope, PPAPIError) else _data_of(envelope, reader)
 

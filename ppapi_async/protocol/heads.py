@@ -26,8 +26,7 @@ from ppapi_async.protocol.clean_rows import split_page
 from ppapi_async.protocol.decoder import PageCodec
 from ppapi_async.protocol.fields import INT64
 from ppapi_async.protocol.page import KeptPage, Page
-from ppapi_async.protocol.responses import SUCCESSES, Answer, error_code, strip_noise
-from ppapi_async.protocol.steps import Outcome
+from ppapi_async.protocol.responses import SUCCESSES, Answer, Slices, error_code, strip_noise
 
 __all__ = ["HeadCodec"]
 
@@ -65,17 +64,17 @@ class HeadCodec(Generic[RowT]):
 
     codec: PageCodec[RowT]
 
-    def steps(self, answer: Answer) -> Outcome[Page[RowT] | KeptPage]:
+    def in_slices(self, answer: Answer) -> Slices[Page[RowT] | KeptPage]:
         """Return the page with its rows still bytes; decoded, where it is not of the usual form.
 
         Yields about every millisecond, so that others can run.
         """
         body = strip_noise(answer.body)
         if answer.status != 200 or len(body) > _LARGEST:
-            return (yield from self.codec.steps(answer))
+            return (yield from self.codec.in_slices(answer))
         heads = _heads(body)
         if heads is None:
-            return (yield from self.codec.steps(answer))
+            return (yield from self.codec.in_slices(answer))
         ids, walls = list(map(_ID, heads)), list(map(_TIME, heads))
         split = None
         if len(body) > _ONE_PIECE:

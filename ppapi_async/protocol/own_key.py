@@ -16,7 +16,7 @@ from urllib.parse import quote
 import attrs
 
 from ppapi_async.account import Secret
-from ppapi_async.protocol.steps import Outcome, T
+from ppapi_async.protocol.responses import Answer, Decoder, Slices, T
 from ppapi_async.secret import lower, places, replaced
 
 __all__ = ["without_key"]
@@ -27,13 +27,14 @@ _SLICE = 128 * 1024  # bytes that are looked through in a turn of the loop
 _MOST_AT_ONCE = 500  # values in a turn of the loop
 
 
-def without_key(key: Secret, body: bytes, outcome: Outcome[T]) -> Outcome[T]:
+def without_key(key: Secret, answer: Answer, decode: Decoder[T]) -> Slices[T]:
     """Return what comes of an answer, without the key in any text of it.
 
     The body is looked through first: what has been decoded waits for no further turns of the loop.
     """
-    may_hold = yield from _may_hold_key(key, body)
-    result = yield from outcome
+    may_hold = yield from _may_hold_key(key, answer.body)
+    decoded = decode(answer)
+    result = (yield from decoded) if isinstance(decoded, Generator) else decoded
     if may_hold:
         written = [key.reveal(), quote(key.reveal(), safe=""), quote(key.reveal())]
         written += [html.escape(form) for form in written]

@@ -7,9 +7,10 @@ by its exact form, never by looking for something that resembles JSON.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeAlias, TypeVar
 
 import msgspec
 from attrs import field, frozen
@@ -30,7 +31,19 @@ from ppapi_async.errors import (
     ServerError,
 )
 
-__all__ = ["LARGEST_INFO", "Answer", "Envelope", "Reader", "clock_ahead", "read_answer"]
+__all__ = [
+    "LARGEST_INFO",
+    "Answer",
+    "Decoder",
+    "Envelope",
+    "Reader",
+    "Slices",
+    "clock_ahead",
+    "finish",
+    "read_answer",
+]
+
+T = TypeVar("T")
 
 SUCCESSES = (None, "success", "ok")
 """What the `status` of a clone's success may say."""
@@ -72,6 +85,22 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+
+
+Slices: TypeAlias = Generator[None, None, T | PPAPIError]
+"""What is decoded in slices, between which others may run. An error is returned, not raised."""
+Decoder: TypeAlias = Callable[[Answer], T | PPAPIError | Slices[T]]
+"""Makes of an answer a value or the error that it is: what is small at once, pages in slices."""
+
+
+def finish(slices: Generator[None, None, T]) -> T:
+    """Decode all slices in one go and return what comes of them."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
 
 
 @frozen

@@ -385,7 +385,7 @@ class Stream(Iteration, Generic[RowT]):
         return await self._transport.read(
             self._request.method,
             params,
-            HeadCodec(self._codec).steps,
+            HeadCodec(self._codec).in_slices,
             attempts_of=_attempts_of_window if gentle else None,
             largest=min(ANSWER_OF_WINDOW, self._transport.largest_answer) if may_shrink else None,
         )
@@ -442,7 +442,7 @@ class Stream(Iteration, Generic[RowT]):
                     yield chosen
 
     async def _decode(self, kept: bytes) -> Page[RowT] | PPAPIError:
-        return await self._transport.decode(kept, self._codec.steps)
+        return await self._transport.decode(kept, self._codec.in_slices)
 
     def _window(self, segment: Segment[RowT | bytes], records: list[RowT]) -> Window[RowT]:
         return Window(

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import aiohttp
 from attrs import define, field
@@ -26,10 +26,10 @@ from ppapi_async.errors import (
     TransportError,
 )
 from ppapi_async.models import Info
-from ppapi_async.protocol import LARGEST_INFO, Answer, Reader, clock_ahead, info_steps
+from ppapi_async.protocol import LARGEST_INFO, Answer, Reader, clock_ahead, decode_info
 from ppapi_async.protocol.dialects import HttpRequest, endpoints, request_for
 from ppapi_async.protocol.own_key import without_key
-from ppapi_async.protocol.steps import Outcome
+from ppapi_async.protocol.responses import Decoder
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError
 from ppapi_async.transport.callbacks import Callbacks
 from ppapi_async.transport.closing import UnderWay
@@ -40,12 +40,10 @@ from ppapi_async.transport.fairness import Decoding
 from ppapi_async.transport.hooks import Hooks, RequestFacts
 from ppapi_async.transport.retry import Retry, is_transient
 
-__all__ = ["Steps", "Transport"]
+__all__ = ["Transport"]
 
 T = TypeVar("T")
 _log = logging.getLogger("ppapi_async")
-Steps: TypeAlias = Callable[[Answer], Outcome[T]]
-"""Decodes an answer; yields where others may run; returns the value or the error it is."""
 _FATAL = (
     asyncio.CancelledError,
     KeyboardInterrupt,
@@ -121,7 +119,7 @@ class Transport:
         self,
         method: str,
         params: Mapping[str, str | int],
-        steps: Steps[T],
+        decode: Decoder[T],
         *,
         attempts_of: Callable[[PPAPIError], int | None] | None = None,
         largest: int | None = None,
@@ -135,7 +133,7 @@ class Transport:
         """
         attempt = 1
         while True:
-            result = await self.once(method, params, steps, attempt=attempt, largest=largest)
+            result = await self.once(method, params, decode, attempt=attempt, largest=largest)
             if not isinstance(result, PPAPIError):
                 self._budget = min(self._budget + 1, self.retry.budget * _PARTS)
                 return result
@@ -162,11 +160,11 @@ class Transport:
         Raises:
             PPAPIError: what the last answer came to.
         """
-        return await self.read("get_info", {}, self.info_steps)
+        return await self.read("get_info", {}, self.decode_info)
 
-    def info_steps(self, answer: Answer) -> Outcome[Info]:
+    def decode_info(self, answer: Answer) -> Info | PPAPIError:
         """Decode an answer to get_info, and remember the dialect that it shows."""
-        result = yield from info_steps(answer, self.reader("get_info"))
+        result = decode_info(answer, self.reader("get_info"))
         if isinstance(result, PPAPIError):
             return result
         info, dialect = result
@@ -177,7 +175,7 @@ class Transport:
         self,
         method: str,
         params: Mapping[str, str | int],
-        steps: Steps[T],
+        decode: Decoder[T],
         *,
         attempt: int = 1,
         largest: int | None = None,
@@ -192,7 +190,7 @@ class Transport:
             most = min(most, LARGEST_INFO)
 
         async def ask(place: str) -> T | PPAPIError:
-            return await self._ask_at(place, method, params, steps, attempt, most)
+            return await self._ask_at(place, method, params, decode, attempt, most)
 
         places = endpoints(self.account, self.dialect)
         return await self._discovery.at_place(ask, places, self.account.name, method)
@@ -201,7 +199,7 @@ class Transport:
         self,
         method: str,
         params: Mapping[str, str | int],
-        steps: Steps[T],
+        decode: Decoder[T],
         before: Callable[[], Awaitable[None]],
     ) -> T | PPAPIError:
         """Send one request over a connection of its own to the place that a read has found.
@@ -210,14 +208,14 @@ class Transport:
         """
         place = self._discovery.url or endpoints(self.account, self.dialect)[0]
         most = self.largest_answer
-        return await self._ask_at(place, method, params, steps, 1, most, before)
+        return await self._ask_at(place, method, params, decode, 1, most, before)
 
     async def _ask_at(
         self,
         place: str,
         method: str,
         params: Mapping[str, str | int],
-        steps: Steps[T],
+        decode: Decoder[T],
         attempt: int,
         largest: int,
         before: Callable[[], Awaitable[None]] | None = None,
@@ -233,21 +231,21 @@ class Transport:
         if isinstance(answer, PPAPIError):
             result = answer
         else:
-            result = await self._decode(answer, steps)
+            result = await self._decode(answer, decode)
         self._tell(method, attempt, began, answer, result)
         return result
 
-    async def decode(self, kept: bytes, steps: Steps[T]) -> T | PPAPIError:
+    async def decode(self, kept: bytes, decode: Decoder[T]) -> T | PPAPIError:
         """Return what the rest of an earlier answer comes to; no error is raised."""
         answer = Answer(200, {}, kept)
         del kept
-        return await self._decode(answer, steps)
+        return await self._decode(answer, decode)
 
-    async def _decode(self, answer: Answer, steps: Steps[T]) -> T | PPAPIError:
+    async def _decode(self, answer: Answer, decode: Decoder[T]) -> T | PPAPIError:
         """Return what an answer came to; what ends the program is raised as a fresh exception."""
         try:
-            outcome = without_key(self.account.api_key, answer.body, steps(answer))
-            return await self.decoding.run(outcome, len(answer.body))
+            slices = without_key(self.account.api_key, answer, decode)
+            return await self.decoding.run(slices, len(answer.body))
         except _FATAL as error:
             fatal = self._fresh(error)
         del answer

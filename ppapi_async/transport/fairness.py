@@ -67,8 +67,8 @@ class Decoding:
     """
 
     lock: asyncio.Lock = field(factory=asyncio.Lock)
-    """Held for a step of something large, over a turn of the loop. It is given in the order in
-    which it was asked for: so all get a step in turn, however long the others' work is."""
+    """Held for a slice of something large, over a turn of the loop. It is given in the order in
+    which it was asked for: so all get a slice in turn, however long the others' work is."""
     _beginning: asyncio.Lock = field(factory=asyncio.Lock)
     """Held by the request that waits for the next turn of the loop; the others queue for it."""
     _queued: int = 0
@@ -88,22 +88,22 @@ class Decoding:
         finally:
             self._queued -= 1
 
-    async def run(self, steps: Generator[None, None, T], size: int) -> T:
-        """Carry the steps out, with chances for others in between, and return their result."""
+    async def run(self, slices: Generator[None, None, T], size: int) -> T:
+        """Decode all slices, with chances for others in between, and return their result."""
         if size <= _SMALL and self._has_room(size) and not self.lock.locked():
             self._spend(size)
-            return finish(steps)
+            return finish(slices)
         while True:
             async with self.lock:
                 try:
                     if size <= _SMALL:
-                        return finish(steps)
-                    next(steps)
+                        return finish(slices)
+                    next(slices)
                 except StopIteration as stop:
                     value: T = stop.value
                     return value
                 finally:
-                    # Still holding the lock: one step in a turn of the loop, whoever waits.
+                    # Still holding the lock: one slice in a turn of the loop, whoever waits.
                     await let_others_run()
 
     def _has_room(self, size: int) -> bool:

@@ -19,11 +19,12 @@ from ppapi_async.models import Row, UnreadableRow
 from ppapi_async.protocol import Answer, PageCodec
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.page import Page
+from ppapi_async.protocol.responses import Decoder, Slices
 from ppapi_async.protocol.site_clock import SiteClock
 from ppapi_async.streaming.counting import Query
 from ppapi_async.streaming.stream import ANSWER_OF_WINDOW, Request, params_of, trust
 from ppapi_async.streaming.window_reader import WindowRead
-from ppapi_async.transport.client import Steps, Transport
+from ppapi_async.transport.client import Transport
 from ppapi_async.transport.retry import is_transient
 
 __all__ = ["FastPoll", "FastRows", "Unchanged", "unless_known"]
@@ -51,20 +52,21 @@ class FastRows(Generic[RowT]):
     unreadable: list[UnreadableRow]
 
 
-def unless_known(known: Container[int], steps: Steps[T]) -> Steps[tuple[T, int] | Unchanged]:
-    """Return steps that decode an answer only if its digest is not a known one.
+def unless_known(known: Container[int], decode: Decoder[T]) -> Decoder[tuple[T, int] | Unchanged]:
+    """Return what decodes an answer only if its digest is not a known one.
 
-    They return the digest along with the value.
+    It returns the digest along with the value.
     """
 
-    def decode(answer: Answer) -> Generator[None, None, tuple[T, int] | Unchanged | PPAPIError]:
+    def decode_news(answer: Answer) -> Slices[tuple[T, int] | Unchanged]:
         digest = hash(answer.body)
         if digest in known and answer.status == 200:
             return Unchanged()
-        value = yield from steps(answer)
+        decoded = decode(answer)
+        value = (yield from decoded) if isinstance(decoded, Generator) else decoded
         return value if isinstance(value, PPAPIError) else (value, digest)
 
-    return decode
+    return decode_news
 
 
 @define(eq=False)
@@ -183,7 +185,7 @@ class FastPoll(Generic[RowT]):
             params_of(
                 self.request, query, transport.dialect, evidence, page_size or self.page_size
             ),
-            unless_known(known, self._codec.steps),
+            unless_known(known, self._codec.in_slices),
             attempts_of=lambda _: 1,
             largest=min(ANSWER_OF_WINDOW, transport.largest_answer),
         )

@@ -81,8 +81,8 @@ class InfoPoller:
     async def _ask(self) -> Info | None:
         """Return the info, None if the answer is the one of last time."""
         known = () if self._delivered is None or self.initial else (self._delivered,)
-        steps = unless_known(known, self.transport.info_steps)
-        answer: tuple[Info, int] | Unchanged = await self.transport.read("get_info", {}, steps)
+        decode = unless_known(known, self.transport.decode_info)
+        answer: tuple[Info, int] | Unchanged = await self.transport.read("get_info", {}, decode)
         if isinstance(answer, Unchanged):
             return None
         info, self._asked = answer

@@ -46,10 +46,10 @@ from ppapi_async.protocol import (
     Answer,
     PageCodec,
     Reader,
-    data_steps,
+    decode_data,
+    decode_info,
+    decode_receipt,
     finish,
-    info_steps,
-    receipt_steps,
 )
 from ppapi_async.protocol.converter import structure
 from ppapi_async.protocol.fields import correct_times, finish_row, parse_json, rows_of
@@ -216,12 +216,12 @@ def test_lists_are_complete_or_an_error(mutant: Mutant, zone: str) -> None:
 def test_single_objects_are_a_value_or_an_error(mutant: Mutant) -> None:
     """get_info, add_payout and raw calls, whatever comes."""
     begin()
-    for method, steps, kind in (
-        ("get_info", info_steps, tuple),
-        ("add_payout", receipt_steps, PayoutReceipt),
-        ("test", data_steps, object),
+    for method, decode, kind in (
+        ("get_info", decode_info, tuple),
+        ("add_payout", decode_receipt, PayoutReceipt),
+        ("test", decode_data, object),
     ):
-        result = finish(steps(mutant.answer, Reader(ACCOUNT, method)))
+        result = decode(mutant.answer, Reader(ACCOUNT, method))
         if isinstance(result, PPAPIError):
             check_error(result)
             continue

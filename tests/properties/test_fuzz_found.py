@@ -24,11 +24,11 @@ from ppapi_async import (
 from ppapi_async.protocol import (
     Answer,
     Reader,
-    data_steps,
+    decode_data,
+    decode_receipt,
     dump_stored,
     finish,
     parse_stored,
-    receipt_steps,
 )
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.page import Page
@@ -182,7 +182,7 @@ def test_numbers_that_python_cannot_read_are_an_error(literal: str) -> None:
     page = codec_of("get_exchanges").decode(answer)
     assert isinstance(page, Page)
     assert [row.id for row in page.unreadable] == [5]
-    assert isinstance(finish(data_steps(answer, Reader(ACCOUNT, "test"))), DecodeError)
+    assert isinstance(decode_data(answer, Reader(ACCOUNT, "test")), DecodeError)
 
 
 @pytest.mark.parametrize("literal", [str(2**63), f'"{2**63}"', f"-{2**63 + 1}"])
@@ -245,10 +245,10 @@ def test_keys_of_one_row_in_place_of_others_are_kept() -> None:
 def test_an_error_text_of_another_type_does_not_hide_the_answer(text: str) -> None:
     """`"error_text":false` made a receipt an outcome unknown, and a refusal a page."""
     paid = Answer(200, {}, f'{{"error":0,"error_text":{text},"data":{{"payout_id":"7"}}}}'.encode())
-    receipt = finish(receipt_steps(paid, Reader(ACCOUNT, "add_payout")))
+    receipt = decode_receipt(paid, Reader(ACCOUNT, "add_payout"))
     assert isinstance(receipt, PayoutReceipt)
     refused = Answer(200, {}, f'{{"error":1,"error_text":{text}}}'.encode())
-    assert isinstance(finish(receipt_steps(refused, Reader(ACCOUNT, "add_payout"))), ApiError)
+    assert isinstance(decode_receipt(refused, Reader(ACCOUNT, "add_payout")), ApiError)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,8 @@ from ppapi_async.models import Row
 from ppapi_async.protocol import (
     Answer,
     Reader,
+    decode_info,
     dump_stored,
-    finish,
-    info_steps,
     parse_stored,
 )
 from ppapi_async.protocol.dialects import endpoints
@@ -79,7 +78,7 @@ def test_stored_text_is_a_record_or_a_value_error(text: str) -> None:
 def test_what_was_decoded_is_stored_exactly(mutant: Mutant) -> None:
     """A record of whatever a site sends comes back from a store as it was."""
     if mutant.method == "get_info":
-        told = finish(info_steps(mutant.answer, Reader(ACCOUNT, "get_info")))
+        told = decode_info(mutant.answer, Reader(ACCOUNT, "get_info"))
         records: Sequence[Row | Info] = [told[0]] if isinstance(told, tuple) else []
     else:
         page = codec_of(mutant.method).decode(mutant.answer)

@@ -11,7 +11,8 @@ import pytest
 
 from ppapi_async.errors import PPAPIError
 from ppapi_async.protocol import Answer
-from ppapi_async.transport.client import Steps, Transport
+from ppapi_async.protocol.responses import Decoder
+from ppapi_async.transport.client import Transport
 from tests.properties.soak import HEAP, Footprint, Growth, Report, soak
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
@@ -42,10 +43,10 @@ def test_a_hoard_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         self: Transport,
         method: str,
         params: Mapping[str, str | int],
-        steps: Steps[object],
+        decode: Decoder[object],
         **options: int,
     ) -> object | PPAPIError:
-        result = await once(self, method, params, steps, attempt=1)
+        result = await once(self, method, params, decode, attempt=1)
         HOARD.append([result, b"%d" % len(HOARD) * 4096])
         return result
 

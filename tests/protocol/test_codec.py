@@ -40,12 +40,11 @@ from ppapi_async.protocol import (
     PageCodec,
     Reader,
     clean_rows,
-    data_steps,
+    decode_data,
+    decode_info,
+    decode_receipt,
     dump_stored,
-    finish,
-    info_steps,
     parse_stored,
-    receipt_steps,
 )
 from ppapi_async.protocol.converter import converter
 from ppapi_async.protocol.fields import parse_json
@@ -71,10 +70,10 @@ def decode(answer: Answer, method: str, zone: str = "UTC") -> object:
     """Decode an answer to a method."""
     reader = Reader(ACCOUNT, method)
     if method == "get_info":
-        result = finish(info_steps(answer, reader))
+        result = decode_info(answer, reader)
         return result[0] if isinstance(result, tuple) else result
     if method == "add_payout":
-        return finish(receipt_steps(answer, reader))
+        return decode_receipt(answer, reader)
     return PageCodec(RECORDS[method], SiteClock(ZoneInfo(zone)), reader).decode(answer)
 
 
@@ -536,7 +535,7 @@ def test_large_answers_decode_in_slices() -> None:
     body = json.dumps({"error": 0, "data": {"items": rows}}).encode()
     reader = Reader(ACCOUNT, "get_exchanges")
     codec = PageCodec(Exchange, SiteClock(ZoneInfo("Europe/Moscow")), reader)
-    assert sum(1 for _ in codec.steps(Answer(200, {}, body))) == 8
+    assert sum(1 for _ in codec.in_slices(Answer(200, {}, body))) == 8
     page = codec.decode(Answer(200, {}, body))
     assert isinstance(page, Page)
     assert [row.id for row in page.records] == list(range(2_000))
@@ -598,14 +597,12 @@ def test_any_bytes_are_a_value_or_an_error_of_ours(body: bytes, status: int) -> 
 def test_raw_data_keeps_its_numbers() -> None:
     """`call` gets JSON with exact numbers; none where there is no data."""
     reader = Reader(ACCOUNT, "test")
-    data = finish(data_steps(Answer(200, {}, b'{"error":0,"data":{"a":0.1}}'), reader))
+    data = decode_data(Answer(200, {}, b'{"error":0,"data":{"a":0.1}}'), reader)
     assert data == {"a": Decimal("0.1")}
-    assert finish(data_steps(Answer(200, {}, b'{"error":0}'), reader)) is None
+    assert decode_data(Answer(200, {}, b'{"error":0}'), reader) is None
     # Python 3.11 goes 1,000 levels deep, later ones go deeper in C; none this deep.
     huge = b'{"error":0,"data":%s1%s}' % (b"[" * 200_000, b"]" * 200_000)
-    assert isinstance(
-        finish(data_steps(Answer(200, {}, huge), reader)), DecodeError | ResponseError
-    )
+    assert isinstance(decode_data(Answer(200, {}, huge), reader), DecodeError | ResponseError)
 
 
 def test_escaped_texts_are_restored() -> None:

@@ -11,11 +11,10 @@ import pytest
 
 from ppapi_async import Account, Exchange
 from ppapi_async.errors import PPAPIError
-from ppapi_async.protocol import Answer, PageCodec, Reader
+from ppapi_async.protocol import Answer, PageCodec, Reader, finish
 from ppapi_async.protocol.heads import HeadCodec
 from ppapi_async.protocol.page import KeptPage, Page
 from ppapi_async.protocol.site_clock import SiteClock
-from ppapi_async.protocol.steps import finish
 
 ACCOUNT = Account("https://site.example", "k" * 32, timezone="Europe/Moscow")
 
@@ -45,7 +44,7 @@ def body_of(items: object, **envelope: object) -> bytes:
 
 def heads_of(body: bytes) -> Page[Exchange] | KeptPage | PPAPIError:
     """Read an answer as streams do."""
-    return finish(HeadCodec(codec_of()).steps(Answer(200, {}, body)))
+    return finish(HeadCodec(codec_of()).in_slices(Answer(200, {}, body)))
 
 
 ROWS = [row(number) for number in range(1, 4)]
@@ -120,13 +119,13 @@ def test_an_answer_of_no_usual_form_is_read_at_once(name: str) -> None:
 def test_another_status_is_no_page() -> None:
     """Whatever the body says."""
     answer = Answer(503, {}, body_of(ROWS))
-    page = finish(HeadCodec(codec_of()).steps(answer))
+    page = finish(HeadCodec(codec_of()).in_slices(answer))
     assert isinstance(page, PPAPIError)
 
 
 def test_a_large_answer_lets_others_run() -> None:
     """It is cut up in steps."""
-    assert len(list(HeadCodec(codec_of()).steps(Answer(200, {}, body_of(LONG))))) >= 5
+    assert len(list(HeadCodec(codec_of()).in_slices(Answer(200, {}, body_of(LONG))))) >= 5
 
 
 def test_times_are_those_of_the_wire() -> None:

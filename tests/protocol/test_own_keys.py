@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ppapi_async import Account, DecodeError, Exchange, Link, Payout
 from ppapi_async.models import NO_EXTRA, Row
-from ppapi_async.protocol import Answer, PageCodec, Reader, clean_rows, finish, info_steps
+from ppapi_async.protocol import Answer, PageCodec, Reader, clean_rows, decode_info, finish
 from ppapi_async.protocol.converter import converter
 from ppapi_async.protocol.fields import KNOWN_KEYS
 from ppapi_async.protocol.page import Page
@@ -384,7 +384,7 @@ def test_an_account_that_is_nested_too_deeply_is_an_error_of_ours() -> None:
     """RecursionError went up to the caller of get_info."""
     own = f"{'[' * 600}{']' * 600}"
     body = f'{{"error":0,"data":{{"balance":1,"min_payout":1,"own":{own}}}}}'.encode()
-    error = finish(info_steps(Answer(200, {}, body), Reader(ACCOUNT, "get_info")))
+    error = decode_info(Answer(200, {}, body), Reader(ACCOUNT, "get_info"))
     assert isinstance(error, DecodeError)
     assert error.problems == (("data", "RecursionError"),)
 
@@ -412,7 +412,7 @@ def test_a_value_of_a_sites_own_that_is_refused_hides_no_other_row(value: str) -
 def test_a_turn_of_the_loop_decodes_so_many_bytes() -> None:
     """Rows of 60 kilobytes with thousands of keys come a few at a time."""
     row = row_of(Link, **{f"{n:05}": n for n in range(4_000)})
-    steps = codec_of(Link).steps(Answer(200, {}, written([row] * 40)))
+    steps = codec_of(Link).in_slices(Answer(200, {}, written([row] * 40)))
     assert sum(1 for _ in steps) >= 20
 
 
@@ -423,7 +423,7 @@ def test_a_turn_of_the_loop_decodes_so_many_rows(own: RowJson) -> None:
     for count, least in ((1_500, 0), (1_501, 6), (8_000, 30)):
         codec, answer = codec_of(Link), Answer(200, {}, written([row] * count))
         page_of(codec, answer.body)
-        assert sum(1 for _ in codec.steps(answer)) >= least
+        assert sum(1 for _ in codec.in_slices(answer)) >= least
 
 
 NAMES = st.sampled_from(["a", "b c", 'q"', "date", "status", "\u0431", "", "__class__", "x\\"])

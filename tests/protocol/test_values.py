@@ -20,9 +20,8 @@ from ppapi_async import (
 from ppapi_async.protocol import (
     Answer,
     Reader,
-    data_steps,
-    finish,
-    info_steps,
+    decode_data,
+    decode_info,
 )
 from ppapi_async.protocol.fields import parse_json
 from ppapi_async.protocol.page import Page
@@ -251,7 +250,7 @@ def test_flags_that_are_written_out(text: str, user_hash: object) -> None:
 def test_answers_show_their_dialect(envelope: dict[str, object], dialect: Dialect) -> None:
     """Of get_info and of pages, be they clean or not."""
     info = {**envelope, "data": {"balance": 1, "min_payout": 2}}
-    found = finish(info_steps(Answer(200, {}, json.dumps(info).encode()), Reader(ACCOUNT, "x")))
+    found = decode_info(Answer(200, {}, json.dumps(info).encode()), Reader(ACCOUNT, "x"))
     assert isinstance(found, tuple)
     assert found[1] is dialect
     for changes in ({}, {"user_hash": 5}):
@@ -273,8 +272,8 @@ def test_data_that_python_cannot_hold_is_named() -> None:
     """Strict JSON that is too deep or too long a number is an error with account and method."""
     for data in (b"9" * 5_000, b"[" * 100_000 + b"]" * 100_000):
         answer = Answer(200, {}, b'{"error":0,"data":%s}' % data)
-        for steps in (data_steps, info_steps):
-            error = finish(steps(answer, Reader(ACCOUNT, "x")))
+        for method in (decode_data, decode_info):
+            error = method(answer, Reader(ACCOUNT, "x"))
             assert isinstance(error, ResponseError | DecodeError)
             assert (error.account, error.method) == ("a.example", "x")
 

@@ -16,8 +16,9 @@ from urllib.parse import quote
 import pytest
 
 from ppapi_async import Account, Fleet, Link, Secret, Session, SQLiteState
+from ppapi_async.protocol import Answer, finish
 from ppapi_async.protocol.own_key import without_key
-from ppapi_async.protocol.steps import Outcome, finish
+from ppapi_async.protocol.responses import Decoder, Slices
 from tests import virtual_time
 from tests.leaks import assert_absent, assert_unlogged
 from tests.sites.raw import KEY, RawServer, Reply, Script, Seen, http, served
@@ -119,14 +120,19 @@ def test_a_row_with_the_key_is_told_once() -> None:
     assert virtual_time.run(watch()) == [7, 8]
 
 
-def _of(result: object) -> Outcome[object]:
-    yield
-    return result
+def _of(result: object) -> Decoder[object]:
+    """Return what decodes to this, in slices."""
+
+    def decode(_: Answer) -> Slices[object]:
+        yield
+        return result
+
+    return decode
 
 
 def _without(key: str, result: object) -> object:
     body = json.dumps(result, default=str).encode()
-    return finish(without_key(Secret(key), body, _of(result)))
+    return finish(without_key(Secret(key), Answer(200, {}, body), _of(result)))
 
 
 def test_numbers_are_never_altered() -> None:
@@ -146,7 +152,7 @@ def test_what_is_nested_deeply_is_gone_through() -> None:
     deep: list[object] = [KEY]
     for _ in range(20_000):
         deep = [deep]
-    finish(without_key(Secret(KEY), KEY.encode(), _of(deep)))
+    finish(without_key(Secret(KEY), Answer(200, {}, KEY.encode()), _of(deep)))
     while isinstance(deep[0], list):
         deep = deep[0]
     assert deep == ["***"]
@@ -167,11 +173,11 @@ SIZES: Mapping[str, Callable[[], tuple[bytes, object]]] = {
 def test_no_turn_of_the_loop_is_long(name: str) -> None:
     """An answer is looked through in slices, and its texts some at a time."""
     body, result = SIZES[name]()
-    steps, turns = without_key(Secret(KEY), body, _of(result)), []
+    slices, turns = without_key(Secret(KEY), Answer(200, {}, body), _of(result)), []
     while True:
         began = time.process_time()
         try:
-            next(steps)
+            next(slices)
         except StopIteration:
             break
         finally:

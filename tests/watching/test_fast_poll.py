@@ -166,7 +166,7 @@ def test_a_quiet_info_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> N
         async with sandbox_of(books=books) as sandbox, session_on(sandbox) as session:
             poller = info_poller(session._connection, MemoryState())
             assert await poll(poller) == []
-            monkeypatch.setattr("ppapi_async.transport.client.info_steps", pytest.fail)
+            monkeypatch.setattr("ppapi_async.transport.client.decode_info", pytest.fail)
             assert await poll(poller) == []
             monkeypatch.undo()
             books.partner.balance = "12"
