@@ -21,8 +21,8 @@ def main() -> int:
     gc.collect()
     began, cpu = time.perf_counter(), time.process_time()
     measured: dict[str, float] = job.run(Site(**json.loads(site)), **json.loads(options))
-    told = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-    print(json.dumps(told | measured))
+    result = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+    print(json.dumps(result | measured))
     return 0
 
 

@@ -31,18 +31,18 @@ def _turns(
             "seconds": seconds,
             "on_disk": on_disk,
         }
-        told = run("fleet", site, measure="turns", **options)
+        found = run("fleet", site, measure="turns", **options)
     name = f"{accounts:,} accounts, every {interval:g} s"
     note = (
-        f"{told['polls']:.0f} polls in {seconds:g} s; first half {told['late_first_half']:.3f} s,"
-        f" second {told['late_second_half']:.3f} s; {100 * told['cpu_share']:.0f} % of a core;"
-        f" {told['failing']:.0f} failing"
+        f"{found['polls']:.0f} polls in {seconds:g} s; first half {found['late_first_half']:.3f} s,"
+        f" second {found['late_second_half']:.3f} s; {100 * found['cpu_share']:.0f} % of a core;"
+        f" {found['failing']:.0f} failing"
     )
     if on_disk:
-        yield Line("fleet", f"{name}: 99 % late by", told["late"], "s", LATE, note=note)
+        yield Line("fleet", f"{name}: 99 % late by", found["late"], "s", LATE, note=note)
     where = "SQLiteState" if on_disk else "MemoryState"
-    note = f"after half the time {told['kilobytes_half']:.1f} KB; some 40 rows each"
-    yield Line("fleet", f"{name}, {where}: an account", told["kilobytes"], "KB", most, note=note)
+    note = f"after half the time {found['kilobytes_half']:.1f} KB; some 40 rows each"
+    yield Line("fleet", f"{name}, {where}: an account", found["kilobytes"], "KB", most, note=note)
 
 
 def _polls(accounts: int, rounds: int) -> Iterator[Line]:

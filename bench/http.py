@@ -40,8 +40,8 @@ class Connection(asyncio.Protocol):
         """Answer each request that is complete."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            told = _LENGTH.search(self._received, 0, end)
-            whole = end + 4 + (int(told[1]) if told else 0)
+            announced = _LENGTH.search(self._received, 0, end)
+            whole = end + 4 + (int(announced[1]) if announced else 0)
             if len(self._received) < whole:
                 return
             target = self._received.split(b" ", 2)[1]

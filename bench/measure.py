@@ -77,8 +77,8 @@ def save(name: str, lines: Sequence[Line]) -> Path:
     """Write the lines and what they were measured on to `results/NAME.json`."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    told = [{**asdict(line), "met": line.met} for line in lines]
-    path.write_text(json.dumps({"machine": _machine(), "lines": told}, indent=1) + "\n", "utf-8")
+    written = [{**asdict(line), "met": line.met} for line in lines]
+    path.write_text(json.dumps({"machine": _machine(), "lines": written}, indent=1) + "\n", "utf-8")
     return path
 
 

@@ -115,25 +115,25 @@ async def watch_for(
             options["interval"] = INTERVAL
         make: Callable[..., object] = row_poller
         poller = make(connection, "get_exchanges", Exchange, MemoryState(), **options)
-        told = await _poll(poller)  # the first one, which begins
+        changes = await _poll(poller)  # the first one, which begins
         pure.requests = pure.rows = pure.received = 0
         for _ in range(polls):
             clock.now += INTERVAL
-            told += await _poll(poller)
+            changes += await _poll(poller)
     scale = DAY / INTERVAL / polls
     counted = (pure.requests * scale, pure.rows * scale, pure.received * scale / 1e6)
     tracker = getattr(poller, "_tracker")  # noqa: B009 - of any version
-    return (*counted, told, len(tracker.known))
+    return (*counted, changes, len(tracker.known))
 
 
 async def _poll(poller: object) -> int:
-    told = 0
+    changes = 0
     poll: Callable[[], object] = getattr(poller, "poll")  # noqa: B009 - of any version
     async for delivery in poll():  # type: ignore[attr-defined]
         acknowledge: Callable[[], Awaitable[None]] = delivery.acknowledge
         await acknowledge()
-        told += 1
-    return told
+        changes += 1
+    return changes
 
 
 def measure(*, polls: int = 1440) -> Iterator[Line]:

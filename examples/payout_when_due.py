@@ -111,20 +111,20 @@ async def request(session: Session, way: Way, least: Decimal, journal: Journal) 
 
     try:
         receipt = await session.add_payout(*way, at_least=least, on_attempt=note)
-        told = WELL, f"payout {receipt.payout_id} is requested"
+        result = WELL, f"payout {receipt.payout_id} is requested"
     except BusyError:
         return UNKNOWN, "another process is requesting a payout"
     except ApiError as error:  # PayoutRejected, a wrong key and the like
-        told = REFUSED, error.message
+        result = REFUSED, error.message
     except PayoutNotSent as error:
-        told = AGAIN, error.message
+        result = AGAIN, error.message
     except PayoutOutcomeUnknown as unknown:  # never repeat it
         if unknown.attempt is None:
             raise
         return await settle(session, unknown.attempt, journal)
     if noted:  # not reached if this is cancelled or killed: the note stands
         journal.strike(name)
-    return told
+    return result
 
 
 async def settle(session: Session, attempt: PayoutAttempt, journal: Journal) -> Told:
@@ -173,14 +173,14 @@ async def run(
         for name, info in (await fleet.get_info()).items():
             session = fleet.session(name)
             if attempt := journal.noted(name):
-                told = await settle(session, attempt, journal)
+                result = await settle(session, attempt, journal)
             elif isinstance(info, PPAPIError):
-                told = REFUSED if isinstance(info, ApiError) else AGAIN, info.message
+                result = REFUSED if isinstance(info, ApiError) else AGAIN, info.message
             else:
                 way = ways.get(name)
-                told = await pay(session, info, way, journal, at_least=at_least, really=really)
-            print(f"{name}: {told[1]}", flush=True)
-            highest = max(highest, told[0])
+                result = await pay(session, info, way, journal, at_least=at_least, really=really)
+            print(f"{name}: {result[1]}", flush=True)
+            highest = max(highest, result[0])
     return highest
 
 

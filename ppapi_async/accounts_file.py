@@ -232,12 +232,12 @@ def _document(report: Report, content: bytes) -> Mapping[str, object]:
     return {}
 
 
-def _syntax_problem(told: str, last_line: int) -> tuple[int, str]:
+def _syntax_problem(message: str, last_line: int) -> tuple[int, str]:
     """Return line and words of tomllib, without what it quotes of the file."""
-    at = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", told)
+    at = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
     if at is None:
         return 0, "cannot be read; is a number in it too long?"
-    words = re.sub(r"""\(.*\)|(["']).*\w.*\1""", "…", told[: at.start()])
+    words = re.sub(r"""\(.*\)|(["']).*\w.*\1""", "…", message[: at.start()])
     column = f" at column {at[2]}" if at[2] else ""
     hint = "; text stands in quotes" if words == "Invalid value" else ""
     return int(at[1] or last_line), f"is not TOML: {words}{column}{hint}"
@@ -447,13 +447,13 @@ def _key_of_variable(report: Report, entry: _Entry) -> Secret | str:
         with contextlib.suppress(KeyError, ValueError):
             return Secret(os.environ[name])
     is_name = entry.has_name() or re.fullmatch("[A-Z_]+", variable)
-    told = f"{repr(variable) if is_name else 'this variable'} is not set in the environment"
+    message = f"{repr(variable) if is_name else 'this variable'} is not set in the environment"
     if exportable == variable or not entry.has_name():
-        return f"{told}; write the name of a variable, not the key"
+        return f"{message}; write the name of a variable, not the key"
     advice = f"set {exportable!r}"
     if is_shared:
         advice = f"{exportable!r} could be for another account, too; give this one its own key_env"
-    return f"{told}, and no shell can export it; {advice}, or use key_file or key_command"
+    return f"{message}, and no shell can export it; {advice}, or use key_file or key_command"
 
 
 def _key_of_file(report: Report, entry: _Entry, seconds: float) -> Secret | str:

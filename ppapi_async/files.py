@@ -114,8 +114,8 @@ def refuse_odd(
         return
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, "is a directory, not a file", str(path))
-    told = _KINDS.get(kind, "something else")
-    raise OSError(errno.EINVAL, f"is {told}, not a file", str(path))
+    warnings = _KINDS.get(kind, "something else")
+    raise OSError(errno.EINVAL, f"is {warnings}, not a file", str(path))
 
 
 def risks(path: str | os.PathLike[str], *, beside: bool = False) -> list[str]:
@@ -149,18 +149,18 @@ def is_trusted(status: os.stat_result) -> bool:
 def exposed(path: str, status: os.stat_result, *, holds_key: bool) -> list[str]:
     """Return warnings about a file of accounts or keys that others can read, change or replace."""
     why = "it holds a key" if holds_key else "it says what is run to get the keys"
-    told = [f"{path}: {risk}, and {why}" for risk in risks(path)]
+    warnings = [f"{path}: {risk}, and {why}" for risk in risks(path)]
     if _has_mode(status) and status.st_mode & (0o077 if holds_key else 0o022):
         acts = [act for bits, act in ((0o055, "read"), (0o022, "change")) if status.st_mode & bits]
         cure = f"run: chmod 600 {shlex.quote(path)}"
-        told.append(f"{path}: others can {' and '.join(acts)} it, and {why}; {cure}")
-    return told
+        warnings.append(f"{path}: others can {' and '.join(acts)} it, and {why}; {cure}")
+    return warnings
 
 
 def exposed_programs(words: Sequence[str], directory: Path) -> list[str]:
     """Return warnings about a program, and scripts among its arguments, that others can change."""
     program = shutil.which(words[0])
-    told: list[str] = []
+    warnings: list[str] = []
     for path in (*([program] if program else []), *(str(directory / word) for word in words)):
         try:
             status = Path(path).stat()
@@ -170,8 +170,8 @@ def exposed_programs(words: Sequence[str], directory: Path) -> list[str]:
             dangers = risks(path)
             if status.st_mode & 0o022:
                 dangers.append(f"others can change it; run: chmod go-w {shlex.quote(path)}")
-            told += [f"{path}: it is run to get a key, and {danger}" for danger in dangers]
-    return list(dict.fromkeys(told))
+            warnings += [f"{path}: it is run to get a key, and {danger}" for danger in dangers]
+    return list(dict.fromkeys(warnings))
 
 
 def _has_mode(status: os.stat_result) -> bool:

@@ -48,9 +48,9 @@ def parse_stored(text: str, kind: type[T]) -> T:
     return found
 
 
-def _restore_extra(record: object, told: Json) -> None:
+def _restore_extra(record: object, document: Json) -> None:
     """Put back the exact values: msgspec makes floats of amounts that it has no type for."""
-    kept = told if isinstance(told, dict) else {}
+    kept = document if isinstance(document, dict) else {}
     extra = kept.get("extra")
     object.__setattr__(record, "extra", extra_of(extra if isinstance(extra, dict) else {}))
     methods = kept.get("items")

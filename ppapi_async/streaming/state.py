@@ -19,7 +19,7 @@ from ppapi_async.streaming.planner import Plan, Segment
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Identity", "Position", "Run", "Told"]
+__all__ = ["HandedOut", "Identity", "Position", "Run"]
 
 _VERSION = 1
 _LONGEST = 21  # bytes of an id's text and a blank
@@ -31,7 +31,7 @@ _SEARCHED = 20_000  # ids in a step
 
 
 @define
-class Told:
+class HandedOut:
     """The ids that have been handed out, eight bytes each."""
 
     ids: array[int] = Factory(lambda: array("q"))
@@ -109,7 +109,7 @@ class Position:
     now: int
     """The present when the stream first began: rows that moved since lie after it."""
     rows: int
-    told: list[str]
+    handed_out_ids: list[str]
     finished: bool
 
     def dump(self, identity: Identity) -> dict[str, Json]:
@@ -124,7 +124,7 @@ class Position:
             "cursor": self.cursor,
             "now": self.now,
             "rows": self.rows,
-            "told": list(self.told),
+            "told": list(self.handed_out_ids),
             "finished": self.finished,
         }
 
@@ -144,18 +144,18 @@ class Position:
                     f"checkpoint: belongs to a stream with another {name}; use a checkpoint of its"
                     " own for each account, method and range"
                 )
-        cursor, now, rows, told = (data.get(n) for n in ("cursor", "now", "rows", "told"))
+        cursor, now, rows, packed = (data.get(n) for n in ("cursor", "now", "rows", "told"))
         if not (
             isinstance(cursor, int | None)
             and isinstance(now, int)
             and isinstance(rows, int)
-            and isinstance(told, list)
+            and isinstance(packed, list)
             and abs(cursor or 0) <= _FARTHEST
             and abs(now) <= _FARTHEST
             and rows >= 0
         ):
             raise ValueError("checkpoint: is damaged; delete it to start anew")
-        return cls(cursor, now, rows, [str(text) for text in told], bool(data.get("finished")))
+        return cls(cursor, now, rows, [str(text) for text in packed], bool(data.get("finished")))
 
 
 HeldT = TypeVar("HeldT")
@@ -171,7 +171,7 @@ class Run(Generic[HeldT]):
     """The present by the site's clock when the stream first began, over all resumptions."""
     may_meet_again: bool
     """Whether rows move, so that one already handed out may come once more."""
-    told: Told = Factory(Told)
+    handed_out_ids: HandedOut = Factory(HandedOut)
     plan: Plan[HeldT] = field(init=False)
     cursor: int | None = None
     rows: int = 0
@@ -194,7 +194,7 @@ class Run(Generic[HeldT]):
         position = Position.parse(saved, self.identity)
         self.cursor, self.rows = position.cursor, position.rows
         self.now = min(self.now, position.now)
-        self.told.unpack(position.told, position.rows)
+        self.handed_out_ids.unpack(position.handed_out_ids, position.rows)
         self._resumed = True
 
     def may_repeat(self, segment: Segment[HeldT]) -> bool:
@@ -247,7 +247,8 @@ class Run(Generic[HeldT]):
         if self.checkpoint is None:
             return
         finished = self._segment is None and self.plan.done
-        position = Position(self._next_second(), self.now, self.rows, self.told.pack(), finished)
+        ids = self.handed_out_ids.pack()
+        position = Position(self._next_second(), self.now, self.rows, ids, finished)
         self.checkpoint.save(position.dump(self.identity))
 
     def leave(self, handed_out: int) -> None:
@@ -266,7 +267,7 @@ class Run(Generic[HeldT]):
         """Count the rows that the consumer has got."""
         got = self.handing_out[: self.handed_out]
         if self.may_meet_again or self.checkpoint is not None:
-            self.told.add(got)
+            self.handed_out_ids.add(got)
         self.rows += len(got)
         self.handing_out, self.handed_out = self.handing_out[len(got) :], 0
 

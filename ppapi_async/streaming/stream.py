@@ -425,7 +425,7 @@ class Stream(Iteration, Generic[RowT]):
         seconds = (s for i in read.rows if (s := read.seconds[i]) <= run.plan.horizon)
         run.begin_window(segment, max(seconds, default=None))
         if run.may_repeat(segment):
-            async for known in in_turns(run.told.repeats(read.rows.keys()), 1):
+            async for known in in_turns(run.handed_out_ids.repeats(read.rows.keys()), 1):
                 for row_id in known:
                     del read.rows[row_id]
         window: RowSlices[RowT] = RowSlices(

@@ -365,15 +365,18 @@ class Transport:
         kind: type[TransportError] = TransportError
         if isinstance(error, TimeoutError):
             kind = RequestTimeoutError
-            told = f"no answer in {self.timeout:g} s", "try again later, or pass a longer timeout="
+            parts = f"no answer in {self.timeout:g} s", "try again later, or pass a longer timeout="
             if unsent:
-                told = "could not connect in time", "the site is down, or a firewall is in between"
+                parts = "could not connect in time", "the site is down, or a firewall is in between"
         elif isinstance(error, self.route.errors):
-            told = f"the proxy does not connect ({clip(str(error))})", "check proxy= of the account"
+            parts = (
+                f"the proxy does not connect ({clip(str(error))})",
+                "check proxy= of the account",
+            )
         else:
-            told = describe(error, clip)
+            parts = describe(error, clip)
         # Nobody shall read that a payout is to be tried again.
-        text = told[0] if method == "add_payout" and not unsent else "; ".join(told)
+        text = parts[0] if method == "add_payout" and not unsent else "; ".join(parts)
         return self._error(kind, method, text, sent=not unsent)
 
     def _error(

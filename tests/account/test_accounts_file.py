@@ -123,13 +123,13 @@ def test_proxies_in_a_file(write: Write) -> None:
     assert one_.proxy == Secret("socks5://user:w0rd-of-all@127.0.0.1:1080")
     assert two.proxy == Secret("http://127.0.0.1:3128")
     wrong = one(f"api_key = '{PLAIN}'\nproxy = 'sox://user:w0rd-of-all@127.0.0.1'")
-    (told,) = refusal(write(wrong), "w0rd-of-all")
-    assert told.startswith("4: accounts[0]: proxy: has a scheme that is not one of http, https,")
-    (told,) = refusal(write("[defaults]\nproxy = 'x'\n" + one(f"api_key = '{PLAIN}'")))
-    assert told.startswith("2: defaults: proxy: has no scheme or no host; pass one such as")
+    (message,) = refusal(write(wrong), "w0rd-of-all")
+    assert message.startswith("4: accounts[0]: proxy: has a scheme that is not one of http, https,")
+    (message,) = refusal(write("[defaults]\nproxy = 'x'\n" + one(f"api_key = '{PLAIN}'")))
+    assert message.startswith("2: defaults: proxy: has no scheme or no host; pass one such as")
     misplaced = one(f"api_key = '{PLAIN}'\ntimezone = 'http://user:w0rd-of-all@127.0.0.1'")
-    (told,) = refusal(write(misplaced), "w0rd-of-all")
-    assert "***@127.0.0.1" in told
+    (message,) = refusal(write(misplaced), "w0rd-of-all")
+    assert "***@127.0.0.1" in message
 
 
 @ON_POSIX

@@ -228,15 +228,15 @@ def test_what_is_wrong_is_named(write: Write, name: str) -> None:
         for number, line in enumerate(text.split("\n"), 1)
         for problem in line.split("#!")[1:]
     ]
-    told = refusal(write(text.replace("ODD", json.dumps(KEY)[1:-1])))
-    assert [line[: len(start)] for line, start in zip(told, expected, strict=True)] == expected
+    message = refusal(write(text.replace("ODD", json.dumps(KEY)[1:-1])))
+    assert [line[: len(start)] for line, start in zip(message, expected, strict=True)] == expected
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "accounts = []", '[defaults]\ndialect = "clone"'])
 def test_no_accounts(write: Write, text: str) -> None:
     """A file without accounts is refused with what to write into it."""
-    (told,) = refusal(write(text))
-    assert told == (
+    (message,) = refusal(write(text))
+    assert message == (
         ' has no accounts; write for each [[accounts]], and below it url = "https://site.example"'
         ' and key_env = "SITE_KEY"'
     )
@@ -244,10 +244,10 @@ def test_no_accounts(write: Write, text: str) -> None:
 
 def test_advice_is_for_files(write: Write) -> None:
     """What `Account` says to pass is said as one writes it in a file."""
-    (told,) = refusal(write("[[accounts]]\nurl = 'http://a.example'\napi_key = 'k'"))
-    assert told.endswith("; pass https, or write allow_http = true")
-    (told,) = refusal(write("[[accounts]]\nurl = 'https://a.example?x'\napi_key = 'k'"))
-    assert told.endswith(
+    (message,) = refusal(write("[[accounts]]\nurl = 'http://a.example'\napi_key = 'k'"))
+    assert message.endswith("; pass https, or write allow_http = true")
+    (message,) = refusal(write("[[accounts]]\nurl = 'https://a.example?x'\napi_key = 'k'"))
+    assert message.endswith(
         "has a query; write the link that a site shows as link = …, in place of url"
     )
 
@@ -276,8 +276,8 @@ def test_advice_is_for_files(write: Write) -> None:
 )
 def test_what_is_not_toml(write: Write, text: str | bytes, problem: str) -> None:
     """Syntax errors have a line, and quote nothing of the file."""
-    (told,) = refusal(write(text))
-    assert told.strip().startswith(problem)
+    (message,) = refusal(write(text))
+    assert message.strip().startswith(problem)
 
 
 def test_windows_files_have_lines(write: Write) -> None:
@@ -323,8 +323,10 @@ def test_wrong_arguments(write: Write, tmp_path: Path) -> None:
 
 def test_short_keys_do_not_spoil_messages(write: Write) -> None:
     """A key of a letter or two is no secret, and is in every message."""
-    (told,) = refusal(write(one('api_key = "e"\ntimezone = "x"')))
-    assert told == ("4: accounts[0]: timezone: 'x' is unknown; pass a name such as 'Europe/Moscow'")
+    (message,) = refusal(write(one('api_key = "e"\ntimezone = "x"')))
+    assert message == (
+        "4: accounts[0]: timezone: 'x' is unknown; pass a name such as 'Europe/Moscow'"
+    )
 
 
 def test_variables(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,14 +337,14 @@ def test_variables(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_accounts(write(defaults + one("")))[0].api_key == Secret("k-default")
     assert load_accounts(write(defaults + one("key_env = 'OWN'")))[0].api_key == Secret("k-own")
     monkeypatch.setenv("OWN", f"{PLAIN} {KEY}")
-    (told,) = refusal(write(one("key_env = 'OWN'")))
-    assert told.startswith("3: accounts[0]: key_env: holds white space")
+    (message,) = refusal(write(one("key_env = 'OWN'")))
+    assert message.startswith("3: accounts[0]: key_env: holds white space")
     monkeypatch.setenv("OWN", PLAIN)
-    (told,) = refusal(write(one(f"name = 'my {PLAIN}'\nkey_env = 'OWN'")))
-    assert told == "3: accounts[0] 'my ***': name: holds the key; errors and logs show the name"
+    (message,) = refusal(write(one(f"name = 'my {PLAIN}'\nkey_env = 'OWN'")))
+    assert message == "3: accounts[0] 'my ***': name: holds the key; errors and logs show the name"
     monkeypatch.delenv("KEY_one.example")
-    (told,) = refusal(write(defaults + one("")))
-    assert told.startswith("3: accounts[0]: key_env: 'KEY_one.example' is not set")
+    (message,) = refusal(write(defaults + one("")))
+    assert message.startswith("3: accounts[0]: key_env: 'KEY_one.example' is not set")
 
 
 @pytest.mark.parametrize(
@@ -360,8 +362,8 @@ def test_variables_that_a_shell_can_export(
 ) -> None:
     """`export KEY_one.example=…` is an error in every shell: the key may be in KEY_one_example."""
     text = one(f"name = '{name}'\nkey_env = 'KEY_{{name}}'")
-    (told,) = refusal(write(text))
-    assert told == (
+    (message,) = refusal(write(text))
+    assert message == (
         f"4: accounts[0] '{name}': key_env: 'KEY_{name}' is not set in the environment, and no"
         f" shell can export it; set '{variable}', or use key_file or key_command"
     )
@@ -376,8 +378,8 @@ def test_a_variable_does_not_begin_with_a_digit(
 ) -> None:
     """A host may; a shell takes such a name for a command."""
     text = one("name = '1.example'\nkey_env = '{name}'")
-    (told,) = refusal(write(text))
-    assert "set '_1_example', or use" in told
+    (message,) = refusal(write(text))
+    assert "set '_1_example', or use" in message
     monkeypatch.setenv("_1_example", "k-exported")
     assert load_accounts(write(text))[0].api_key == Secret("k-exported")
 
@@ -389,8 +391,8 @@ def test_a_key_is_never_sent_to_another_site(
     """Where two accounts come to one variable, only the one that is called so has the key."""
     monkeypatch.setenv("KEY_a_b", PLAIN)
     first, second = one("name = 'a.b'\nkey_env = 'KEY_{name}'"), one(other)
-    (told,) = refusal(write(first + second))
-    assert told == (
+    (message,) = refusal(write(first + second))
+    assert message == (
         "4: accounts[0] 'a.b': key_env: 'KEY_a.b' is not set in the environment, and no shell can"
         " export it; 'KEY_a_b' could be for another account, too; give this one its own key_env,"
         " or use key_file or key_command"
@@ -402,8 +404,8 @@ def test_a_key_is_never_sent_to_another_site(
 
 def test_a_key_in_place_of_a_variable_is_not_told(write: Write) -> None:
     """What is no template may be a key: neither it nor its like for a shell is repeated."""
-    (told,) = refusal(write(one(f"key_env = '{KEY[:3]}.{PLAIN}'")))
-    assert told == (
+    (message,) = refusal(write(one(f"key_env = '{KEY[:3]}.{PLAIN}'")))
+    assert message == (
         "3: accounts[0]: key_env: this variable is not set in the environment;"
         " write the name of a variable, not the key"
     )
@@ -438,8 +440,8 @@ def test_files_of_keys_at_home(write: Write, monkeypatch: pytest.MonkeyPatch) ->
 def test_files_without_a_key(write: Write, content: str | bytes, problem: str) -> None:
     """A file that is empty, holds more than a key, or is no text, is refused."""
     write(content, "key")
-    (told,) = refusal(write(one("key_file = 'key'")))
-    assert told == f"3: accounts[0]: key_file: {problem}"
+    (message,) = refusal(write(one("key_file = 'key'")))
+    assert message == f"3: accounts[0]: key_file: {problem}"
 
 
 @pytest.mark.parametrize("printed", ["k-1", "k-1\n", "k-1\r\nlogin: me\n"])
@@ -489,9 +491,9 @@ def test_commands_that_fail(
     write: Write, capfd: pytest.CaptureFixture[str], command: str, problem: str
 ) -> None:
     """Exit code and program are told; what it printed, and its arguments, are not."""
-    (told,) = refusal(write(one(f"key_command = {command}")))
+    (message,) = refusal(write(one(f"key_command = {command}")))
     program = repr(Path(sys.executable).name)
-    assert told.startswith(f"3: accounts[0]: key_command: {problem.format(program)}")
+    assert message.startswith(f"3: accounts[0]: key_command: {problem.format(program)}")
     assert capfd.readouterr() == ("", "")
 
 
@@ -499,9 +501,9 @@ def test_commands_that_hang(write: Write) -> None:
     """A command is ended after the time-out; what it printed until then is gone."""
     path = write(one(f"key_command = {printing(PLAIN, then='time.sleep(60)')}"))
     started = time.monotonic()
-    (told,) = refusal(path, command_timeout=0.2)
+    (message,) = refusal(path, command_timeout=0.2)
     assert time.monotonic() - started < 30
-    assert "took more than 0.2 s and was ended; see command_timeout" in told
+    assert "took more than 0.2 s and was ended; see command_timeout" in message
 
 
 @ON_POSIX
@@ -545,13 +547,13 @@ def test_commands_leave_the_input_alone(write: Write) -> None:
 @pytest.mark.parametrize("line", ["yes k-1", "yes k-1 >&2 & yes k-1", "echo k-1; exec yes"])
 def test_commands_that_print_for_ever(write: Write, line: str) -> None:
     """They are ended at 64 KB, long before the time-out."""
-    (told,) = refusal(write(one(f"key_command = ['sh', '-c', '{line}']")))
-    assert "printed more than 64 KB and was ended; the key is one line" in told
+    (message,) = refusal(write(one(f"key_command = ['sh', '-c', '{line}']")))
+    assert "printed more than 64 KB and was ended; the key is one line" in message
 
 
 @ON_POSIX
 def test_commands_that_complain_for_ever(write: Write) -> None:
     """What goes to stderr is kept nowhere; the time-out ends them."""
     path = write(one("key_command = ['sh', '-c', 'echo k-1; exec yes >&2']"))
-    (told,) = refusal(path, command_timeout=0.2)
-    assert "took more than 0.2 s and was ended" in told
+    (message,) = refusal(path, command_timeout=0.2)
+    assert "took more than 0.2 s and was ended" in message

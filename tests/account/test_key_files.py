@@ -65,8 +65,8 @@ def test_commands_leave_nothing_behind(
     if problem is None:
         assert load_accounts(path)[0].api_key == Secret("k-1")
     else:
-        (told,) = refusal(path, command_timeout=1)
-        assert problem in told or "is empty" in told
+        (complaint,) = refusal(path, command_timeout=1)
+        assert problem in complaint or "is empty" in complaint
     assert time.monotonic() - started < 30
     child = int((tmp_path / "child").read_text())
     for _ in range(1_000):
@@ -134,8 +134,8 @@ def test_what_is_no_file_is_refused_at_once(write: Write, tmp_path: Path, kind: 
     started = time.monotonic()
     with pytest.raises(OSError, match=TOLD_OF_ODD):
         load_accounts(odd, command_timeout=0.1)
-    (told,) = refusal(write(one(f"key_file = '{odd}'")), command_timeout=0.1)
-    assert re.search(TOLD_OF_ODD, told)
+    (complaint,) = refusal(write(one(f"key_file = '{odd}'")), command_timeout=0.1)
+    assert re.search(TOLD_OF_ODD, complaint)
     assert time.monotonic() - started < 30
 
 
@@ -148,8 +148,8 @@ def test_a_pipe_that_is_never_closed_is_given_up(write: Write, tmp_path: Path) -
     keep = os.open(pipe, os.O_RDWR)
     try:
         os.write(keep, PLAIN.encode())
-        (told,) = refusal(path, command_timeout=0.1)
-        assert "nobody has finished writing to this pipe" in told
+        (complaint,) = refusal(path, command_timeout=0.1)
+        assert "nobody has finished writing to this pipe" in complaint
     finally:
         os.close(keep)
 
@@ -159,8 +159,8 @@ def test_files_are_bounded(write: Write) -> None:
     with pytest.raises(OSError, match="is larger than 4096 KB"):
         load_accounts(write(b"#" * (4 * 1024 * 1024 + 1)))
     write(b"k" * (64 * 1024 + 1), "key")
-    (told,) = refusal(write(one("key_file = 'key'")), "k" * 100)
-    assert "this file cannot be read: is larger than 64 KB" in told
+    (complaint,) = refusal(write(one("key_file = 'key'")), "k" * 100)
+    assert "this file cannot be read: is larger than 64 KB" in complaint
 
 
 @ON_POSIX
@@ -169,15 +169,15 @@ def test_files_that_others_can_replace_are_warned_of(write: Write, tmp_path: Pat
     write(PLAIN, "keys/one")
     path = write(one("key_file = 'keys/one'"))
     (tmp_path / "keys").chmod(0o777)
-    (told,) = warned(path)
-    assert told.startswith(
+    (complaint,) = warned(path)
+    assert complaint.startswith(
         f"{tmp_path / 'keys' / 'one'}: others can replace it, for they can write"
     )
     (tmp_path / "keys").chmod(0o1777)  # as /tmp is
     assert warned(path) == []
     tmp_path.chmod(0o777)
-    (told,) = warned(path)
-    assert told.startswith(f"{path}: others can replace it")
+    (complaint,) = warned(path)
+    assert complaint.startswith(f"{path}: others can replace it")
     tmp_path.chmod(0o700)
 
 
@@ -193,8 +193,8 @@ def test_files_of_others_are_warned_of(
     own = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: own + 1)
     if own:
-        told = warned(path)
-        assert [text.partition(": ")[2].partition(",")[0] for text in told] == [
+        complaint = warned(path)
+        assert [text.partition(": ")[2].partition(",")[0] for text in complaint] == [
             "it belongs to another user",
         ] * 2
     else:
@@ -215,15 +215,15 @@ def test_commands_that_others_can_change_are_warned_of(
     path = write(
         f"[defaults]\nkey_command = {json.dumps(command)}\n" + one("") + one("name = 'two'")
     )
-    (told,) = warned(path)
-    assert told.startswith(
+    (complaint,) = warned(path)
+    assert complaint.startswith(
         f"{script}: it is run to get a key, and others can change it; run: chmod"
     )
     (tmp_path / "ran").unlink()
     with pytest.raises(UserWarning, match="it is run to get a key"):
         load_accounts(path)
     assert not (tmp_path / "ran").exists()
-    subprocess.run(shlex.split(told.partition("run: ")[2]), check=True)
+    subprocess.run(shlex.split(complaint.partition("run: ")[2]), check=True)
     assert warned(path) == []
 
 
@@ -247,12 +247,12 @@ def test_commands_run_last_and_until_one_fails(write: Write, tmp_path: Path) -> 
         url = "https://d.example"
         key_file = "key"
     """
-    (told,) = refusal(write(text))
-    assert "accounts[3]: key_file" in told
+    (complaint,) = refusal(write(text))
+    assert "accounts[3]: key_file" in complaint
     assert not (tmp_path / "a").exists()
     write("k", "key")
-    (told,) = refusal(write(text))
-    assert told.startswith("8: accounts[1] 'b': key_command: ")
+    (complaint,) = refusal(write(text))
+    assert complaint.startswith("8: accounts[1] 'b': key_command: ")
     assert [(tmp_path / name).exists() for name in "abc"] == [True, True, False]
 
 
@@ -272,7 +272,7 @@ LINK = f"[[accounts]]\nlink = 'https://one.example/?api_key={PLAIN}'"
 
 @ON_POSIX
 @pytest.mark.parametrize(
-    ("fields", "mode", "told"),
+    ("fields", "mode", "complaint"),
     [
         (one(f"api_key = '{PLAIN}'"), 0o600, None),
         (one(f"api_key = '{PLAIN}'"), 0o400, None),
@@ -287,15 +287,15 @@ LINK = f"[[accounts]]\nlink = 'https://one.example/?api_key={PLAIN}'"
     ],
 )
 def test_open_files_are_warned_of(
-    write: Write, monkeypatch: pytest.MonkeyPatch, fields: str, mode: int, told: str | None
+    write: Write, monkeypatch: pytest.MonkeyPatch, fields: str, mode: int, complaint: str | None
 ) -> None:
     """A file with keys that others can read, and any that others can change."""
     monkeypatch.setenv("THE_KEY", PLAIN)
     path = write(fields, "it's here.toml", mode=mode)
     found = warned(path)
-    assert len(found) == (told is not None)
+    assert len(found) == (complaint is not None)
     for warning in found:
-        assert warning.startswith(f"{path}: {told}")
+        assert warning.startswith(f"{path}: {complaint}")
         command = warning.partition("run: ")[2]
         subprocess.run(shlex.split(command), check=True)  # it is meant to be pasted
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -306,8 +306,8 @@ def test_open_key_files_are_warned_of(write: Write) -> None:
     """A file of a key, too; the accounts file that only names it may be read."""
     key_file = write(PLAIN, "key", mode=0o640)
     path = write(one("key_file = 'key'"), mode=0o644)
-    told = f"{key_file}: others can read it, and it holds a key; run: chmod 600 {key_file}"
-    assert warned(path) == [told]
+    complaint = f"{key_file}: others can read it, and it holds a key; run: chmod 600 {key_file}"
+    assert warned(path) == [complaint]
 
 
 @ON_POSIX

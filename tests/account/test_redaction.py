@@ -98,16 +98,16 @@ def test_a_short_key_is_redacted_as_a_whole() -> None:
 @pytest.mark.parametrize("odd", ["&nothing;", "&#1114112;", "&#xffffff;", "\\U00110000"])
 def test_what_looks_like_a_spelling_and_is_none_is_left(odd: str) -> None:
     """An entity of no name, a number of no character: the key beside it is found all the same."""
-    told = REDACTOR.redact(f"a {odd} b %41 {KEY} {odd}")
-    assert KEY not in told
-    assert told.count(odd) == 2
+    clean = REDACTOR.redact(f"a {odd} b %41 {KEY} {odd}")
+    assert KEY not in clean
+    assert clean.count(odd) == 2
 
 
 def test_bytes_that_are_no_utf_8_are_characters_all_the_same() -> None:
     """A key of such characters, percent-encoded by a site that has another encoding."""
     key = "Ab3dEf6h\xe4\xf6\xfc\xdf9kLmN0pQrStUv2xYz"
-    told = Redactor([Secret(key)]).redact(f"a {quote(key.encode('latin-1'))} b")
-    assert told == "a *** b"
+    clean = Redactor([Secret(key)]).redact(f"a {quote(key.encode('latin-1'))} b")
+    assert clean == "a *** b"
 
 
 @pytest.mark.parametrize("layers", [6, 7, 12, 13, 20])
@@ -117,9 +117,9 @@ def test_however_often_a_beginning_is_spelled_the_rest_is_redacted(layers: int) 
     for number in range(layers):
         first = f"&#{ord(written[0])};" if number % 2 else f"%{ord(written[0]):02x}"
         written = first + written[1:]
-    told = REDACTOR.redact(f"a {written} b")
-    assert KEY[1:] not in told
-    assert told.endswith("*** b")
+    clean = REDACTOR.redact(f"a {written} b")
+    assert KEY[1:] not in clean
+    assert clean.endswith("*** b")
 
 
 def test_only_what_tells_is_replaced() -> None:

@@ -81,12 +81,12 @@ def run_sandbox(*arguments: str, ended_by: signal.Signals = signal.SIGINT) -> st
 @pytest.mark.parametrize("dialect", [*Dialect])
 def test_the_sandbox_says_where_it_is_and_stops_at_ctrl_c(dialect: Dialect) -> None:
     """Url, key and login come first; Ctrl-C is a clean end, exit code 0."""
-    told = run_sandbox("--dialect", dialect, "--rows", "3", "--timezone", "Asia/Tbilisi")
-    assert re.search(r"^  url +http://127\.0\.0\.1:\d+$", told, re.MULTILINE)
-    assert re.search(r"^  key +\w{30,}$", told, re.MULTILINE)
-    assert re.search(r"^  clock +Asia/Tbilisi$", told, re.MULTILINE)
-    assert ("login" in told) == (dialect is Dialect.USER_API)
-    assert told.endswith("\nstopped\n")
+    printed = run_sandbox("--dialect", dialect, "--rows", "3", "--timezone", "Asia/Tbilisi")
+    assert re.search(r"^  url +http://127\.0\.0\.1:\d+$", printed, re.MULTILINE)
+    assert re.search(r"^  key +\w{30,}$", printed, re.MULTILINE)
+    assert re.search(r"^  clock +Asia/Tbilisi$", printed, re.MULTILINE)
+    assert ("login" in printed) == (dialect is Dialect.USER_API)
+    assert printed.endswith("\nstopped\n")
 
 
 def test_the_sandbox_goes_live_and_caps_its_answers() -> None:
@@ -145,8 +145,8 @@ def test_ctrl_c_while_the_books_are_made_up(
 
 def test_the_python_example_runs() -> None:
     """What the sandbox prints as an example prints the account and every exchange."""
-    with running_sandbox("--dialect", "user-api", "--timezone", "Europe/Moscow") as (_, told):
-        example = told[told.index("import asyncio") : told.index("Ctrl-C")]
+    with running_sandbox("--dialect", "user-api", "--timezone", "Europe/Moscow") as (_, printed):
+        example = printed[printed.index("import asyncio") : printed.index("Ctrl-C")]
         command = [*_PYTHON, "-c", example]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert (ran.returncode, complaints(ran.stderr)) == (0, "")
@@ -158,8 +158,8 @@ def test_the_python_example_runs() -> None:
 @pytest.mark.parametrize("dialect", [*Dialect])
 def test_the_curl_example_is_answered(dialect: Dialect) -> None:
     """The url and the headers of the curl line get the account's balance."""
-    with running_sandbox("--dialect", dialect) as (_, told):
-        line = next(line for line in told.splitlines() if line.startswith("curl"))
+    with running_sandbox("--dialect", dialect) as (_, printed):
+        line = next(line for line in printed.splitlines() if line.startswith("curl"))
         headers = dict(re.findall(r'-H "([^:]+): ([^"]+)"', line))
         url = line.split('"')[-2]
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -229,10 +229,10 @@ def test_bad_input_is_one_clear_line(
 ) -> None:
     """One line on stderr that names the argument, nothing on stdout, exit code 2."""
     assert cli.main(arguments.split()) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert named in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert named in printed.err
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ async def test_several_sites_are_read_by_their_accounts_file(tmp_path: Path) -> 
     file, log = tmp_path / "accounts.toml", tmp_path / "requests.log"
     options = ["--sites", "3", "--dialect", "delegating,user-api", "--dialect", "classic"]
     options += ["--timezone", "Asia/Tbilisi", "--pace", "3600", "--log", str(log)]
-    with running_sandbox(*options, "--accounts", str(file)) as (process, told):
+    with running_sandbox(*options, "--accounts", str(file)) as (process, screen):
         accounts = load_accounts(file)  # warnings are errors, as of a file that others may read
         assert [account.name for account in accounts] == ["delegating-1", "user-api-2", "classic-3"]
         assert {account.timezone for account in accounts} == {"Asia/Tbilisi"}
@@ -58,10 +58,10 @@ async def test_several_sites_are_read_by_their_accounts_file(tmp_path: Path) -> 
     assert (process.returncode, rest, complaints(errors)) == (0, "\nstopped\n", "")
     assert set(ids) == {"delegating-1", "user-api-2", "classic-3"}
     assert all(found >= {*range(1, 8)} for found in ids.values())  # there are new ones already
-    assert "user-api, live, 3,600 orders an hour" in told
-    assert f"{file} has the accounts, with their keys, and stays" in told
+    assert "user-api, live, 3,600 orders an hour" in screen
+    assert f"{file} has the accounts, with their keys, and stays" in screen
     assert len(load_accounts(file)) == 3
-    keys = re.findall(r"^  key +(\S+)$", told, re.MULTILINE)
+    keys = re.findall(r"^  key +(\S+)$", screen, re.MULTILINE)
     _check_log(log.read_text(encoding="utf-8"), keys)
 
 
@@ -78,13 +78,13 @@ def _check_log(lines: str, keys: list[str]) -> None:
 
 def test_the_example_for_live_sites_watches() -> None:
     """What is printed as an example is what a watcher is tried with."""
-    told = run_sandbox("--dialect", "classic,clone", "--pace", "60", "--rows", "2")
-    assert "Fleet([Account('http://127.0.0.1:" in told
-    assert "fleet.events()" in told
-    assert told.count("  key ") == 2
+    screen = run_sandbox("--dialect", "classic,clone", "--pace", "60", "--rows", "2")
+    assert "Fleet([Account('http://127.0.0.1:" in screen
+    assert "fleet.events()" in screen
+    assert screen.count("  key ") == 2
     alone = run_sandbox("--pace", "60", "--rows", "2")
     assert "session.watch_exchanges(interval=10)" in alone
-    compile(told[told.index("import asyncio") : told.index("Ctrl-C")], "example", "exec")
+    compile(screen[screen.index("import asyncio") : screen.index("Ctrl-C")], "example", "exec")
     compile(alone[alone.index("import asyncio") : alone.index("Ctrl-C")], "example", "exec")
 
 
@@ -114,10 +114,10 @@ def test_sigterm_ends_it_as_well(tmp_path: Path) -> None:
     """As a service is stopped; the accounts stay, a login among them."""
     file = tmp_path / "accounts.toml"
     options = ("--dialect", "user-api", "--rows", "0", "--accounts", str(file))
-    told = run_sandbox(*options, ended_by=signal.SIGTERM)
-    assert told.endswith("\nstopped\n")
-    assert f"load_accounts({str(file)!r})" in told
-    assert "fleet.iter_exchanges()" in told
+    screen = run_sandbox(*options, ended_by=signal.SIGTERM)
+    assert screen.endswith("\nstopped\n")
+    assert f"load_accounts({str(file)!r})" in screen
+    assert "fleet.iter_exchanges()" in screen
     (account,) = load_accounts(file)
     assert account.name == "user-api-1"
     assert account.api_login is not None
@@ -145,9 +145,9 @@ def test_a_file_that_is_there_is_not_overwritten_unasked(
     file = tmp_path / "accounts.toml"
     file.write_text("mine", encoding="utf-8")
     assert cli.main(["sandbox", "--port", "0", "--accounts", str(file)]) == 2
-    told = capsys.readouterr()
-    assert (told.out, file.read_text(encoding="utf-8")) == ("", "mine")
-    assert told.err == (
+    screen = capsys.readouterr()
+    assert (screen.out, file.read_text(encoding="utf-8")) == ("", "mine")
+    assert screen.err == (
         f"ppapi-async sandbox: argument --accounts: {file} exists;"
         " pass another file, or --overwrite to replace it\n"
     )
@@ -205,9 +205,9 @@ def test_what_cannot_be_is_one_clear_line(
 ) -> None:
     """Before anything is made up: one line on stderr, nothing on stdout, exit code 2."""
     assert cli.main(["sandbox", *arguments.split()]) == 2
-    told = capsys.readouterr()
-    assert (told.out, told.err.count("\n")) == ("", 1)
-    assert f"ppapi-async sandbox: argument {named}" in told.err
+    screen = capsys.readouterr()
+    assert (screen.out, screen.err.count("\n")) == ("", 1)
+    assert f"ppapi-async sandbox: argument {named}" in screen.err
 
 
 def test_a_port_in_use_is_that_of_its_site(capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def test_a_stream_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tally", "told"),
+    ("tally", "listed"),
     [
         (lambda: _tally(1, 2), ()),
         (lambda: _tally(1), ("1 exchanges are missing: 2", "rewards for : 1 came, 2 in the books")),
@@ -146,11 +146,11 @@ def test_a_stream_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_what_differs_is_named(tally: Callable[[], demo.Tally], told: tuple[str, ...]) -> None:
+def test_what_differs_is_named(tally: Callable[[], demo.Tally], listed: tuple[str, ...]) -> None:
     """Missing, strange and repeated rows, and sums of rewards."""
     check = demo.Check.of(tally(), _site(1, 2), NOON)
-    assert check.differences == told
-    assert check.complete == (not told)
+    assert check.differences == listed
+    assert check.complete == (not listed)
 
 
 def test_disorder_is_a_difference() -> None:

@@ -129,7 +129,7 @@ def exchange(*, accrued: bool, reward: str = "0.00000012") -> Exchange:
     )
 
 
-def told(
+def change_of(
     kind: ChangeKind, record: Exchange | Info, previous: Exchange | Info | None = None
 ) -> FleetEvent:
     """Return a change at the account "a<b"."""
@@ -150,17 +150,17 @@ WHAT = "0.00000012 for exchange 7 (&lt;b&gt; → R&amp;D)"
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        (told(NEW, NO), None),
-        (told(NEW, YES), f"reward: {WHAT}"),
-        (told(CHANGED, YES, NO), f"reward: {WHAT}"),
-        (told(CHANGED, NO, YES), f"taken back: {WHAT}"),
-        (told(CHANGED, YES, YES), None),
-        (told(CHANGED, NO, NO), None),
-        (told(CHANGED, YES), f"old exchange changed: {WHAT} has accrued"),
-        (told(CHANGED, NO), f"old exchange changed: {WHAT} has not accrued"),
-        (told(CHANGED, info(10), info(9)), "the balance 10 suffices for a payout"),
-        (told(CHANGED, info(11), info(10)), None),
-        (told(CHANGED, info(0, 0), info(5)), None),
+        (change_of(NEW, NO), None),
+        (change_of(NEW, YES), f"reward: {WHAT}"),
+        (change_of(CHANGED, YES, NO), f"reward: {WHAT}"),
+        (change_of(CHANGED, NO, YES), f"taken back: {WHAT}"),
+        (change_of(CHANGED, YES, YES), None),
+        (change_of(CHANGED, NO, NO), None),
+        (change_of(CHANGED, YES), f"old exchange changed: {WHAT} has accrued"),
+        (change_of(CHANGED, NO), f"old exchange changed: {WHAT} has not accrued"),
+        (change_of(CHANGED, info(10), info(9)), "the balance 10 suffices for a payout"),
+        (change_of(CHANGED, info(11), info(10)), None),
+        (change_of(CHANGED, info(0, 0), info(5)), None),
         (AccountRecovered("a<b"), "works again"),
         (
             AccountFailed("a<b", ServerError("<h1>", account="a", method="get_info")),

@@ -68,9 +68,9 @@ def test_lines_are_saved_with_their_verdicts(
     """The JSON holds what the table shows, and what it was measured on."""
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     over = measure.Line("decode", "clean", 1.2, "x T", 1.15)
-    told = measure.Line("decode", "json", 1.2, "x T")
+    missed = measure.Line("decode", "json", 1.2, "x T")
     enough = measure.Line("stream", "ours : B1", 0.9, "x", 0.85, at_most=False)
-    path = measure.save("some", [over, told, enough])
+    path = measure.save("some", [over, missed, enough])
     saved = json.loads(path.read_text("utf-8"))
     assert [line["met"] for line in saved["lines"]] == [False, None, True]
     assert saved["machine"]["packages"]["msgspec"]

@@ -16,19 +16,19 @@ ROOT = PACKAGE.parent
 
 def files(**shares: float) -> dict[Path, File]:
     """Return what coverage tells if all is covered but these modules."""
-    told: dict[Path, File] = {}
+    covered: dict[Path, File] = {}
     for path in FILES:
         share = shares.get(path.stem, 100.0)
-        told[path] = {
+        covered[path] = {
             "summary": {"percent_covered": share},
             "missing_lines": [7] if share < 100 else [],
             "missing_branches": [(9, 11), (12, -1)] if share < 100 else [],
         }
-    return told
+    return covered
 
 
 @pytest.mark.parametrize(
-    ("shares", "told"),
+    ("shares", "covered"),
     [
         pytest.param({}, [], id="all covered"),
         pytest.param(
@@ -49,9 +49,9 @@ def files(**shares: float) -> dict[Path, File]:
         ),
     ],
 )
-def test_floors(shares: dict[str, float], told: list[str]) -> None:
+def test_floors(shares: dict[str, float], covered: list[str]) -> None:
     """Pure modules are covered wholly, each other module to 95 %."""
-    assert list(below(files(**shares))) == told
+    assert list(below(files(**shares))) == covered
 
 
 def test_a_module_without_tests_is_told() -> None:

@@ -70,9 +70,9 @@ def _collected(runs: list[subprocess.Popen[bytes]], outs: list[Path]) -> Iterato
             run.kill()
             run.wait()
     for code, out in zip(ended, outs, strict=True):
-        told = out.read_text("utf-8")
-        assert code == 0, told[-2_000:]
-        yield [line for line in told.splitlines() if "::" in line]
+        printed = out.read_text("utf-8")
+        assert code == 0, printed[-2_000:]
+        yield [line for line in printed.splitlines() if "::" in line]
 
 
 @pytest.mark.no_cover

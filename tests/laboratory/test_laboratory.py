@@ -35,7 +35,7 @@ from tests.sites.raw import End, Reply, Seen, http_bytes
 
 pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
 WATCHED = {**(FAULTS if IS_THOROUGH else KINDS)}
-del WATCHED["unknown keys"]  # which are a change, and told
+del WATCHED["unknown keys"]  # which are a change, and delivered
 HIDING = ("no data", "data {}", "data []", "items []", "items {}")
 """Those that say truthfully, as it seems, that there is nothing."""
 LASTING = [name for name, trouble in WATCHED.items() if trouble.on_bytes is None]
@@ -235,10 +235,10 @@ JUMPS = (3_600.0, -3_600.0, 1.5 * DAY, -1.5 * DAY)
 @pytest.mark.parametrize("jump", JUMPS)
 @pytest.mark.parametrize("whose", ["ours", "the site's"])
 def test_watches_survive_a_jump_of_a_clock(whose: str, jump: float) -> None:
-    """Whichever clock is set, and back again: all that happens is told, each once.
+    """Whichever clock is set, and back again: all that happens is delivered, each once.
 
     What is dated far back, because the site's clock was, is found within a day; what is dated
-    further ahead than a wrong zone explains is told once it no longer is.
+    further ahead than a wrong zone explains is delivered once it no longer is.
     """
     shifts = dict.fromkeys(("ours", "the site's"), 0.0)
 
@@ -257,8 +257,10 @@ def test_watches_survive_a_jump_of_a_clock(whose: str, jump: float) -> None:
                     await asyncio.sleep(700)
             await asyncio.sleep(2_000 if abs(jump) < DAY else DAY + 2_000)
             listener.check_going(recovered=False)
-            told = [one.record.id for one in listener.told if isinstance(one.record, Exchange)]
-            assert sorted(told) == happened
+            heard = [
+                one.record.id for one in listener.delivered if isinstance(one.record, Exchange)
+            ]
+            assert sorted(heard) == happened
             listener.task.cancel()
             await asyncio.wait([listener.task])
 

@@ -66,13 +66,13 @@ class Event:
         return cls({"exchanges": order.id, "links": click.id, "payouts": payout.id})
 
     def check(
-        self, told: Mapping[str, Sequence[Change[Record]]], *, with_older: bool = False
+        self, delivered: Mapping[str, Sequence[Change[Record]]], *, with_older: bool = False
     ) -> None:
-        """Check that each part of it was told, once, and nothing else.
+        """Check that each part of it was delivered, once, and nothing else.
 
-        Unless `with_older`: rows that could not be read at the beginning are told once they can.
+        Unless `with_older`: rows that could not be read at first are delivered once they can be.
         """
-        for source, changes in told.items():
+        for source, changes in delivered.items():
             if source == "info":
                 assert [change.fields for change in changes] == [("balance", "items")], changes
                 continue
@@ -96,7 +96,7 @@ class Listener:
     """What its requests come to under the fault."""
     in_rows: bool = False
     """Whether the fault is about single rows."""
-    told: list[Change[Record]] = field(factory=list)
+    delivered: list[Change[Record]] = field(factory=list)
     errors: list[PPAPIError | None] = field(factory=list)
     task: asyncio.Task[None] = field(init=False)
 
@@ -106,7 +106,7 @@ class Listener:
 
     async def _listen(self, changes: AsyncIterable[Change[Record]]) -> None:
         async for change in changes:
-            self.told.append(change)
+            self.delivered.append(change)
 
     def check_ended(self) -> None:
         """Check that the watch has raised what was to be expected."""
@@ -123,10 +123,10 @@ class Listener:
         if self.in_rows and self.outcome is not None:
             self._check_reported()
             return
-        told = [None if error is None else type(error) for error in self.errors]
+        delivered = [None if error is None else type(error) for error in self.errors]
         expected: list[Outcome] = [] if self.outcome is None else [self.outcome]
         expected += [None] * (recovered and self.outcome is not None)
-        assert told == expected, self.errors
+        assert delivered == expected, self.errors
         for error in filter(None, self.errors):
             check_error(error)
 
@@ -215,8 +215,8 @@ async def _live_through(
         await asyncio.sleep(2 * _INTERVAL)
     for listener in listeners.values():
         listener.check_going(recovered=True)
-    told = {name: listener.told for name, listener in listeners.items()}
-    event.check(told, with_older=trouble.in_rows and not later)
+    delivered = {name: listener.delivered for name, listener in listeners.items()}
+    event.check(delivered, with_older=trouble.in_rows and not later)
 
 
 def examine_fleet(trouble: Fault, dialect: Dialect) -> None:
@@ -265,13 +265,13 @@ async def _hear(fleet: Fleet, heard: list[FleetEvent]) -> None:
 
 
 def _told(heard: Sequence[FleetEvent], name: str) -> Mapping[str, Sequence[Change[Record]]]:
-    told: dict[str, list[Change[Record]]] = {
+    delivered: dict[str, list[Change[Record]]] = {
         name: [] for name in ("info", "links", "exchanges", "payouts")
     }
     for event in heard:
         if isinstance(event, Change) and event.account == name:
-            told[_SOURCES[type(event.record).__name__]].append(event)
-    return told
+            delivered[_SOURCES[type(event.record).__name__]].append(event)
+    return delivered
 
 
 _SOURCES = {"Info": "info", "Link": "links", "Exchange": "exchanges", "Payout": "payouts"}

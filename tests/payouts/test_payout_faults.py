@@ -634,14 +634,14 @@ JUDGED: list[tuple[list[Payout], SearchOutcome, list[Payout]]] = [
 ]
 
 
-@pytest.mark.parametrize(("payouts", "outcome", "told"), JUDGED)
+@pytest.mark.parametrize(("payouts", "outcome", "fitting"), JUDGED)
 def test_what_an_attempt_became(
-    payouts: list[Payout], outcome: SearchOutcome, told: list[Payout]
+    payouts: list[Payout], outcome: SearchOutcome, fitting: list[Payout]
 ) -> None:
     """Same method and wallet, and ten minutes either way for clocks that differ."""
-    assert judge(COMPARED, payouts) == PayoutSearch(outcome, tuple(told))
+    assert judge(COMPARED, payouts) == PayoutSearch(outcome, tuple(fitting))
     spaced = evolve(COMPARED, account=f" {WALLET[:4]} {WALLET[4:]}")
-    assert judge(spaced, payouts) == PayoutSearch(outcome, tuple(told))
+    assert judge(spaced, payouts) == PayoutSearch(outcome, tuple(fitting))
 
 
 async def test_two_payouts_that_fit_are_ambiguous() -> None:

@@ -340,8 +340,8 @@ def mutants(draw: st.DrawFn, methods: Sequence[str] = METHODS) -> Mutant:
     """Return an answer to one of the methods that a recorded one has become."""
     method = draw(st.sampled_from(methods))
     body = _utf8(draw(_texts(method)))
-    told = any(way(KEY).encode() in body for way in SPELLINGS.values())
-    if not told and _seldom(draw, 12):
+    is_whole = any(way(KEY).encode() in body for way in SPELLINGS.values())
+    if not is_whole and _seldom(draw, 12):
         body = draw(st.sampled_from(_DAMAGES))(draw, body)
     noise = st.lists(st.sampled_from(NOISE), max_size=2).map(b"".join)
     before = draw(noise) if _seldom(draw, 8) else b""

@@ -589,10 +589,10 @@ class Soak:
                 await asyncio.sleep(_INTERVAL)
                 fleet.resume(name)
 
-    async def _follow(self, told: AnyWatch | Events[FleetEvent]) -> None:
+    async def _follow(self, source: AnyWatch | Events[FleetEvent]) -> None:
         changes = self.draw.randint(1, 20)
         async with asyncio.timeout(self.draw.choice([90, 1000, 5000])):
-            async for _ in told:
+            async for _ in source:
                 changes -= 1
                 if changes < 0:
                     break

@@ -150,8 +150,8 @@ def check_page(page: Page[Row], mutant: Mutant) -> None:
         for name in MONEY:
             amount = getattr(record, name, None)
             if amount is not None:
-                told = Decimal(row[name])
-                assert amount.as_tuple() == (abs(told) if told == 0 else told).as_tuple()
+                careful = Decimal(row[name])
+                assert amount.as_tuple() == (abs(careful) if careful == 0 else careful).as_tuple()
 
 
 def repeats_names(text: bytes) -> bool:
@@ -207,9 +207,9 @@ def test_lists_are_complete_or_an_error(mutant: Mutant, zone: str) -> None:
         check_error(result)
         return
     check_page(result, mutant)
-    told = carefully(mutant, zone)
-    if told is not None and not repeats_names(mutant.json):
-        assert repr(result.records) == repr(told)
+    careful = carefully(mutant, zone)
+    if careful is not None and not repeats_names(mutant.json):
+        assert repr(result.records) == repr(careful)
 
 
 @given(mutant=mutants(("get_info", "get_info", "add_payout")))

@@ -34,7 +34,7 @@ from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import retry_after, strip_noise
 from ppapi_async.streaming.counting import Query
-from ppapi_async.streaming.state import Told
+from ppapi_async.streaming.state import HandedOut
 from ppapi_async.streaming.window_reader import WindowRead
 from tests.leaks import assert_absent
 from tests.properties.test_fuzz import (
@@ -314,11 +314,11 @@ def _packed(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
-@pytest.mark.parametrize("told", ["", "a", "AAAA", _packed("1 x"), _packed(str(2**64))])
-def test_a_position_whose_ids_are_damaged_is_a_value_error(told: str) -> None:
+@pytest.mark.parametrize("packed_ids", ["", "a", "AAAA", _packed("1 x"), _packed(str(2**64))])
+def test_a_position_whose_ids_are_damaged_is_a_value_error(packed_ids: str) -> None:
     """Raised zlib.error or OverflowError, from within a stream."""
     with pytest.raises(ValueError, match="checkpoint: is damaged"):
-        Told().unpack([told])
+        HandedOut().unpack([packed_ids])
 
 
 def test_a_link_without_a_key_is_not_kept_by_its_error() -> None:

@@ -41,7 +41,7 @@ from ppapi_async.protocol.dialects import endpoints
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.responses import retry_after, strip_noise
 from ppapi_async.protocol.text import restore
-from ppapi_async.streaming.state import Identity, Position, Told
+from ppapi_async.streaming.state import HandedOut, Identity, Position
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError, CutShortError
 from tests.conftest import DEPTH
 from tests.leaks import assert_absent
@@ -78,8 +78,8 @@ def test_stored_text_is_a_record_or_a_value_error(text: str) -> None:
 def test_what_was_decoded_is_stored_exactly(mutant: Mutant) -> None:
     """A record of whatever a site sends comes back from a store as it was."""
     if mutant.method == "get_info":
-        told = decode_info(mutant.answer, Reader(ACCOUNT, "get_info"))
-        records: Sequence[Row | Info] = [told[0]] if isinstance(told, tuple) else []
+        decoded = decode_info(mutant.answer, Reader(ACCOUNT, "get_info"))
+        records: Sequence[Row | Info] = [decoded[0]] if isinstance(decoded, tuple) else []
     else:
         page = codec_of(mutant.method).decode(mutant.answer)
         records = page.records if isinstance(page, Page) else []
@@ -99,7 +99,7 @@ def test_bytes_that_are_half_a_character_do_not_get_into_a_record() -> None:
 IDENTITY = Identity("a", "get_links", "", None, None)
 
 
-POSITION = Position(5, 9, 3, Told(array("q", [3, 1, 2])).pack(), finished=False).dump(IDENTITY)
+POSITION = Position(5, 9, 3, HandedOut(array("q", [3, 1, 2])).pack(), finished=False).dump(IDENTITY)
 
 
 @given(data=st.data())
@@ -109,14 +109,14 @@ def test_a_damaged_position_is_a_value_error(data: st.DataObject) -> None:
     changed: dict[str, Any] = dict(POSITION)
     for name in data.draw(st.lists(st.sampled_from(sorted(POSITION)), max_size=3)):
         packed = st.binary(max_size=20).map(lambda raw: base64.b64encode(zlib.compress(raw)))
-        told = st.lists(TEXTS | packed.map(bytes.decode), max_size=3)
-        changed[name] = data.draw(JSONS | told)
+        texts = st.lists(TEXTS | packed.map(bytes.decode), max_size=3)
+        changed[name] = data.draw(JSONS | texts)
     for name in data.draw(st.lists(st.sampled_from(sorted(POSITION)), max_size=1)):
         changed.pop(name, None)
     try:
         position = Position.parse(changed, IDENTITY)
-        told_ids = Told()
-        told_ids.unpack(position.told)
+        handed_out = HandedOut()
+        handed_out.unpack(position.handed_out_ids)
     except ValueError:
         return
     assert Position.parse(position.dump(IDENTITY), IDENTITY) == position
@@ -175,8 +175,8 @@ def test_accounts_are_made_or_refused(link: str, name: str, zone: str) -> None:
         assert account.fingerprint
         assert all(url.startswith("http") for url in endpoints(account, None))
         # A name that holds the key is refused, unless in a mixture of encodings: nobody types that.
-        told = KEY.lower() in plain(account.url + account.name).lower()
-        if not told and account.api_key.reveal() == KEY:
+        is_held = KEY.lower() in plain(account.url + account.name).lower()
+        if not is_held and account.api_key.reveal() == KEY:
             assert_absent(KEY, account, account.name)
 
 

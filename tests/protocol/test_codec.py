@@ -345,14 +345,14 @@ def test_rows_of_which_none_has_an_id_are_no_rows() -> None:
         assert error.problems[0][0] in ("items", "items.id")
 
 
-@pytest.mark.parametrize(("bad", "told"), [(19, 19), (20, 20), (250, 20)])
-def test_twenty_problems_are_enough(bad: int, told: int) -> None:
+@pytest.mark.parametrize(("bad", "listed"), [(19, 19), (20, 20), (250, 20)])
+def test_twenty_problems_are_enough(bad: int, listed: int) -> None:
     """Of one record; the message has the first five."""
     methods = [{"id": 1, "title": "T", "amount": 1, "comission": "x"}] * bad
     data = {"balance": 1, "min_payout": 1, "items": methods}
     error = decode(Answer(200, {}, json.dumps({"error": 0, "data": data}).encode()), "get_info")
     assert isinstance(error, DecodeError)
-    assert len(error.problems) == told
+    assert len(error.problems) == listed
     assert error.message.count("not an amount") == 5
     assert (error.account, error.method) == ("a.example", "get_info")
 

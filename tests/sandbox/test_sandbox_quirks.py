@@ -333,7 +333,7 @@ def paying(balance: str, **more: Any) -> Books:
 
 @pytest.mark.parametrize("dialect", BOTH)
 @pytest.mark.parametrize(
-    ("balance", "reserve", "told", "listed"),
+    ("balance", "reserve", "refusal", "listed"),
     [
         ("9", "1", "not enough money", False),
         ("100", "99.99", "unable to make", False),
@@ -341,7 +341,7 @@ def paying(balance: str, **more: Any) -> Books:
     ],
 )
 async def test_balance_is_refused_before_reserve_and_the_reserve_is_before_commission(
-    dialect: Dialect, balance: str, reserve: str, told: str | None, listed: bool
+    dialect: Dialect, balance: str, reserve: str, refusal: str | None, listed: bool
 ) -> None:
     """With half of it for commission, 99.99 does not cover 100: neither in get_info's list."""
     books = paying(balance, reserve=reserve, commission="50")
@@ -349,8 +349,8 @@ async def test_balance_is_refused_before_reserve_and_the_reserve_is_before_commi
         info = (await caller.json("get_info"))["data"]
         assert bool(info.get("items")) is listed
         answer = await caller.json("add_payout", {"method_id": 11, "account": "TX12345"})
-    assert (told or "") in answer["error_text"]
-    assert bool(answer["error"] not in (0, "0")) is (told is not None)
+    assert (refusal or "") in answer["error_text"]
+    assert bool(answer["error"] not in (0, "0")) is (refusal is not None)
 
 
 async def test_the_reserve_is_in_the_methods_currency() -> None:
@@ -378,9 +378,9 @@ async def test_the_user_api_speaks_the_language_that_is_asked_for() -> None:
     async with serving(Dialect.USER_API, books=Books()) as caller:
         headers = {"API-Login": caller.sandbox.api_login or "", "API-Key": caller.sandbox.api_key}
         url = caller.sandbox.url + "/api/userapi/v1/add_partner_payout"
-        told = []
+        refusal = []
         for more in ({}, {"API-LANG": "ru_RU"}, {"API-LANG": "xx"}):
             async with caller.http.post(url, headers=headers | more) as response:
-                told.append((await response.json())["error_text"])
-    assert told[1].startswith("Ошибка! На выбранную валюту")
-    assert told[0] == told[2] != told[1]
+                refusal.append((await response.json())["error_text"])
+    assert refusal[1].startswith("Ошибка! На выбранную валюту")
+    assert refusal[0] == refusal[2] != refusal[1]

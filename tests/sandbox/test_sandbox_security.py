@@ -33,10 +33,10 @@ async def status_for(caller: Caller, host: str) -> tuple[int, str]:
 async def test_a_name_of_another_machine_is_refused(host: str) -> None:
     """A page in a browser that has its own name resolve to loopback gets nothing to read."""
     async with serving(books=recorded_books()) as caller:
-        status, told = await status_for(caller, host)
+        status, page = await status_for(caller, host)
         assert status == 403
-        assert "localhost" in told
-        assert "122.01" not in told
+        assert "localhost" in page
+        assert "122.01" not in page
         assert caller.sandbox.requests[-1].status == 403
 
 

@@ -74,9 +74,9 @@ def _sentry() -> Told:
 
     class Listener(Transport):
         def capture_envelope(self, envelope: Envelope) -> None:
-            told.append(envelope.serialize().decode())
+            captured.append(envelope.serialize().decode())
 
-    told: list[str] = []
+    captured: list[str] = []
     vars(serializer).update(MAX_DATABAG_DEPTH=30, MAX_DATABAG_BREADTH=300)
     sentry_sdk.init(
         dsn="http://public@127.0.0.1:9/1",
@@ -93,10 +93,10 @@ def _sentry() -> Told:
         _log.error("in trouble", exc_info=error)
 
     def note(name: str, do: Callable[[], None]) -> None:
-        told.clear()
+        captured.clear()
         with sentry_sdk.isolation_scope(), sentry_sdk.start_transaction(name=name):
             do()
-        all_told[name] = "\n".join(told)
+        all_told[name] = "\n".join(captured)
 
     def fail() -> None:
         try:

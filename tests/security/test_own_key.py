@@ -109,13 +109,13 @@ def test_a_row_with_the_key_is_told_once() -> None:
         return _answers(rows)(seen)
 
     async def watch() -> list[int]:
-        told = []
+        delivered = []
         async with _site(KEY, answer) as session:
             async for change in session.watch_links(since=START):
-                told.append(change.record.id)
+                delivered.append(change.record.id)
                 if change.record.id == 8:
                     break
-        return told
+        return delivered
 
     assert virtual_time.run(watch()) == [7, 8]
 

@@ -47,7 +47,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @functools.cache
-def told(observer: str) -> Mapping[str, str]:
+def surfaces_of(observer: str) -> Mapping[str, str]:
     """Return all that an observer was told of a program, by what the program did."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.security.observed", observer],
@@ -66,9 +66,9 @@ def told(observer: str) -> Mapping[str, str]:
 @pytest.mark.parametrize("observer", OBSERVERS)
 def test_the_observer_looks(observer: str) -> None:
     """What is known to show the key does show it to this observer: the other tests can fail."""
-    careless = {CARELESS, CARELESS_FRAME} & told(observer).keys()
+    careless = {CARELESS, CARELESS_FRAME} & surfaces_of(observer).keys()
     assert careless
-    assert [name for name in careless if find(KEY, told(observer)[name]) is None] == []
+    assert [name for name in careless if find(KEY, surfaces_of(observer)[name]) is None] == []
 
 
 @pytest.mark.parametrize("observer", OBSERVERS)
@@ -76,7 +76,7 @@ def test_no_observer_is_told_the_key(observer: str) -> None:
     """Neither of a day's work nor of any trouble, though it wraps aiohttp and captures locals."""
     shown = {
         name: find(KEY, text)
-        for name, text in told(observer).items()
+        for name, text in surfaces_of(observer).items()
         if name not in (CARELESS, CARELESS_FRAME)
     }
     assert {name: found for name, found in shown.items() if found is not None} == {}
@@ -85,21 +85,21 @@ def test_no_observer_is_told_the_key(observer: str) -> None:
 @pytest.mark.parametrize("observer", ["sentry", "opentelemetry"])
 def test_each_class_of_error_was_observed(observer: str) -> None:
     """The troubles cover the whole error tree."""
-    everything = "\n".join(told(observer).values())
+    everything = "\n".join(surfaces_of(observer).values())
     assert [kind for kind in error_classes() if kind.__name__ not in everything] == []
 
 
 @pytest.mark.parametrize("observer", ["sentry", "opentelemetry"])
 def test_no_site_is_told_of_the_observer(observer: str) -> None:
     """Tracers add headers of their own to requests; what is ours carries none."""
-    names = set(told(observer)[HEADERS].split())
+    names = set(surfaces_of(observer)[HEADERS].split())
     assert {"host", "user-agent"} <= names
     assert names & {"sentry-trace", "baggage", "traceparent", "tracestate", "b3"} == set()
 
 
 def test_the_interpreter_had_something_to_say() -> None:
     """What was forgotten was warned of: unclosed sessions, pending tasks, slow callbacks."""
-    heard = told("interpreter")
+    heard = surfaces_of("interpreter")
     assert "never retrieved" in heard["forgotten call"]
     assert "Unclosed client session" in heard["forgotten session"]
     assert "was destroyed but it is pending" in heard["closed loop"]

@@ -288,7 +288,13 @@ class Park:
             self.sites.append(self._build(number, numbers, *layout))
 
     def _build(
-        self, number: int, keys: Iterator[int], dialect: Dialect, zone: str, told: str, count: int
+        self,
+        number: int,
+        keys: Iterator[int],
+        dialect: Dialect,
+        zone: str,
+        given: str,
+        count: int,
     ) -> Site:
         books = [self._books(next(keys)) for _ in range(count)]
         cap = 30 if number == 9 else ...  # a clone that cuts its answers, unasked
@@ -305,7 +311,7 @@ class Park:
             login = one.partner.api_login if dialect is Dialect.USER_API else None
             name, key = f"{dialect}-{number}-{place}", one.partner.api_key
             # The port is known only when it listens; till then a desk has an account elsewhere.
-            account = Account("http://127.0.0.1:1", key, api_login=login, name=name, timezone=told)
+            account = Account("http://127.0.0.1:1", key, api_login=login, name=name, timezone=given)
             site.desks.append(Desk(account, one, sandbox, self.clock, since=self.since))
         return site
 

@@ -217,7 +217,7 @@ class Reader:
         ),
         takes_self=True,
     )
-    told: set[int] = Factory(set)
+    handed_out: set[int] = Factory(set)
     unreadable: set[Key] = Factory(set)
     most_held: int = 0
     _turns: Iterator[int] | None = field(default=None, init=False)
@@ -289,8 +289,8 @@ class Reader:
         self.unreadable.update(read.unreadable)
         again = segment.again or self.newest_first
         if self.rows_move and (again or self.plan.is_live(segment)):
-            records = [row for row in records if row.id not in self.told]
-        self.told.update(row.id for row in records)
+            records = [row for row in records if row.id not in self.handed_out]
+        self.handed_out.update(row.id for row in records)
         return records[::-1] if self.newest_first else records
 
 

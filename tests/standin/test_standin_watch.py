@@ -24,7 +24,7 @@ _ANSWERS = 5
 
 
 @frozen
-class Told:
+class Delivered:
     """What a watch has told, and when."""
 
     at: float
@@ -43,7 +43,7 @@ class Made:
 
     @property
     def due(self) -> float:
-        """When it has to have been told at the latest."""
+        """When it has to have been delivered at the latest."""
         return self.at + min(max(_JITTER * INTERVAL, self.age / 8), _LONGEST) + _ANSWERS
 
 
@@ -58,27 +58,27 @@ def value_of(row: Exchange | Payout) -> tuple[object, ...]:
 class Listener:
     """Listens to a watch, which may be left and begun again."""
 
-    told: list[Told] = field(factory=list)
+    delivered: list[Delivered] = field(factory=list)
     state: State = field(factory=MemoryState)
 
     async def listen(
         self, changes: AsyncIterable[Change[Exchange]] | AsyncIterable[Change[Payout]]
     ) -> None:
-        """Write down what is told, until cancelled."""
+        """Write down what is delivered, until cancelled."""
         async for change in changes:
             row = change.record
-            self.told.append(Told(virtual_time.now(), row.id, value_of(row)))
+            self.delivered.append(Delivered(virtual_time.now(), row.id, value_of(row)))
 
     def check(self, made: list[Made]) -> None:
-        """Each change has been told in time, and nothing else but what there is."""
+        """Each change has been delivered in time, and nothing else but what there is."""
         late = [one for one in made if not self._has_told(one)]
         assert late == []
 
     def _has_told(self, made: Made) -> bool:
         return any(
-            (told.row_id, told.value) == (made.row_id, made.value)
-            and made.at <= told.at <= made.due
-            for told in self.told
+            (delivered.row_id, delivered.value) == (made.row_id, made.value)
+            and made.at <= delivered.at <= made.due
+            for delivered in self.delivered
         )
 
 
@@ -165,7 +165,7 @@ def test_promise_7_every_change_of_an_exchange_is_told_in_time(seed: int) -> Non
 
 @pytest.mark.no_cover
 def test_promise_7_payouts_that_vanish_and_return_are_told_in_time() -> None:
-    """What changes in the operator's basket is told when it is out of it again; none twice."""
+    """What changes in the operator's basket is delivered when it is out of it again; none twice."""
     draw = random.Random(5)
 
     async def main() -> None:
@@ -199,7 +199,7 @@ def test_promise_7_payouts_that_vanish_and_return_are_told_in_time() -> None:
                 await asyncio.sleep(_LONGEST + INTERVAL)
                 await end(task)
             listener.check(changes)
-            assert len(listener.told) == len(changes)
+            assert len(listener.delivered) == len(changes)
 
     virtual_time.run(main())
 

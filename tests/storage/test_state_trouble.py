@@ -407,7 +407,7 @@ def test_a_state_that_is_no_file_is_refused_at_once(path: Path, kind: str) -> No
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
 @pytest.mark.parametrize(
-    ("mode", "around", "told"),
+    ("mode", "around", "warned_of"),
     [
         (0o600, 0o700, []),
         (0o640, 0o755, []),
@@ -417,7 +417,7 @@ def test_a_state_that_is_no_file_is_refused_at_once(path: Path, kind: str) -> No
     ],
 )
 def test_a_state_that_others_can_change_is_warned_of(
-    path: Path, caplog: pytest.LogCaptureFixture, mode: int, around: int, told: list[str]
+    path: Path, caplog: pytest.LogCaptureFixture, mode: int, around: int, warned_of: list[str]
 ) -> None:
     """Once, in the log: who changes what was told decides what is told."""
     checkpoint = FileCheckpoint(path.with_name("position"))
@@ -438,9 +438,9 @@ def test_a_state_that_others_can_change_is_warned_of(
         checkpoint.load()
     finally:
         path.parent.chmod(0o700)
-    assert len(caplog.messages) == 2 * len(told)
+    assert len(caplog.messages) == 2 * len(warned_of)
     for message in caplog.messages:
-        assert told[0] in message
+        assert warned_of[0] in message
         assert message.endswith("; what it says is believed")
 
 

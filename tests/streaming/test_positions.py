@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ppapi_async import Account, FileCheckpoint, MemoryCheckpoint, Session
-from ppapi_async.streaming.state import Told
+from ppapi_async.streaming.state import HandedOut
 from tests.sites.raw import HOOKS, KEY, NOW, RawServer, http
 
 _ROWS = [{"id": str(n), "time": NOW - 600 + n, "date": ""} for n in (3, 2, 1)]
@@ -69,7 +69,7 @@ def test_a_bomb_is_not_unpacked() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=r"^checkpoint: is damaged"):
-            Told().unpack([bomb], 3)
+            HandedOut().unpack([bomb], 3)
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
@@ -77,12 +77,12 @@ def test_a_bomb_is_not_unpacked() -> None:
 
 def test_positions_of_many_rows_come_back() -> None:
     """What is packed is taken back, also ids of the longest kind."""
-    told, again = Told(), Told()
-    told.add(range(200_000))
-    told.pack()
-    told.add([2**63 - 1, 5, -(2**63)])
-    again.unpack(told.pack(), 200_003)
-    assert sorted(again.ids) == sorted(told.ids)
+    handed_out, again = HandedOut(), HandedOut()
+    handed_out.add(range(200_000))
+    handed_out.pack()
+    handed_out.add([2**63 - 1, 5, -(2**63)])
+    again.unpack(handed_out.pack(), 200_003)
+    assert sorted(again.ids) == sorted(handed_out.ids)
 
 
 async def test_a_position_under_a_former_fingerprint_is_taken_over() -> None:

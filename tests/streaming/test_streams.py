@@ -191,14 +191,14 @@ async def test_positions_are_kept_oldest_first_only() -> None:
 
 async def test_without_a_beginning_there_is_no_fraction() -> None:
     """Of a range from the beginning, nobody knows how long it is; a known one ends with 1."""
-    told: list[Progress] = []
+    reported: list[Progress] = []
     async with Sandbox(rows=20) as sandbox, Session(account_of(sandbox)) as session:
-        async for _ in session.iter_exchanges(progress=told.append):
+        async for _ in session.iter_exchanges(progress=reported.append):
             pass
-        assert {progress.fraction for progress in told} == {None}
-        async for _ in session.iter_exchanges(START, progress=told.append):
+        assert {progress.fraction for progress in reported} == {None}
+        async for _ in session.iter_exchanges(START, progress=reported.append):
             pass
-    assert told[-1].fraction == 1
+    assert reported[-1].fraction == 1
 
 
 @pytest.mark.no_cover
@@ -209,22 +209,22 @@ async def test_windows_in_flight_keep_the_order(
     dialect: Dialect, newest_first: bool, concurrency: int
 ) -> None:
     """Several windows at once come out in order, complete, with progress."""
-    told: list[Progress] = []
+    reported: list[Progress] = []
     books = Books.uniform(20_000, START, NOW)
     async with (
         Sandbox(dialect, books=books) as sandbox,
         Session(account_of(sandbox), hooks=HOOKS) as session,
     ):
         stream = session.iter_exchanges(
-            START, concurrency=concurrency, newest_first=newest_first, progress=told.append
+            START, concurrency=concurrency, newest_first=newest_first, progress=reported.append
         )
         got = [row async for row in stream]
     assert len(got) == 20_000
     assert [row.id for row in got] == sorted((row.id for row in got), reverse=newest_first)
-    assert told[-1].rows == 20_000
-    assert told[-1].fraction == 1.0
-    assert told[-1].requests == sandbox.requests_count - 1
-    assert told[-1].covered >= timedelta(days=80)
+    assert reported[-1].rows == 20_000
+    assert reported[-1].fraction == 1.0
+    assert reported[-1].requests == sandbox.requests_count - 1
+    assert reported[-1].covered >= timedelta(days=80)
 
 
 async def test_windows_are_handed_out_whole() -> None:

@@ -82,7 +82,7 @@ def test_promise_6_rows_dated_ahead_have_an_end() -> None:
         reader.run()
     [[(first, last)]] = caught.value.args
     assert (first, last) == (reader.plan.horizon + 1, None)
-    assert set(range(9_000, 10_001)) <= reader.told
+    assert set(range(9_000, 10_001)) <= reader.handed_out
     assert len(site.asked) <= 400
     calm = Reader(
         Endless({}, order="newest first", now=10_000),

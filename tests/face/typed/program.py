@@ -91,8 +91,8 @@ async def watch(session: Session) -> None:
         assert_type(change, Change[Exchange])
         if change.previous is not None and "accrued" in change.fields:
             print(change.record.id, change.previous.accrued, change.record.accrued)
-    async for told in session.watch_info(interval=timedelta(minutes=5)):
-        assert_type(told.record, Info)
+    async for news in session.watch_info(interval=timedelta(minutes=5)):
+        assert_type(news.record, Info)
 
 
 async def follow_one(fleet: Fleet) -> None:
@@ -115,9 +115,9 @@ async def follow_one(fleet: Fleet) -> None:
 
 async def follow_others(fleet: Fleet) -> None:
     """The same for the other resources."""
-    async for told in fleet.events("info", initial_info=True):
-        if isinstance(told, Change):
-            assert_type(told.record, Info)
+    async for news in fleet.events("info", initial_info=True):
+        if isinstance(news, Change):
+            assert_type(news.record, Info)
     async for click in fleet.events("links"):
         if isinstance(click, Change):
             assert_type(click.record, Link)
