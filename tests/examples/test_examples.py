@@ -142,7 +142,7 @@ def info(balance: int, least: int = 10) -> Info:
     return Info(balance=Decimal(balance), min_payout=Decimal(least))
 
 
-NEW, CHANGED = ChangeKind
+NEW, CHANGED = ChangeKind.NEW, ChangeKind.CHANGED
 YES, NO = exchange(accrued=True), exchange(accrued=False)
 WHAT = "0.00000012 for exchange 7 (&lt;b&gt; → R&amp;D)"
 
