@@ -14,7 +14,8 @@ from typing import cast
 from attrs import define
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPIModule
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -118,6 +119,15 @@ class MirrorDatabase:
     _writers: asyncio.Semaphore
     _lock: WriterLock | None = None
 
+    @property
+    def _driver_error(self) -> type[Exception]:
+        dialect = cast("DefaultDialect", self.engine.dialect)
+        return cast("type[Exception]", cast("DBAPIModule", dialect.dbapi).Error)
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return DBAPIError, self._driver_error, OSError
+
     @classmethod
     async def open(cls, url: str, *, wait: float = 0.0) -> MirrorDatabase:
         """Open the database of a url.
@@ -187,10 +197,13 @@ class MirrorDatabase:
                     await stack.enter_async_context(self._writers)
                 connection = await stack.enter_async_context(self.engine.connect())
                 await connection.execution_options(writes=writes)
-                yield connection
-        except (DBAPIError, sqlite3.Error, OSError) as error:
+                try:
+                    yield connection
+                except self._driver_error:  # SQLAlchemy does not know of it
+                    await connection.invalidate()
+                    raise
+        except self._errors as error:
             problem = self.error(error)
-            del error
         else:
             return
         try:

@@ -19,7 +19,7 @@ from ppapi_async.watching.resources import Record, ResourceName
 
 __all__ = ["JOURNAL", "NewChange", "change_of", "cursor_of", "follow_restore", "write_changes"]
 
-_AT_ONCE = 250
+_AT_ONCE = 100
 JOURNAL: Select[tuple[int, int, int, str, int, str, datetime, list[str], str, str]] = select(
     changes.c.tx,
     changes.c.revision,
@@ -35,7 +35,7 @@ JOURNAL: Select[tuple[int, int, int, str, int, str, datetime, list[str], str, st
 """What `change_of` needs of a row of the table."""
 
 
-@frozen(kw_only=True)
+@frozen
 class NewChange:
     """A change that is to be written."""
 

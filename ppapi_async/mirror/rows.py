@@ -6,6 +6,7 @@ makes the very values that the driver takes. What they are is the same as in `ty
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -39,7 +40,7 @@ from ppapi_async.models import (
     extra_of,
 )
 from ppapi_async.protocol import dump_stored, parse_stored
-from ppapi_async.protocol.fields import INT64
+from ppapi_async.protocol.fields import INT64, fits
 
 __all__ = ["COLUMN_NAMES", "KINDS", "Codec", "RowRecord", "Value", "differing", "dump", "load"]
 
@@ -57,6 +58,7 @@ Convert: TypeAlias = Callable[[object], Value]
 Restore: TypeAlias = Callable[[Value], object]
 
 
+@functools.cache
 def fields_of(kind: type[object]) -> tuple[str, ...]:
     """Return the names of the fields that a row has, in the order of its columns."""
     names = (one.name for one in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
@@ -74,6 +76,8 @@ class Codec(Generic[RowT]):
     columns: tuple[str, ...]
     _write: tuple[Convert | None, ...]
     _read: tuple[Restore | None, ...]
+    _amounts: tuple[str, ...]
+    _numbers: tuple[str, ...]
 
     @classmethod
     def of(cls, resource: str, *, sqlite: bool) -> Codec[RowRecord]:
@@ -83,6 +87,8 @@ class Codec(Generic[RowT]):
         renamed = COLUMN_NAMES.get(kind, {})
         types = get_type_hints(kind)
         ways = [_way(types[name]) for name in fields]
+        amounts = tuple(name for name, way in zip(fields, ways, strict=True) if way is _AMOUNT)
+        numbers = tuple(name for name, way in zip(fields, ways, strict=True) if way is _AS_IT_IS)
         ways = [way if sqlite or not way.only_sqlite else _AS_IT_IS for way in ways]
         return Codec(
             kind=kind,
@@ -91,6 +97,8 @@ class Codec(Generic[RowT]):
             columns=tuple(renamed.get(name, name) for name in fields),
             write=tuple(way.write for way in ways),
             read=tuple(way.read for way in ways),
+            amounts=amounts,
+            numbers=numbers,
         )
 
     def row_of(self, record: RowT) -> tuple[Value, ...]:
@@ -122,11 +130,12 @@ class Codec(Generic[RowT]):
 
         No answer of a site holds such values: what decodes it takes none.
         """
-        for name in self.fields:
+        for name in self._amounts:
             value = getattr(record, name)
-            if isinstance(value, Decimal) and not fits_numeric(value):
+            if value is not None and not fits(value) and not fits_numeric(value):
                 return name, "an amount that no database can hold"
-            if type(value) is int and value not in INT64:
+        for name in self._numbers:
+            if getattr(record, name) not in INT64:
                 return name, "not a whole number of 64 bits"
         return None
 
@@ -145,10 +154,11 @@ def _write_extra(extra: object) -> str | None:
 
 
 _AS_IT_IS = _Way()
+_AMOUNT = _Way(cast("Convert", amount_text), cast("Restore", Decimal), only_sqlite=True)
 _WAYS: Mapping[object, _Way] = {
     int: _AS_IT_IS,
     datetime: _Way(cast("Convert", instant_text), cast("Restore", instant_of), only_sqlite=True),
-    Decimal: _Way(cast("Convert", amount_text), cast("Restore", Decimal), only_sqlite=True),
+    Decimal: _AMOUNT,
     bool: _Way(cast("Convert", int), bool, only_sqlite=True),
     str: _Way(cast("Convert", escape), cast("Restore", unescape)),
     PayoutStatus: _Way(lambda status: cast("PayoutStatus", status).value, PayoutStatus),

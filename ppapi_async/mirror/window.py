@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain, islice
 
 from attrs import asdict, define, field, frozen
 from sqlalchemy import delete, insert, or_, select
@@ -78,7 +79,7 @@ class WindowWriter:
 
     async def prepare(self) -> None:
         """Make rows of the records, before the transaction: nobody waits for that then."""
-        async for record in in_turns(self.reading.records, _AT_ONCE):
+        async for record in in_turns(self.reading.records):
             problem = self.codec.problem(record)
             if problem is None:
                 try:
@@ -140,14 +141,8 @@ class WindowWriter:
         self, connection: AsyncConnection, found: Differences[RowRecord]
     ) -> tuple[MirrorChange[Record], ...]:
         news = [
-            NewChange(
-                kind=one.kind,
-                id=one.record.id,
-                record=one.record,
-                previous=one.previous,
-                fields=one.fields,
-            )
-            for one in found.written
+            NewChange(one.kind, one.record.id, one.record, one.previous, one.fields)
+            async for one in in_turns(found.written)
             if not (self.reading.backfill and one.kind is MirrorChangeKind.NEW)
         ]
         seen = self.reading.proven_at
@@ -157,9 +152,8 @@ class WindowWriter:
         self, connection: AsyncConnection, found: Differences[RowRecord]
     ) -> None:
         """Keep each status that was seen, and what sites tell of those before."""
-        steps = [*self._told_statuses(), *self._seen_statuses(found.written)]
-        for first in range(0, len(steps), _AT_ONCE):
-            some = steps[first : first + _AT_ONCE]
+        steps = chain(self._told_statuses(), self._seen_statuses(found.written))
+        while some := list(islice(steps, _AT_ONCE)):
             await insert_unless_known(connection, status_changes, some)
             await let_others_run()
 
