@@ -7,7 +7,7 @@ makes the very values that the driver takes. What they are is the same as in `ty
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import UnionType
@@ -59,7 +59,7 @@ Restore: TypeAlias = Callable[[Value], object]
 
 
 @functools.cache
-def fields_of(kind: type[object]) -> tuple[str, ...]:
+def fields_of(kind: Hashable) -> tuple[str, ...]:
     """Return the names of the fields that a row has, in the order of its columns."""
     names = (one.name for one in attrs.fields(cast("type[attrs.AttrsInstance]", kind)))
     return tuple(name for name in names if name != _ELSEWHERE)
@@ -83,7 +83,7 @@ class Codec(Generic[RowT]):
     def of(cls, resource: str, *, sqlite: bool) -> Codec[RowRecord]:
         """Return the codec of a resource."""
         kind = KINDS[resource]
-        fields = fields_of(kind)
+        fields = fields_of(cast("Hashable", kind))
         renamed = COLUMN_NAMES.get(kind, {})
         types = get_type_hints(kind)
         ways = [_way(types[name]) for name in fields]
@@ -174,7 +174,7 @@ def _way(kind: object) -> _Way:
 
 def differing(record: object, previous: object) -> tuple[str, ...]:
     """Return the names of the fields in which a row differs, by value: 1.0 is 1.00."""
-    names = fields_of(type(record))
+    names = fields_of(cast("Hashable", type(record)))
     return tuple(name for name in names if getattr(record, name) != getattr(previous, name))
 
 
