@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 from zoneinfo import ZoneInfo
@@ -23,7 +23,7 @@ from ppapi_async.account import Dialect
 from ppapi_async.cli.request_log import RequestLog
 from ppapi_async.cli.usage import MOST_ROWS, UsageError, number
 from ppapi_async.files import refuse_odd
-from ppapi_async.sandbox import Bounds, Rates, Sandbox, SeenRequest, ServerOrder, Ties
+from ppapi_async.sandbox import Bounds, Rates, Sandbox, ServerOrder, Ties
 
 __all__ = ["add_options", "run"]
 
@@ -255,37 +255,27 @@ def _make_sites(options: argparse.Namespace, log: RequestLog | None) -> Sequence
     for index, dialect, timezone in turns:
         name = f"{dialect}-{index + 1}"
         note = None if log is None else functools.partial(log.write, name)
-        sandbox = _make_sandbox(dialect, timezone, index, options, note)
+        sandbox = Sandbox(
+            dialect,
+            rows=options.rows,
+            port=options.port + index if options.port else 0,
+            timezone=timezone,
+            seed=options.seed + index,
+            api_key=options.key,
+            live=options.live,
+            pace=options.pace,
+            cap=... if options.cap is None else options.cap,
+            rates=_MEDDLING if options.meddling else None,
+            own_keys=options.own_keys,
+            ties=options.ties.replace("-", " "),
+            order=options.order.replace("-", " "),
+            bounds=options.bounds.replace("-", " "),
+            on_request=note,
+        )
         sites.append(_NamedSandbox(name, sandbox))
         if log is not None:
             log.hide(sandbox.api_key, sandbox.api_login)
     return sites
-
-
-def _make_sandbox(
-    dialect: Dialect,
-    timezone: str,
-    index: int,
-    options: argparse.Namespace,
-    on_request: Callable[[SeenRequest], object] | None,
-) -> Sandbox:
-    return Sandbox(
-        dialect,
-        rows=options.rows,
-        port=options.port + index if options.port else 0,
-        timezone=timezone,
-        seed=options.seed + index,
-        api_key=options.key,
-        live=options.live,
-        pace=options.pace,
-        cap=... if options.cap is None else options.cap,
-        rates=_MEDDLING if options.meddling else None,
-        own_keys=options.own_keys,
-        ties=options.ties.replace("-", " "),
-        order=options.order.replace("-", " "),
-        bounds=options.bounds.replace("-", " "),
-        on_request=on_request,
-    )
 
 
 async def _serve(sites: Sequence[_NamedSandbox], options: argparse.Namespace) -> None:

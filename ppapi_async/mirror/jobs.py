@@ -34,7 +34,7 @@ try:
     from procrastinate.manager import JobManager
     from procrastinate.retry import BaseRetryStrategy, RetryDecision
     from procrastinate.tasks import Task
-except ImportError as error:  # pragma: no cover (one process has the package, or has not)
+except ImportError as error:
     raise ImportError("jobs: need procrastinate; pip install 'ppapi-async[jobs]'") from error
 
 __all__ = ["Backoff", "Synchronises", "blueprint"]

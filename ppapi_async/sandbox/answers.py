@@ -19,6 +19,7 @@ from .rows import RowWriter, WireRow
 from .shelf import By, R, Shelf
 
 _METHODS = frozenset({"get_info", "get_links", "get_exchanges", "get_payouts", "add_payout"})
+_NO_METHOD = 3, "Method not supported"
 _NO_IP = re.compile(r"[%\s]")
 _NOT_FOUND = "<!DOCTYPE html><html><body><h1>404 Not Found</h1></body></html>"
 
@@ -97,13 +98,15 @@ class Site:
             return html_answer(501 if self.manner.answers_501 else 200, "")
         books = self._find_books(call)
         if books is None or books.partner.banned:
-            return self._refuse_key()
+            text = "Api disabled" if self.manner.newer else _TEXTS[self.manner.language]["key"]
+            return self._failure(1, text)
         if books.partner.ip_blocked and self.manner.dialect is Dialect.USER_API:
             return self._failure(2, "IP blocked")
         if not known:
-            return self._refuse_method()
+            delegates = self.manner.dialect is Dialect.DELEGATING
+            return self._failure(*((1, "Api disabled") if delegates else _NO_METHOD))
         if self.manner.newer and not books.partner.may(method):
-            return self._failure(3, "Method not supported")
+            return self._failure(*_NO_METHOD)
         return self._perform(books, method, call, now)
 
     def _find_books(self, call: Call) -> Books | None:
@@ -124,15 +127,6 @@ class Site:
         """Return the texts in the site's language, or in the one that the User API is asked for."""
         asked = call.headers.get("api-lang", "") if self.manner.dialect is Dialect.USER_API else ""
         return _TEXTS.get(asked[:2].lower(), _TEXTS[self.manner.language])
-
-    def _refuse_key(self) -> SentAnswer:
-        text = "Api disabled" if self.manner.newer else _TEXTS[self.manner.language]["key"]
-        return self._failure(1, text)
-
-    def _refuse_method(self) -> SentAnswer:
-        if self.manner.dialect is Dialect.DELEGATING:
-            return self._failure(1, "Api disabled")
-        return self._failure(3, "Method not supported")
 
     def _perform(self, books: Books, method: str, call: Call, now: int) -> SentAnswer:
         asked = self.manner.parameters(call)

@@ -26,12 +26,10 @@ _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _MOST_PLACES = 12
 
 
-def _words(newer: bool) -> dict[str, str]:
-    altered = f"{_ALTERED} {_ALTERED_BY_NEWER}" if newer else _ALTERED
-    return {word.translate(_TO_LATIN): word for word in altered.split()}
-
-
-_WORDS = {newer: _words(newer) for newer in (False, True)}
+_WORDS = {
+    newer: {word.translate(_TO_LATIN): word for word in altered.split()}
+    for newer, altered in ((False, _ALTERED), (True, f"{_ALTERED} {_ALTERED_BY_NEWER}"))
+}
 _WORD = {
     newer: re.compile(rf"\b(?:{'|'.join(_WORDS[newer])})\b", re.IGNORECASE)
     for newer in (False, True)

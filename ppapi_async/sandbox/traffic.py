@@ -230,16 +230,14 @@ class Traffic:
         give, give_name, get, get_name, course_give, course_get, usual, dollars = (
             self._random.choice(_PAIRS)
         )
-        course = round(Decimal(course_get) * self._jitter(0.02), 8)
+        drift = Decimal(repr(self._random.uniform(0.98, 1.02)))
+        course = round(Decimal(course_get) * drift, 8)
         amount = round(Decimal(usual) * Decimal(repr(self._random.lognormvariate(0, 0.8))), 6)
         return _Deal(
             give, give_name, get, get_name, course_give, plain(course), plain(amount),
             plain(round(amount * course / Decimal(course_give), 8)),
             plain(round(amount * Decimal(dollars) * _REWARD_SHARE, 8)),
         )  # fmt: skip
-
-    def _jitter(self, spread: float) -> Decimal:
-        return Decimal(repr(self._random.uniform(1 - spread, 1 + spread)))
 
     def _draw_visitor(self) -> tuple[str, str]:
         user_hash = f"{self._random.getrandbits(128):032x}"

@@ -50,7 +50,10 @@ class SQLiteState:
     def __init__(
         self, path: str | os.PathLike[str], *, timeout: float | timedelta = timedelta(seconds=30)
     ) -> None:
-        self.path = _file(path)
+        text = os.fspath(path)
+        if text in ("", ":memory:") or "\0" in text:
+            raise ValueError("path: pass the path of a file; to keep nothing, use MemoryState()")
+        self.path = Path(text).absolute()
         self._timeout = _seconds(timeout)
         self._inside = 0
         self._worker: _Worker | None = None
@@ -248,13 +251,6 @@ def _copy(error: StateError) -> StateError:
     copy = StateError(error.message)
     copy.__cause__ = error.__cause__
     return copy
-
-
-def _file(path: str | os.PathLike[str]) -> Path:
-    text = os.fspath(path)
-    if text in ("", ":memory:") or "\0" in text:
-        raise ValueError("path: pass the path of a file; to keep nothing, use MemoryState()")
-    return Path(text).absolute()
 
 
 def _seconds(timeout: float | timedelta) -> float:

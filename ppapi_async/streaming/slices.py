@@ -62,7 +62,9 @@ class RowSlices(Generic[RowT]):
             PPAPIError: what is held is no page after all.
         """
         self._left.update(held for held in self.rows.values() if isinstance(held, bytes))
-        ids = deque(self._in_order())
+        ids = deque(sorted(sorted(self.rows), key=self.seconds.__getitem__))
+        if self.newest_first:
+            ids.reverse()
         is_set, all_rows = self._is_set(), list[RowT]()
         while ids:
             if self._needs_piece(ids[0]):
@@ -74,14 +76,6 @@ class RowSlices(Generic[RowT]):
                 yield rows
         if is_set:
             yield sorted(all_rows, key=_BY_TIME, reverse=self.newest_first)
-
-    def _in_order(self) -> list[int]:
-        """Return the ids in the order of the stream, by time and then by id."""
-        ids = sorted(self.rows)
-        ids.sort(key=self.seconds.__getitem__)
-        if self.newest_first:
-            ids.reverse()
-        return ids
 
     def _is_set(self) -> bool:
         """Tell whether the site's clock is set within the window: instants may then run otherwise.

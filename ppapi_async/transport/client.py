@@ -330,7 +330,9 @@ class Transport:
             proxy_headers=login,
             middlewares=(),  # in place of those of a lent session
         ) as response:
-            self._compare_clocks(response.headers, began)
+            ahead = clock_ahead(response.headers, self.hooks.clock())
+            if ahead is not None and began >= self._clock_of:  # the news of an earlier one are old
+                self.clock_ahead, self._clock_of = ahead, began
             reader = BodyReader(response.headers.get("Content-Encoding", ""), largest)
             try:
                 async for chunk in response.content.iter_any():
@@ -338,14 +340,12 @@ class Transport:
                 return Answer(response.status, response.headers.copy(), reader.close())
             except BodyTooLargeError as error:
                 response.close()
-                text = f"{error}; ask for a shorter time, or raise largest_answer"
-                return self._too_large(text, method, response.status)
-
-    def _compare_clocks(self, headers: Mapping[str, str], began: float) -> None:
-        """Learn the server's clock from an answer; one that was asked for earlier is older news."""
-        ahead = clock_ahead(headers, self.hooks.clock())
-        if ahead is not None and began >= self._clock_of:
-            self.clock_ahead, self._clock_of = ahead, began
+                return ResponseTooLargeError(
+                    f"{error}; ask for a shorter time, or raise largest_answer",
+                    account=self.account.name,
+                    method=method,
+                    status=response.status,
+                )
 
     async def close(self, asking: asyncio.Task[object] | None = None) -> None:
         """Close the connections that are not lent, and wait for callbacks, but not for `asking`."""
@@ -354,9 +354,6 @@ class Transport:
         finally:
             await self.http.close()
             await self.callbacks.close(asking)
-
-    def _too_large(self, text: str, method: str, status: int) -> ResponseTooLargeError:
-        return ResponseTooLargeError(text, account=self.account.name, method=method, status=status)
 
     def _failure(self, error: Exception, method: str) -> PPAPIError:
         """Translate what aiohttp raised. Its text may hold the url, so it is redacted."""
