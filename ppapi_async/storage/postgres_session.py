@@ -65,6 +65,8 @@ CREATE TABLE ppapi_polls (
     PRIMARY KEY (group_name, account)
 ) WITH (fillfactor = 50)
 """
+# Not `to_regclass`: that may answer from before the transaction that it waited for.
+_FIND = "SELECT 1 FROM pg_class WHERE relname = 'ppapi_state' AND pg_table_is_visible(oid)"
 _LOCK_TO_CREATE = "SELECT pg_advisory_xact_lock(hashtextextended('ppapi_async tables', 0))"
 _LOAD = "SELECT name, text FROM ppapi_entries WHERE watch = %s AND name > %s ORDER BY name LIMIT %s"
 _READ = "SELECT text FROM ppapi_entries WHERE watch = %s AND name = %s"
@@ -82,15 +84,22 @@ _LIMITS = (
     "tcp_user_timeout",
 )
 _ADVICE = {
-    "28": "check user and password of the url, and pg_hba.conf",
-    "3D": "create the database first",
     "42501": "grant this user what it lacks, or let the database's owner start it once",
     "42P": "its tables are not as ppapi_async has made them: drop those called ppapi_*",
     "427": "its tables are not as ppapi_async has made them: drop those called ppapi_*",
     "25006": "it is a standby: pass the url of the primary server",
     "53100": "make room on its disk",
-    "53300": "let it have more connections (max_connections), or use fewer",
 }
+"""By the beginning of SQLSTATE."""
+_ADVICE_TO_CONNECT = {
+    "does not exist": "create the database first, or mend its name or the user's in the url",
+    "authentication failed": "mend user and password of the url",
+    "no password": "pass user and password in the url",
+    "pg_hba.conf": "let this machine in",
+    "too many": "let it have more connections (max_connections), or use fewer",
+    "translate host name": "mend the host's name in the url",
+}
+"""By what the text says: it comes without SQLSTATE."""
 
 
 def since_boot() -> float:
@@ -417,15 +426,13 @@ class PostgresSession:
             )
 
     async def _has_tables(self) -> bool:
-        [[table]] = await self.ask("SELECT to_regclass('ppapi_state')::text")
-        return table is not None
+        return bool(await self.ask(_FIND))
 
     async def _create(self) -> None:
         """Make the tables, unless another worker that starts at the same time has made them."""
         async with self._connection.transaction():
             await self._execute(_LOCK_TO_CREATE, ())
-            [[table]] = await self._execute("SELECT to_regclass('ppapi_state')::text", ())
-            if table is None:
+            if not await self._execute(_FIND, ()):
                 await self._connection.execute(_CREATE)
 
     # A session that holds locks
@@ -552,5 +559,8 @@ def _failure(where: str, error: psycopg.Error | OSError) -> StateError:
     if isinstance(error, psycopg.Error):
         state, text = error.sqlstate or "", error.diag.message_primary
     text = text or (str(error).strip().splitlines() or [type(error).__name__])[0]
-    advice = next((tip for code, tip in _ADVICE.items() if state.startswith(code)), "try again")
-    return StateError(f"the state {where} could not be used: {text}; {advice}")
+    found = [tip for code, tip in _ADVICE.items() if state.startswith(code)]
+    found += [tip for said, tip in _ADVICE_TO_CONNECT.items() if not state and said in text]
+    return StateError(
+        f"the state {where} could not be used: {text}; {found[0] if found else 'try again'}"
+    )
