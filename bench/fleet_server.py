@@ -28,7 +28,7 @@ _INFO_ITEMS = (
     '{"id":"33","title":"Psys SBERRUB","comission":"1.5%","amount":"120.17985"}',
 )
 _ASKED = re.compile(rb"[?&](api_key|method)=([^& ]+)")
-_BOUND = re.compile(rb"(?:^|&)(start_time|end_time)=(\d+)")
+_BOUND = re.compile(rb"(?:^|&)(start_time|end_time|offset)=(\d+)")
 
 
 def _payout(row_id: int, second: int) -> bytes:
@@ -99,6 +99,7 @@ class Sites:
         bounds = {name: int(value) for name, value in _BOUND.findall(form)}
         first = max(self._oldest, -(-bounds.get(b"start_time", 0) // STEP))
         last = min(now, bounds.get(b"end_time", int(arrived)) // STEP)
+        last -= bounds.get(b"offset", 0)
         if method == "get_info":
             first = last = 0
         return (answer(method, first, last, now, keyed=key.startswith("classic")),)

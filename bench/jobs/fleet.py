@@ -33,7 +33,7 @@ def run(site: Site, *, measure: str, accounts: int, **options: float) -> dict[st
     return asyncio.run(job(site, accounts, **options))
 
 
-def _accounts(site: Site, count: int) -> list[Account]:
+def accounts_at(site: Site, count: int) -> list[Account]:
     """Return accounts at as many hosts, half of them classic."""
     port = urlsplit(site.url).port
     return [
@@ -75,7 +75,7 @@ async def _turns_with(
 ) -> dict[str, float]:
     await _arrivals(site)
     empty = _resident()
-    made = _accounts(site, count)
+    made = accounts_at(site, count)
     names = {account.api_key.reveal(): account.name for account in made}
     half = 0.0
     began, cpu = time.time(), time.process_time()
@@ -126,7 +126,7 @@ async def _listening(fleet: Fleet) -> AsyncIterator[None]:
 
 async def _poll(site: Site, count: int, *, rounds: int) -> dict[str, float]:
     """Poll all accounts at once, and do the bare requests of the same, in turns."""
-    made = _accounts(site, count)
+    made = accounts_at(site, count)
     meter = _Meter()
     async with Fleet(made, interval=86_400, on_request=meter) as fleet, _listening(fleet):
         for requests_of_one in (1, 4, 4):  # the first polls look back, which takes more

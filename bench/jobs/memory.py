@@ -13,8 +13,8 @@ from ppapi_async import Session
 _CLEAR_PEAK = "5"
 
 
-def _status(name: str) -> float:
-    """Return a line of /proc/self/status in MB; without /proc, the peak so far."""
+def resident(name: str) -> float:
+    """Return VmRSS or VmHWM of this process in MB; without /proc, the peak so far."""
     try:
         lines = Path("/proc/self/status").read_text("ascii").splitlines()
     except FileNotFoundError:
@@ -22,7 +22,7 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     path = Path("/proc/self/clear_refs")
     if path.exists():
         path.write_text(_CLEAR_PEAK, "ascii")
@@ -38,8 +38,8 @@ async def _read(site: Site, concurrency: int) -> dict[str, float]:
 
     async with Session(site.url, site.key, on_request=count) as session:
         await session.get_info()
-        _forget_peak()
-        idle = _status("VmRSS")
+        forget_peak()
+        idle = resident("VmRSS")
         began = time.perf_counter()
         stream = session.iter_exchanges(site.start, site.end, concurrency=concurrency)
         async for _ in stream:
@@ -50,7 +50,7 @@ async def _read(site: Site, concurrency: int) -> dict[str, float]:
     return {
         "rows": rows,
         "idle": idle,
-        "peak": _status("VmHWM"),
+        "peak": resident("VmHWM"),
         "first": first,
         "whole": whole,
         "requests": requests,

@@ -356,12 +356,8 @@ class Books:
             order, steps = self.traffic.order(self.orders.next_id, event.at, event.at)
             self.orders.put(order)
             self.traffic.expect_steps(order.id, steps)
-        elif event.kind is EventKind.ORDER_MOVES:
-            self.move_order(event.row_id, event.at, event.status)
-        elif event.kind is EventKind.ORDER_LAPSES:
-            if event.row_id in self.hidden_orders:
-                self.hidden_orders.discard(event.row_id)
-                self.orders.remove(event.row_id)
+        elif event.kind in (EventKind.ORDER_MOVES, EventKind.ORDER_LAPSES):
+            self._go_on_with(event)
         elif event.kind is EventKind.BY_HAND:
             self._set_any_by_hand()
         elif event.kind is EventKind.BASKET:
@@ -371,6 +367,15 @@ class Books:
             self.request_payout(self.methods[0].id, wallet, event.at)
         elif event.row_id and self.payouts[event.row_id].status == WAITING:
             self.move_payout(event.row_id, DONE)
+
+    def _go_on_with(self, event: Event) -> None:
+        """Let an order move or lapse, unless it was deleted or confirmed meanwhile."""
+        row_id = event.row_id
+        if event.kind is EventKind.ORDER_MOVES and self.orders.get(row_id) is not None:
+            self.move_order(row_id, event.at, event.status)
+        elif event.kind is EventKind.ORDER_LAPSES and row_id in self.hidden_orders:
+            self.hidden_orders.discard(row_id)
+            self.orders.remove(row_id)
 
     def _set_any_by_hand(self) -> None:
         row_id = self.traffic.pick(self.orders.next_id)

@@ -230,6 +230,16 @@ async def test_history_can_be_deleted() -> None:
     assert books.clicks.next_id == 3
 
 
+def test_an_order_that_was_deleted_does_not_move() -> None:
+    """What was to happen to it does not happen; the others live on."""
+    books = Books.generate(3, 40, START, START + 10 * 86_400, clicks=0)
+    books.advance(START + 10 * 86_400)
+    books.forget(orders=START + 10 * 86_400)
+    assert len(books.orders) == 0
+    books.advance(START + 11 * 86_400)
+    assert len(books.orders) > 0
+
+
 async def test_zero_dates_and_nines_are_dates() -> None:
     """On any site's clock they are what the database holds; filters see them as such."""
     payouts = [

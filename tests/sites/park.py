@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeAlias, TypeVar
@@ -28,7 +28,18 @@ from ppapi_async import (
 from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Partner, Rates, Sandbox
 from ppapi_async.sandbox.shelf import Shelf, StoredRow
 
-__all__ = ["INFO_ID", "SOURCES", "Desk", "Facts", "Park", "Record", "Site", "State", "facts_of"]
+__all__ = [
+    "INFO_ID",
+    "SOURCES",
+    "Desk",
+    "Facts",
+    "Layout",
+    "Park",
+    "Record",
+    "Site",
+    "State",
+    "facts_of",
+]
 
 Record: TypeAlias = Link | Exchange | Payout | Info
 Facts: TypeAlias = Mapping[str, object]
@@ -38,6 +49,7 @@ NEWER = frozenset({Dialect.DELEGATING, Dialect.USER_API})
 LOOKBACK = 30 * DAY
 SOURCES = {Link: "links", Exchange: "exchanges", Payout: "payouts", Info: "info"}
 INFO_ID = 0
+ABSENT = "absent"
 _EXCHANGE = tuple(
     one.name for one in attrs.fields(Exchange) if one.name not in {"date", "statuses", "extra"}
 )
@@ -77,6 +89,11 @@ class State:
         if self.is_first or not isinstance(time, datetime):
             return 0.0
         return min(6 * 3600.0, max(0.0, self.since - time.timestamp()) / 8)
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether no answer showed the row."""
+        return ABSENT in self.facts
 
     @property
     def is_first(self) -> bool:
@@ -184,6 +201,27 @@ class Desk:
         }
         self._note("payouts", row.id, facts)
 
+    def note_absent(self) -> None:
+        """Note which rows no answer shows, being removed or hidden, and which are back."""
+        books = self.books
+        self._note_absent("links", books.clicks, (), self._note_click)
+        self._note_absent("exchanges", books.orders, books.hidden_orders, self._note_order)
+        self._note_absent("payouts", books.payouts, books.hidden_payouts, self._note_payout)
+
+    def _note_absent(
+        self,
+        source: str,
+        shelf: Shelf[RowT],
+        hidden: Collection[int],
+        note: Callable[[RowT], None],
+    ) -> None:
+        for row_id, states in self.states[source].items():
+            row = shelf.get(row_id)
+            if row is None or row_id in hidden:
+                self._note(source, row_id, {"time": states[-1].facts["time"], ABSENT: True})
+            elif states[-1].is_absent:
+                note(row)
+
     def note_info(self) -> None:
         """Note the balance; the books report rows only."""
         books, balance = self.books, self.books.partner.balance
@@ -251,7 +289,8 @@ class Site:
     """Whether things happen while it answers."""
 
 
-_LAYOUT: Sequence[tuple[Dialect, str, str, int]] = (
+Layout: TypeAlias = Sequence[tuple[Dialect, str, str, int]]
+_LAYOUT: Layout = (
     (Dialect.CLASSIC, "UTC", "UTC", 5),
     (Dialect.CLASSIC, "Europe/Moscow", "Europe/Moscow", 5),
     (Dialect.CLASSIC, "Europe/Moscow", "UTC", 4),
@@ -276,15 +315,20 @@ class Park:
     clock: Callable[[], float]
     since: float | None = None
     sites: list[Site] = field(factory=list)
+    layout: Layout = _LAYOUT
+    rates: Rates | None = None
+    """None: some thirty orders an hour, by night fewer."""
+    rows: tuple[int, ...] = (3, 25)
+    """Orders that a site may have at first."""
     _rates: Rates = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         numbers = itertools.count(1)
         lively = 30 if self.clock() // 3600 % 24 < 4 else 12  # the nights are quiet
-        self._rates = Rates(
+        self._rates = self.rates or Rates(
             clicks_per_hour=lively, orders_per_hour=lively, pace=0.15, payout_delay=900
         )
-        for number, layout in enumerate(_LAYOUT, 1):
+        for number, layout in enumerate(self.layout, 1):
             self.sites.append(self._build(number, numbers, *layout))
 
     def _build(
@@ -328,7 +372,7 @@ class Park:
         now, days = int(self.clock()), self.draw.choice((5, 20, 40))
         partner = Partner(id=number, api_key=f"k{number:034}", api_login=f"login{number}")
         # Of a site without any order in 30 days the fleet cannot know that an older one is not new.
-        rows = 25 if days == 40 else self.draw.choice((3, 25))
+        rows = max(self.rows) if days == 40 else self.draw.choice(self.rows)
         return Books.generate(
             self.draw.randrange(10**6),
             rows,
