@@ -67,6 +67,7 @@ _ADVICE_POSTGRES = {
 }
 
 
+_ADVICE_CONNECT = "look whether the server runs, and at user, password and database in the url"
 _EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
 """More digits than any amount has: no sum is ever rounded."""
 
@@ -141,14 +142,17 @@ class MirrorDatabase:
             StateError: the file is another's, or cannot be opened.
         """
         parsed = _parse(url)
-        redactor = Redactor([Secret(parsed.password)] if parsed.password else [])
+        passwords = (parsed.password, parsed.query.get("password"))
+        redactor = Redactor([Secret(str(one)) for one in passwords if one])
         if parsed.get_backend_name() == "sqlite":
             path = _path(cast("str", parsed.database))
             _prepare_file(path)
             lock = await WriterLock.take(path, wait=wait)
             engine = _sqlite_engine(path)
             return cls(engine, True, str(path), redactor, asyncio.Semaphore(1), lock)
-        shown = parsed.set(drivername="postgresql", username=None, password=None, query={})
+        shown = URL.create(
+            "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
+        )
         return cls(
             _postgres_engine(parsed), False, str(shown), redactor, asyncio.Semaphore(_WRITERS)
         )
@@ -227,7 +231,7 @@ class MirrorDatabase:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             return _ADVICE_SQLITE.get(code, "try again")
         state = getattr(error, "sqlstate", None) or ""
-        return _ADVICE_POSTGRES.get(state[:2], "look whether the server runs, then try again")
+        return _ADVICE_POSTGRES.get(state[:2], _ADVICE_CONNECT)
 
 
 def _parse(url: str) -> URL:
