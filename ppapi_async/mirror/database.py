@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
-from attrs import define
+from attrs import define, field
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.engine.default import DefaultDialect
@@ -25,8 +25,11 @@ from ppapi_async.files import is_trusted, refuse_odd
 from ppapi_async.mirror import migrations
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.secret import Redactor, Secret
+from ppapi_async.transport.closing import wait_until_done
 
 __all__ = ["MirrorDatabase"]
+
+T = TypeVar("T")
 
 _EXAMPLES = "pass 'sqlite:///partner.db' or 'postgresql://user:password@host/database'"
 _BUSY = 30.0
@@ -119,6 +122,7 @@ class MirrorDatabase:
     _redactor: Redactor
     _writers: asyncio.Semaphore
     _lock: WriterLock | None = None
+    _under_way: set[asyncio.Task[object]] = field(factory=set)
 
     @property
     def _driver_error(self) -> type[Exception]:
@@ -179,9 +183,37 @@ class MirrorDatabase:
             await connection.run_sync(migrations.migrate, self._shown)
             await connection.commit()
 
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do some work, which ends with a commit, in a transaction that writes.
+
+        It is a task of its own. In SQLite a cancellation would leave a statement under way, and
+        with it the file locked for as long as the statement is not collected: so there the
+        transaction is carried to its end, which is near.
+
+        Raises:
+            StateError: as `connect`.
+        """
+        await self._writers.acquire()
+        task = asyncio.create_task(self._written(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._leave)
+        await wait_until_done([task], None if self.is_sqlite else task.cancel)
+        return task.result()
+
+    async def _written(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self.connect(writes=True) as connection:
+            return await work(connection)
+
+    def _leave(self, task: asyncio.Task[object]) -> None:
+        self._under_way.discard(task)
+        self._writers.release()
+        if not task.cancelled():
+            task.exception()  # whoever would have asked may have been cancelled
+
     async def aclose(self) -> None:
         """Close all connections, and let others have the file."""
         try:
+            await wait_until_done(self._under_way)
             await self.engine.dispose()
         finally:
             if self._lock is not None:
@@ -196,10 +228,7 @@ class MirrorDatabase:
                 failed. Nothing of the transaction is kept then.
         """
         try:
-            async with contextlib.AsyncExitStack() as stack:
-                if writes:
-                    await stack.enter_async_context(self._writers)
-                connection = await stack.enter_async_context(self.engine.connect())
+            async with self.engine.connect() as connection:
                 await connection.execution_options(writes=writes)
                 try:
                     yield connection

@@ -332,7 +332,8 @@ class MirrorStore:
         delivered: int | None = None,
     ) -> T:
         """Do some work in a transaction, behind the fence of a place, and commit it."""
-        async with self._database.connect(writes=True) as connection:
+
+        async def write(connection: AsyncConnection) -> T:
             if place is not None:
                 await self._pass_fence(connection, place, document, delivered)
             result = await work(connection)
@@ -340,7 +341,9 @@ class MirrorStore:
             ending = asyncio.create_task(_end(connection, place, document, delivered))
             await wait_until_done([ending])
             ending.result()
-        return result
+            return result
+
+        return await self._database.write(write)
 
     async def _pass_fence(
         self,
