@@ -172,14 +172,11 @@ class _ResourceAudit:
         self._account = await self.store.account(self.session.account)
         place = await self._place()
         covered = await self.store.coverage(self._account, self.resource)
-        if not covered:
-            self.error = StateError(
-                f"the mirror has not read the {self.resource} of this account yet: sync first",
-                account=self.account,
-            )
-            return
-        self._edge = self._edge_of(covered)
         try:
+            if not covered:
+                await self._refuse()
+                return
+            self._edge = self._edge_of(covered)
             await self._compare_all()
             settled: dict[int, _Suspect] = {}
             for _ in range(_LOOKS):
@@ -198,6 +195,20 @@ class _ResourceAudit:
         covered = await self.store.coverage(self._account, self.resource)
         for row_id, suspect in sorted(settled.items()):
             self._judge(row_id, suspect, covered, is_followed=is_followed)
+
+    async def _refuse(self) -> None:
+        """Say that the mirror has not read this yet, unless the site has none of it.
+
+        Raises:
+            PPAPIError: what the site answered; MethodNotSupportedError if it has none.
+        """
+        async with contextlib.aclosing(self._read(None, None)) as windows:
+            async for _ in windows:
+                break
+        self.error = StateError(
+            f"the mirror has not read the {self.resource} of this account yet: sync first",
+            account=self.account,
+        )
 
     async def _place(self) -> Place:
         return await self.store.place(self._account, self.account, self.resource)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from attrs import evolve
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, update
 
 from ppapi_async import AuthError, Dialect, Exchange, Session, StateError
 from ppapi_async.mirror.audit import audit
@@ -238,6 +238,52 @@ def alter_rows(site: Sandbox, alter: Callable[[str, Any], Any]) -> None:
     site._site.manner = evolve(site._site.manner, row_filter=alter)
 
 
+async def test_rows_of_times_that_no_site_has_are_extra(
+    store: MirrorStore, clock: Clock, database_url: str
+) -> None:
+    """Before anything that a site was asked for, and the earliest that there is."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        with connected(database_url) as connection:
+            found_row = dict(connection.execute(select(exchanges).where(row(20))).mappings().one())
+        old = [datetime.min.replace(tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)]
+        for number, instant in enumerate(old, 1000):
+            added = insert(exchanges).values(found_row | {"id": number, "time": instant})
+            by_hand(database_url, added)
+        result = await audited(store, session, clock)
+        before = await audited(store, session, clock, end=old[1] + timedelta(seconds=1))
+    assert found(result) == found(before) == [(1000, EXTRA, ()), (1001, EXTRA, ())]
+
+
+@pytest.mark.parametrize("behind", [0, 300])
+async def test_what_is_booked_late_or_by_a_slow_clock_is_no_difference(
+    store: MirrorStore, clock: Clock, behind: int
+) -> None:
+    """It is dated before the last reading, and came after it."""
+    books = Books.uniform(20, BEGUN - 20 * DAY, BEGUN - DAY)
+    async with Sandbox(books=books, clock=lambda: clock.now - behind) as site:
+        async with session_at(site, clock) as session:
+            await copy(store, session, at=clock.instant)
+            books.orders.put(Order(id=100, created=BEGUN - behind - 20))
+            clock.now += 60
+            result = await audited(store, session, clock)
+    assert (found(result), result.uncovered) == ([], 1)
+
+
+async def test_few_requests_look_again_at_much(
+    store: MirrorStore, clock: Clock, database_url: str
+) -> None:
+    """What differs is looked for in a few ranges, however far it is scattered."""
+    async with site_of(clock, rows=600) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        by_hand(database_url, delete(exchanges).where(exchanges.c.id % 3 == 0))
+        before = len(site.requests)
+        result = await audited(store, session, clock)
+        requests = len(site.requests) - before
+    assert len(result.missing) == 200
+    assert requests <= 40
+
+
 # --- what moves meanwhile
 
 
@@ -249,7 +295,7 @@ def when_rows_are_read(
 
     async def rows(*arguments: Any) -> Sequence[Any]:
         found = await read(*arguments)
-        while acts:
+        if found and acts:
             await acts.pop()()
         return found
 
@@ -436,12 +482,31 @@ async def test_one_account_that_fails_does_not_hide_the_others(
     assert not result.ok
 
 
-async def test_a_broken_database_ends_the_audit(
-    store: MirrorStore, clock: Clock, database_url: str
+async def test_what_a_site_does_not_have_is_passed_over(store: MirrorStore, clock: Clock) -> None:
+    """A resource that its key may not ask for is no reason to say that it was not read."""
+    partner = Partner(methods=frozenset({"get_exchanges", "get_info"}))
+    begun = BEGUN - 20 * DAY
+    generated = Books.uniform(20, begun, BEGUN - DAY)
+    books = Books(partner=partner, orders=generated.orders)
+    async with Sandbox(Dialect.DELEGATING, books=books, clock=clock) as site:
+        async with session_at(site, clock) as session:
+            await copy(store, session, at=clock.instant)
+            result = await audited(store, session, clock, "payouts", "exchanges")
+    assert result == Audit(start=None, end=None, rows=20)
+
+
+async def test_a_database_that_breaks_ends_the_audit(
+    store: MirrorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is no matter of one account."""
+    """That is no matter of one account: it is raised, at whatever step."""
+
+    async def broken(*_: object) -> Sequence[Any]:
+        raise StateError("the disk is full")
+
     async with site_of(clock) as site, session_at(site, clock) as session:
         await copy(store, session, at=clock.instant)
-        by_hand(database_url, text("DROP TABLE coverage"))
-        with pytest.raises(StateError):
-            await audited(store, session, clock)
+        for step in ("rows", "coverage", "place", "account"):
+            with monkeypatch.context() as patch:
+                patch.setattr(MirrorStore, step, broken)
+                with pytest.raises(StateError, match="the disk is full"):
+                    await audited(store, session, clock)
