@@ -93,14 +93,19 @@ def _bytes(shown: str | bytes) -> bytes:
     return shown.encode("utf-8", "backslashreplace") if isinstance(shown, str) else shown
 
 
-def assert_absent(key: str, *things: object) -> None:
-    """Assert that no trace of the key is in these: all that errors hold, the repr of others."""
+def assert_absent(key: str | tuple[str, ...], *things: object) -> None:
+    """Assert that no trace of the key is in these: all that errors hold, the repr of others.
+
+    Of several keys in one go: what errors hold takes longer to write out than to look through.
+    """
     surfaces = [surface for thing in things for surface in _surfaces(thing)]
-    if find(key, b"\n".join(_bytes(shown) for _, shown in surfaces)) is None:  # all of it at once
-        return
-    for where, shown in surfaces:
-        found = find(key, shown)
-        assert found is None, f"the key shows in {where}: {found}"
+    everything = b"\n".join(_bytes(shown) for _, shown in surfaces)
+    for one in (key,) if isinstance(key, str) else key:
+        if find(one, everything) is None:  # all of it at once
+            continue
+        for where, shown in surfaces:
+            found = find(one, shown)
+            assert found is None, f"the key shows in {where}: {found}"
 
 
 def _surfaces(thing: object) -> Iterator[tuple[str, str | bytes]]:
@@ -140,10 +145,15 @@ def _parts(error: BaseException) -> Iterator[tuple[str, str | bytes]]:
         yield f"pickle of {name}", pickle.dumps(error, protocol)
     for frame, _ in traceback.walk_tb(error.__traceback__):
         code = frame.f_code
-        if not Path(code.co_filename).is_relative_to(_TESTS):
+        if not _is_of_tests(code.co_filename):
             for local, value in frame.f_locals.items():
                 where = f"{local!r} of {code.co_qualname} at {code.co_filename}:{frame.f_lineno}"
                 yield where, _repr(value)
+
+
+@functools.cache
+def _is_of_tests(file: str) -> bool:
+    return Path(file).is_relative_to(_TESTS)
 
 
 def _repr(value: object) -> str:
