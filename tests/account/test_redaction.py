@@ -162,6 +162,7 @@ PIECES = st.one_of(
 )
 
 
+@pytest.mark.no_cover
 @given(parts=st.lists(PIECES, max_size=8))
 @example(parts=["%", WRITTEN["percent, all of it"](KEY)])
 @example(parts=["\\", WRITTEN["JSON, upper hex"](KEY)])

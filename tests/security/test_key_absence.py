@@ -405,6 +405,7 @@ async def test_a_key_of_broken_bytes_is_refused_without_showing_it() -> None:
 # --- where else it might go
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("method", CALLS)
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_no_redirect_is_followed(status: int, method: str, watch: Watch) -> None:

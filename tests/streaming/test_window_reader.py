@@ -434,6 +434,7 @@ COPIES: Mapping[str, Callable[[dict[int, int]], Site]] = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("capped", [True, None, False])
 @pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("start", [None, 1])
@@ -448,6 +449,7 @@ def test_promise_1_the_dialect_is_a_hint(copy: str, start: int | None, capped: b
     assert [row.id for row in got] == list(range(3_000))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("cap", [500, 100, 20, 3])
 @pytest.mark.parametrize("capped", [True, False])
 def test_promise_1_dates_that_were_left_empty(cap: int, capped: bool) -> None:

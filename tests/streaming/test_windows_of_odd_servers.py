@@ -342,6 +342,7 @@ def test_promise_2_whether_offset_is_ignored_is_asked_once(window: int | None) -
     assert sum(query.offset == BEYOND for query in site.asked) == 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
 def test_promise_2_bounds_that_are_left_out_cost_little(order: str) -> None:
     """Once they are known to be, they are asked for with a second more, not found out anew."""

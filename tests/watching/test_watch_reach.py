@@ -367,6 +367,7 @@ def test_the_key_inside_an_info_is_not_stored_nor_shown() -> None:
     run(main)
 
 
+@pytest.mark.no_cover
 @DIALECTS
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 def test_a_row_of_the_year_9999_ends_no_events(dialect: Dialect, zone: str) -> None:
