@@ -145,7 +145,11 @@ class _Tenure:
 
 @define(eq=False)
 class _HeldState:
-    """Where the polls of an account save, as long as its shard is held on this connection."""
+    """Where the polls of an account save, as long as its shard is held on this connection.
+
+    Each group has entries of its own: another polls the same accounts for another end. It begins
+    with what was saved for the account while nothing was shared.
+    """
 
     sharing: Sharing
     tenure: _Tenure
@@ -154,17 +158,24 @@ class _HeldState:
     async def load(self, watch: str) -> Mapping[str, str]:
         """Return all entries of a watch."""
         check(watch)
-        return await self._session.load(watch)
+        own = self._own(watch)
+        entries = await self._session.load(own)
+        if not entries and (entries := await self._session.load(watch)):
+            await self._session.save(StateChange.of(own, entries, ()))
+        return entries
 
     async def read(self, watch: str, name: str) -> str | None:
         """Return one entry."""
         check(watch, name)
-        return await self._session.read(watch, name)
+        return await self._session.read(self._own(watch), name)
 
     async def save(self, watch: str, put: Mapping[str, str], drop: Collection[str] = ()) -> None:
         """Drop the named entries, then put these in."""
-        change = StateChange.of(watch, put, drop)
+        change = StateChange.of(self._own(watch), put, drop)
         await self._session.save(change)
+
+    def _own(self, watch: str) -> str:
+        return f"{self.tenure.table.group}: {watch}"
 
     @property
     def _session(self) -> PostgresSession:

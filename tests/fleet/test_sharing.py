@@ -146,7 +146,26 @@ async def test_a_worker_saves_what_it_owns_and_nothing_else(postgres_url: str) -
                 one.state_of("account 9")
         with pytest.raises(StateError, match="lost the account"):
             await state.save("w/x", {"position": "2"})
-        assert await shown.load("w/x") == {"position": "1"}
+        assert await shown.load("group: w/x") == {"position": "1"}
+
+
+async def test_each_group_has_a_state_of_its_own(postgres_url: str) -> None:
+    """It begins with what was saved while nothing was shared, and leaves that as it is."""
+    accounts = accounts_of(1)
+    async with PostgresState(postgres_url) as alone:
+        await alone.save("w/x", {"position": "1", "7": "{}"})
+        async with (
+            worker(postgres_url, accounts, group="one") as (first, one),
+            worker(postgres_url, accounts, group="two") as (second, two),
+        ):
+            await until(lambda: len(one.mine) == len(two.mine) == 1)
+            states = first.state_of("account 0"), second.state_of("account 0")
+            for state in states:
+                assert await state.load("w/x") == {"position": "1", "7": "{}"}
+            await states[0].save("w/x", {"position": "2"}, ["7"])
+            assert await states[0].load("w/x") == {"position": "2"}
+            assert await states[1].read("w/x", "position") == "1"
+        assert await alone.load("w/x") == {"position": "1", "7": "{}"}
 
 
 async def test_accounts_come_and_go(postgres_url: str) -> None:
