@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ppapi_async.account import Account
@@ -13,6 +13,9 @@ from ppapi_async.mirror.schema import account_fingerprints, accounts
 from ppapi_async.mirror.upsert import insert_unless_known
 
 __all__ = ["find_account"]
+
+_LOCK = 0x70706170695F6163
+"""Of the database: held while an account is looked up, and written where it is new."""
 
 
 async def find_account(connection: AsyncConnection, account: Account, now: datetime) -> int:
@@ -24,6 +27,9 @@ async def find_account(connection: AsyncConnection, account: Account, now: datet
     Raises:
         StateError: the fingerprints are those of two accounts, or the name is another's.
     """
+    if connection.dialect.name == "postgresql":
+        # Two workers that start at once would both find that it is new.
+        await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     fingerprints = (account.fingerprint, *account.former_fingerprints)
     numbers = await _known(connection, fingerprints)
     holder = await connection.scalar(

@@ -27,7 +27,7 @@ from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.secret import Redactor, Secret
 from ppapi_async.transport.closing import wait_until_done
 
-__all__ = ["MirrorDatabase"]
+__all__ = ["MirrorDatabase", "parse_url", "shown"]
 
 T = TypeVar("T")
 
@@ -134,32 +134,25 @@ class MirrorDatabase:
         return DBAPIError, self._driver_error, OSError
 
     @classmethod
-    async def open(cls, url: str, *, wait: float = 0.0) -> MirrorDatabase:
+    async def open(cls, url: URL, *, wait: float = 0.0) -> MirrorDatabase:
         """Open the database of a url.
 
         Args:
-            url: `sqlite:///path` or `postgresql://…`.
+            url: what `parse_url` returns.
             wait: seconds to wait for another process that has the SQLite file.
 
         Raises:
-            ValueError: the url is none of these.
             StateError: the file is another's, or cannot be opened.
         """
-        parsed = _parse(url)
-        passwords = (parsed.password, parsed.query.get("password"))
+        passwords = (url.password, url.query.get("password"))
         redactor = Redactor([Secret(str(one)) for one in passwords if one])
-        if parsed.get_backend_name() == "sqlite":
-            path = _path(cast("str", parsed.database))
+        if url.get_backend_name() == "sqlite":
+            path = _path(cast("str", url.database))
             _prepare_file(path)
             lock = await WriterLock.take(path, wait=wait)
             engine = _sqlite_engine(path)
             return cls(engine, True, str(path), redactor, asyncio.Semaphore(1), lock)
-        shown = URL.create(
-            "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
-        )
-        return cls(
-            _postgres_engine(parsed), False, str(shown), redactor, asyncio.Semaphore(_WRITERS)
-        )
+        return cls(_postgres_engine(url), False, shown(url), redactor, asyncio.Semaphore(_WRITERS))
 
     def __repr__(self) -> str:
         return f"<MirrorDatabase {self._shown}>"
@@ -263,8 +256,13 @@ class MirrorDatabase:
         return _ADVICE_POSTGRES.get(state[:2], _ADVICE_CONNECT)
 
 
-def _parse(url: str) -> URL:
-    """Return the url, with the driver that we use."""
+def parse_url(url: str) -> URL:
+    """Return the url, with the driver that we use. It shows itself without its password.
+
+    Raises:
+        ValueError: it is none of SQLite or PostgreSQL.
+        TypeError: it is no str.
+    """
     problem = ""
     if not isinstance(url, str):
         raise TypeError(f"url: is not a str; {_EXAMPLES}")
@@ -286,6 +284,13 @@ def _parse(url: str) -> URL:
     if problem or parsed is None:
         raise ValueError(f"url: {problem}; {_EXAMPLES}")
     return parsed
+
+
+def shown(url: URL) -> str:
+    """Return what may be shown of a url: a password may be anywhere in the rest."""
+    if url.get_backend_name() == "sqlite":
+        return f"sqlite:///{url.database}"
+    return str(URL.create("postgresql", host=url.host, port=url.port, database=url.database))
 
 
 def _path(database: str) -> Path:

@@ -17,7 +17,15 @@ from ppapi_async.models import Info
 from ppapi_async.transport.fairness import let_others_run
 from ppapi_async.watching.resources import Record, ResourceName
 
-__all__ = ["JOURNAL", "NewChange", "change_of", "cursor_of", "follow_restore", "write_changes"]
+__all__ = [
+    "JOURNAL",
+    "NewChange",
+    "change_of",
+    "cursor_of",
+    "follow_restore",
+    "revision_of",
+    "write_changes",
+]
 
 _AT_ONCE = 100
 JOURNAL: Select[tuple[int, int, int, str, int, str, datetime, list[str], str, str]] = select(
@@ -138,6 +146,11 @@ async def follow_restore(connection: AsyncConnection) -> None:
 def cursor_of(tx: int, revision: int) -> str:
     """Return where a change stands among all, as `MirrorChange` has it."""
     return f"{tx}.{revision}"
+
+
+def revision_of(change: MirrorChange[Record]) -> int:
+    """Return the number of a change."""
+    return int(change.cursor.rpartition(".")[2])
 
 
 def change_of(

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from attrs import define, field
-from sqlalchemy import select, update
+from sqlalchemy import URL, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ppapi_async.account import Account
@@ -23,7 +23,7 @@ from ppapi_async.errors import StateError
 from ppapi_async.mirror import schema
 from ppapi_async.mirror.account_rows import find_account
 from ppapi_async.mirror.coverage import Proven
-from ppapi_async.mirror.database import MirrorDatabase
+from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.info_rows import write_info
 from ppapi_async.mirror.journal import JOURNAL, NewChange, change_of, follow_restore, write_changes
 from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
@@ -83,7 +83,7 @@ class MirrorStore:
     @classmethod
     async def open(
         cls,
-        url: str,
+        url: str | URL,
         *,
         migrate: bool = True,
         wait: float = 0.0,
@@ -102,7 +102,9 @@ class MirrorStore:
             StateError: the database could not be opened, is another process's, or of another
                 version.
         """
-        database = await MirrorDatabase.open(url, wait=wait)
+        database = await MirrorDatabase.open(
+            parse_url(url) if isinstance(url, str) else url, wait=wait
+        )
         try:
             await database.bring_up(migrate=migrate)
             async with database.connect(writes=True) as connection:
@@ -194,7 +196,7 @@ class MirrorStore:
 
         async def end(connection: AsyncConnection) -> Commit:
             if not believe:
-                return Commit((), 0)
+                return Commit(())
             table = self._table(connection, place)
             records = [table.codec.record_of(row) for row in await table.missing(first)]
             await table.bury([record.id for record in records], proven_at)
@@ -203,7 +205,7 @@ class MirrorStore:
             changes = await write_changes(
                 connection, place.account, place.name, place.resource, news, proven_at
             )
-            return Commit(changes, len(records))
+            return Commit(changes, written=len(records))
 
         return await self._write(end, place, document)
 
@@ -237,7 +239,7 @@ class MirrorStore:
 
         async def write(connection: AsyncConnection) -> Commit:
             changes = await write_info(connection, place.account, place.name, info, seen_at)
-            return Commit(changes, len(changes))
+            return Commit(changes, written=len(changes))
 
         return await self._write(write, place, document)
 
@@ -265,6 +267,21 @@ class MirrorStore:
             StateError: nothing was written, or, where the connection broke, perhaps it was.
         """
         await self._write(_nothing, place, delivered=revision)
+
+    async def deliver_from_now(self, place: Place) -> None:
+        """Take all changes that there are as delivered.
+
+        Raises:
+            MirrorConflict: another has written meanwhile; nothing was.
+            StateError: nothing was written, or, where the connection broke, perhaps it was.
+        """
+        columns = schema.changes.c
+        question = select(func.coalesce(func.max(columns.revision), 0)).where(
+            columns.account == place.account, columns.resource == place.resource
+        )
+        async with self.connect() as connection:
+            latest = await connection.scalar(question)
+        await self.deliver(place, latest or 0)
 
     async def rows(
         self, account: int, resource: str, start: datetime | None, end: datetime | None
@@ -316,6 +333,30 @@ class MirrorStore:
             await connection.execute(noted)
 
         await self._write(note)
+
+    async def last_synced(self, account: int) -> datetime | None:
+        """Return when everything of an account was caught up last.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        accounts = schema.accounts.c
+        async with self.connect() as connection:
+            found: datetime | None = await connection.scalar(
+                select(accounts.last_synced).where(accounts.account == account)
+            )
+        return found
+
+    async def unreadable(self, account: int) -> int:
+        """Return how many rows of an account there are that cannot be read.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        columns = schema.unreadable.c
+        async with self.connect() as connection:
+            found = await connection.scalar(select(func.count()).where(columns.account == account))
+        return found or 0
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

@@ -60,8 +60,14 @@ class Commit:
 
     changes: tuple[MirrorChange[Record], ...]
     """In order."""
-    written: int
+    written: int = 0
     """Rows that were put in or got new values."""
+    read: int = 0
+    """Rows that the window holds."""
+    new: int = 0
+    """Rows that were put in."""
+    unreadable: tuple[UnreadableRow, ...] = ()
+    """Rows that cannot be read, of which that was not known."""
 
 
 @define(eq=False)
@@ -104,9 +110,15 @@ class WindowWriter:
         await self._write_rows(table, found, nameless=any(row.id is None for row in unread))
         changes = await self._write_changes(connection, found)
         await self._write_statuses(connection, found)
-        await self._write_unreadable(connection, unread, listed)
+        unknown = await self._write_unreadable(connection, unread, listed)
         await self._write_coverage(connection)
-        return Commit(changes, len(found.written))
+        return Commit(
+            changes,
+            written=len(found.written),
+            read=len(self._answer),
+            new=sum(one.kind is MirrorChangeKind.NEW for one in found.written),
+            unreadable=unknown,
+        )
 
     async def _write_rows(
         self, table: RowTable[RowRecord], found: Differences[RowRecord], *, nameless: bool
@@ -195,16 +207,20 @@ class WindowWriter:
 
     async def _write_unreadable(
         self, connection: AsyncConnection, unread: Sequence[UnreadableRow], listed: set[int]
-    ) -> None:
-        """Keep the rows that cannot be read, and forget those that can be, or are met no more."""
+    ) -> tuple[UnreadableRow, ...]:
+        """Keep the rows that cannot be read, and forget those that can be, or are met no more.
+
+        Returns those that were not known.
+        """
         columns, reading = unreadable.c, self.reading
         mine = (columns.account == self.account, columns.resource == self.resource)
         present = {row.digest for row in unread}
+        known = (
+            await connection.execute(select(columns.digest, columns.id, columns.time).where(*mine))
+        ).all()
         over = [
             row.digest
-            for row in await connection.execute(
-                select(columns.digest, columns.id, columns.time).where(*mine)
-            )
+            for row in known
             if row.digest not in present
             and (
                 row.id in self._answer
@@ -231,6 +247,8 @@ class WindowWriter:
         ]
         updated = ("id", "time", "problems", "last_seen")
         await insert_or_update(connection, unreadable, rows, updated)
+        before = {row.digest for row in known}
+        return tuple(row for row in unread if row.digest not in before)
 
     async def _write_coverage(self, connection: AsyncConnection) -> None:
         reading, columns = self.reading, coverage.c

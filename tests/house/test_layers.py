@@ -40,7 +40,7 @@ PURE = {
 }
 """Modules and folders that do no input or output and wait for nothing."""
 HOMES = {
-    "aiohttp": {"transport", "fleet", "session", "sandbox", "testing", "cli"},
+    "aiohttp": {"transport", "fleet", "session", "mirror", "sandbox", "testing", "cli"},
     "cattrs": {"protocol"},
     "msgspec": {"protocol", "sandbox"},
     "json": {"protocol", "models", "storage", "sandbox"},

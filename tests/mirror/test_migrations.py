@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from ppapi_async import StateError
-from ppapi_async.mirror.database import MirrorDatabase
+from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.migrations import VERSION_TABLE
 from ppapi_async.mirror.schema import metadata
 from ppapi_async.mirror.store import MirrorStore
@@ -103,7 +103,7 @@ async def test_a_migration_that_fails_leaves_nothing(
         patch.setattr("ppapi_async.mirror.migrations.VIEWS", {**broken, "sqlite": {"a b": "no"}})
         with pytest.raises(StateError):
             await MirrorStore.open(database_url)
-    database = await MirrorDatabase.open(database_url)
+    database = await MirrorDatabase.open(parse_url(database_url))
     async with database.connect() as connection:
         assert await connection.run_sync(description) == {}
     await database.aclose()

@@ -1,0 +1,148 @@
+"""Polls accounts into the mirror, as a fleet polls them, and delivers the changes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, Callable, Collection
+from datetime import timedelta
+from typing import TypeAlias
+
+from attrs import define
+
+from ppapi_async.errors import StateError
+from ppapi_async.fleet.fleet import Fleet
+from ppapi_async.fleet.member import Member
+from ppapi_async.mirror.journal import revision_of
+from ppapi_async.mirror.reading import MirrorReader
+from ppapi_async.mirror.records import MirrorChange
+from ppapi_async.mirror.store import MirrorStore, Place
+from ppapi_async.models import UnreadableRow
+from ppapi_async.protocol.unreadable import unreadable_error
+from ppapi_async.session import connection_of
+from ppapi_async.transport.connection import Connection
+from ppapi_async.watching.changes import RowsUnreadable
+from ppapi_async.watching.delivery import Delivery, Poller
+from ppapi_async.watching.poll_policy import PollPolicy, phase_of
+from ppapi_async.watching.poll_slots import PollSlot, TakeSlot
+from ppapi_async.watching.resources import INFO, LISTS, Record
+
+__all__ = ["MakeReader", "MirrorFleet", "MirrorPoller"]
+
+MakeReader: TypeAlias = Callable[[Connection, str, float, TakeSlot], MirrorReader]
+"""Makes the reader of a resource, for passes at this interval in seconds."""
+_AT_ONCE = 200
+"""Changes that are read from the database in one go."""
+
+
+@define(eq=False)
+class MirrorPoller:
+    """Brings a resource up to date with each poll, and delivers what has changed.
+
+    Changes are in the database before they are delivered. What was not acknowledged, because the
+    process ended, say, is delivered first by whoever polls next.
+    """
+
+    reader: MirrorReader
+    store: MirrorStore
+
+    @property
+    def method(self) -> str:
+        """The API method."""
+        resource = self.reader.resource
+        return "get_info" if resource == INFO else LISTS[resource].method
+
+    @property
+    def worked(self) -> bool:
+        """Whether anything could ever be read."""
+        return self.reader.worked
+
+    async def poll(self) -> AsyncGenerator[Delivery[Record], None]:
+        """Yield what is to be delivered, one by one as they are acknowledged."""
+        place = await self.reader.place()
+        if place.delivered is None:
+            await self.store.deliver_from_now(place)
+        while changes := await self.store.undelivered(await self.reader.place(), _AT_ONCE):
+            for change in changes:
+                delivery = self._delivery(change)
+                yield delivery
+                delivery.check()
+        async with contextlib.aclosing(self.reader.read()) as commits:
+            async for commit in commits:
+                for change in commit.changes:
+                    delivery = self._delivery(change)
+                    yield delivery
+                    delivery.check()
+                if commit.unreadable:
+                    report = self._report(place, commit.unreadable)
+                    yield report
+                    report.check()
+
+    def _delivery(self, change: MirrorChange[Record]) -> Delivery[Record]:
+        return Delivery(change, functools.partial(self._acknowledge, revision_of(change)))
+
+    async def _acknowledge(self, revision: int) -> None:
+        # A synchronisation may have looked the place up anew.
+        await self.store.deliver(await self.reader.place(), revision)
+
+    def _report(self, place: Place, rows: tuple[UnreadableRow, ...]) -> Delivery[Record]:
+        error = unreadable_error(rows, account=place.name, method=self.method)
+        return Delivery(RowsUnreadable(place.name, error), _nothing_to_save)
+
+
+async def _nothing_to_save() -> None:
+    """Save nothing: what cannot be read is in the database already."""
+
+
+class MirrorFleet(Fleet):
+    """A fleet whose polls bring a mirror up to date; everything else is a fleet's."""
+
+    _make_reader: MakeReader | None = None
+    _store: MirrorStore | None = None
+
+    def attach(self, store: MirrorStore, make_reader: MakeReader) -> None:
+        """Take the database, once it is open, and what makes the readers."""
+        self._store, self._make_reader = store, make_reader
+
+    def chosen(self, names: Collection[str] | None) -> list[Member]:
+        """Return the members of these names, or all.
+
+        Raises:
+            KeyError: there is none of a name.
+        """
+        if names is None:
+            return list(self._roster.members.values())
+        return [self._member(name) for name in dict.fromkeys(names)]
+
+    def reader(self, member: Member, resource: str) -> MirrorReader:
+        """Return the reader of a resource, the one that polls use, too."""
+        poller = member.pollers.get(resource)
+        if poller is None:
+            poller = member.pollers[resource] = self._make_poller(member, resource)
+        if not isinstance(poller, MirrorPoller):
+            raise TypeError("a poller of a mirror is a MirrorPoller")
+        return poller.reader
+
+    def set_interval(self, interval: float) -> None:
+        """Poll at this interval, in seconds, from the next loop over the events on."""
+        self._interval = self._roster.interval = self._open_scheduler.interval = interval
+        for member in self._roster.members.values():
+            member.phase = phase_of(member.name, interval)
+            member.policy = PollPolicy(interval, may_pass=(StateError,))
+            for poller in member.pollers.values():
+                if isinstance(poller, MirrorPoller):
+                    poller.reader.set_interval(interval)
+
+    def followed_every(self) -> timedelta | None:
+        """Return the interval at which accounts are polled just now; None where they are not."""
+        scheduler = self._scheduler
+        polls = scheduler is not None and scheduler.running
+        return timedelta(seconds=self._interval) if polls else None
+
+    def _make_poller(self, member: Member, resource: str) -> Poller[Record]:
+        if self._store is None or self._make_reader is None:
+            raise RuntimeError("the mirror is not open; use it inside `async with Mirror(…)`")
+        connection = connection_of(member.session)
+        take_slot = functools.partial(PollSlot, member.host.slots, self._slots)
+        reader = self._make_reader(connection, resource, self._interval, take_slot)
+        return MirrorPoller(reader, self._store)
