@@ -132,7 +132,9 @@ class Codec(Generic[RowT]):
         """
         for name in self._amounts:
             value = getattr(record, name)
-            if value is not None and not fits(value) and not fits_numeric(value):
+            if value is None or (value.is_finite() and fits(value)):
+                continue  # as all that sites send
+            if not fits_numeric(value):
                 return name, "an amount that no database can hold"
         for name in self._numbers:
             if getattr(record, name) not in INT64:
