@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum, auto
+from typing import Any
 from urllib.parse import quote
 
 from attrs import evolve, frozen
@@ -171,6 +173,36 @@ class Rates:
         )
 
 
+def _draw_deal(draw: random.Random) -> _Deal:
+    give, give_name, get, get_name, course_give, course_get, usual, dollars = draw.choice(_PAIRS)
+    course = round(Decimal(course_get) * Decimal(repr(draw.uniform(0.98, 1.02))), 8)
+    amount = round(Decimal(usual) * Decimal(repr(draw.lognormvariate(0, 0.8))), 6)
+    return _Deal(
+        give, give_name, get, get_name, course_give, plain(course), plain(amount),
+        plain(round(amount * course / Decimal(course_give), 8)),
+        plain(round(amount * Decimal(dollars) * _REWARD_SHARE, 8)),
+    )  # fmt: skip
+
+
+def _draw_visitor(draw: random.Random) -> tuple[str, str]:
+    user_hash = f"{draw.getrandbits(128):032x}"
+    if draw.random() < 0.1:
+        return user_hash, f"2001:db8::{draw.randrange(1, 65_536):x}"
+    return user_hash, f"203.0.113.{draw.randrange(1, 255)}"
+
+
+@functools.lru_cache(maxsize=16)
+def _who_comes(seed: int) -> tuple[Sequence[_Deal], Sequence[tuple[str, str]], tuple[Any, ...]]:
+    """Draw the deals and visitors that rows are drawn from; return the state of chance after it.
+
+    That takes as long as to start a server, and most tests of users start many from one seed.
+    """
+    draw = random.Random(seed)
+    deals = tuple(_draw_deal(draw) for _ in range(_DEALS))
+    visitors = tuple(_draw_visitor(draw) for _ in range(_VISITORS))
+    return deals, visitors, draw.getstate()
+
+
 class EventKind(Enum):
     """What can happen."""
 
@@ -219,31 +251,12 @@ class Traffic:
     def __init__(self, seed: int = 1, *, rates: Rates | None = None) -> None:
         """Prepare the deals and visitors that rows are drawn from."""
         self.rates = rates or Rates()
-        self._random = random.Random(seed)
-        self._deals = [self._draw_deal() for _ in range(_DEALS)]
-        self._visitors = [self._draw_visitor() for _ in range(_VISITORS)]
+        self._random = random.Random()
+        self._deals, self._visitors, drawn = _who_comes(seed)
+        self._random.setstate(drawn)
         self._agenda: list[tuple[float, int, Event]] = []
         self._ticket = itertools.count()
         self._begun = False
-
-    def _draw_deal(self) -> _Deal:
-        give, give_name, get, get_name, course_give, course_get, usual, dollars = (
-            self._random.choice(_PAIRS)
-        )
-        drift = Decimal(repr(self._random.uniform(0.98, 1.02)))
-        course = round(Decimal(course_get) * drift, 8)
-        amount = round(Decimal(usual) * Decimal(repr(self._random.lognormvariate(0, 0.8))), 6)
-        return _Deal(
-            give, give_name, get, get_name, course_give, plain(course), plain(amount),
-            plain(round(amount * course / Decimal(course_give), 8)),
-            plain(round(amount * Decimal(dollars) * _REWARD_SHARE, 8)),
-        )  # fmt: skip
-
-    def _draw_visitor(self) -> tuple[str, str]:
-        user_hash = f"{self._random.getrandbits(128):032x}"
-        if self._random.random() < 0.1:
-            return user_hash, f"2001:db8::{self._random.randrange(1, 65_536):x}"
-        return user_hash, f"203.0.113.{self._random.randrange(1, 255)}"
 
     def times(self, count: int, start: int, end: int) -> list[int]:
         """Draw rising instants in ``[start, end)``: day and night, bursts that share a second."""

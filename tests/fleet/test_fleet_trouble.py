@@ -42,7 +42,6 @@ from ppapi_async import (
     TransportError,
 )
 from ppapi_async.sandbox import Books, Click, Fault, Order, Partner, Sandbox
-from ppapi_async.sandbox.traffic import Traffic
 from ppapi_async.watching.resources import ResourceName
 from tests import virtual_time
 from tests.names import Names
@@ -51,7 +50,6 @@ pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go th
 
 INTERVAL = 60
 DAY = 86_400
-TRAFFIC = Traffic()  # of no use to books that stand still, and slow to make
 hooks = virtual_time.hooks
 
 
@@ -100,7 +98,7 @@ async def town(
         found = Town([])
         for number, dialect in enumerate(dialects):
             names = [f"{label}-{number}-{place}" for place in range(each)]
-            books = [Books(partner=Partner(api_key=f"k{n}"), traffic=TRAFFIC) for n in names]
+            books = [Books(partner=Partner(api_key=f"k{n}")) for n in names]
             found.books |= dict(zip(names, books, strict=True))
             more = [lot] if lot is not None and not number else []
             site = Sandbox(
