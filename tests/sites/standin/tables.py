@@ -80,16 +80,14 @@ class Tables:
         """Return a page of rows: newest first, sorted by time and by nothing else."""
         self._query = next(self._queries)
         where = " AND ".join(["1", *conditions])
+        shuffled = f"tie(id, {limit}, {offset})"
+        tie = {"id": "id", "rotated": f"(id + {offset}) % 97"}.get(self.ties, shuffled)
         return self.database.execute(
-            f"SELECT * FROM {table} WHERE {where} ORDER BY {by} DESC, tie(id, ?, ?) LIMIT ?, ?",
-            [*values, limit, offset, offset, limit],
+            f"SELECT * FROM {table} WHERE {where} ORDER BY {by} DESC, {tie} LIMIT ?, ?",
+            [*values, offset, limit],
         ).fetchall()
 
     def _tie(self, row_id: int, limit: int, offset: int) -> int:
-        if self.ties == "id":
-            return row_id
-        if self.ties == "rotated":
-            return (row_id + offset) % 97
         salt = f"{limit} {offset}" if self.ties == "query" else f"{self._query}"
         digest = hashlib.blake2b(f"{row_id} {salt}".encode(), digest_size=7).digest()
         return int.from_bytes(digest, "big")

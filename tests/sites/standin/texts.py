@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html.entities
 import re
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ _AMPERSAND = re.compile(r"&(?!#\d{1,7};|#[xX][0-9a-fA-F]{1,6};)(?!(\w+);)")
 _NAMED = re.compile(r"&(\w+);")
 
 
+@functools.lru_cache(maxsize=4096)
 def escaped(text: str) -> str:
     """Strip backslashes and tags, escape what is no entity yet, and alter whole words."""
     text = _TAG.sub("", text.replace("\\", "")).strip()
@@ -55,6 +57,7 @@ def escaped(text: str) -> str:
     return _WORD.sub(lambda found: _WORDS.get(found[0].casefold(), found[0]), text)
 
 
+@functools.lru_cache(maxsize=4096)
 def through_float(stored: str) -> str:
     """Return an amount of an exchange as it comes: read as a float, at most 12 places."""
     digits = re.sub(r"[^0-9.-]", "", stored.replace(",", "."))
@@ -78,7 +81,7 @@ def second_of(wall: str) -> int:
     """Read a stored wall clock as if it were UTC, as the server does."""
     if wall == ZERO_DATE:
         return _ZERO_SECOND
-    moment = datetime.strptime(wall, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    moment = datetime.fromisoformat(wall).replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(seconds=1)
 
 
