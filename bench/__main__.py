@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bench import decode, fleet, memory, requests, sharing, stall, stream, watching
+from bench import decode, fleet, memory, mirror, requests, sharing, stall, stream, watching
 from bench.measure import Line, save, table
 
 _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
@@ -19,6 +19,7 @@ _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
     "watching": watching.measure,
     "fleet": fleet.measure,
     "sharing": sharing.measure,
+    "mirror": mirror.measure,
 }
 _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "decode": partial(decode.measure, rounds=40),
@@ -28,6 +29,7 @@ _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "requests": partial(requests.measure, rows=20_000),
     "watching": partial(watching.measure, polls=360),
     "fleet": partial(fleet.measure, interval=10, seconds=30, many_seconds=50, rounds=3),
+    "mirror": partial(mirror.measure, rows=20_000, accounts=200),
     "sharing": partial(sharing.measure, accounts=300, seconds=20),
 }
 

@@ -134,6 +134,8 @@ class Desk:
     answers: int = 0
     """Which the site has given; what changes between two of them nobody sees."""
     _opened: bool = False
+    _shown: str = ""
+    """Which rows there were to be seen."""
 
     def __attrs_post_init__(self) -> None:
         self.states = {source: {} for source in SOURCES.values()}
@@ -185,10 +187,12 @@ class Desk:
             "user_hash": row.user_hash,
             "user_ip": row.ip,
         }
+        if row.id in self.books.hidden_orders:
+            facts = {"time": facts["time"], ABSENT: True}
         self._note("exchanges", row.id, facts)
 
     def _note_payout(self, row: BookedPayout) -> None:
-        facts = {
+        facts: dict[str, object] = {
             "id": row.id,
             "time": self._instant(row.created),
             "method_id": row.method_id,
@@ -199,11 +203,18 @@ class Desk:
             "pay_currency_code": row.pay_currency,
             "original_currency_code": row.original_currency,
         }
+        if row.id in self.books.hidden_payouts:
+            facts = {"time": facts["time"], ABSENT: True}
         self._note("payouts", row.id, facts)
 
     def note_absent(self) -> None:
         """Note which rows no answer shows, being removed or hidden, and which are back."""
         books = self.books
+        counts = [(len(one), one.next_id) for one in (books.clicks, books.orders, books.payouts)]
+        shown = repr((counts, books.hidden_orders, books.hidden_payouts))
+        if shown == self._shown:
+            return
+        self._shown = shown
         self._note_absent("links", books.clicks, (), self._note_click)
         self._note_absent("exchanges", books.orders, books.hidden_orders, self._note_order)
         self._note_absent("payouts", books.payouts, books.hidden_payouts, self._note_payout)
@@ -419,6 +430,7 @@ class Park:
         desk.books.advance(self.clock())
         self._meddle(desk.books, int(self.clock()), self.draw.random() / often)
         desk.note_info()
+        desk.note_absent()
 
     def _meddle(self, books: Books, now: int, chance: float) -> None:
         """Take rewards back, revive orders, ask for payouts and settle them; add rows late."""
