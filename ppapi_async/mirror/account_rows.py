@@ -12,10 +12,27 @@ from ppapi_async.errors import StateError
 from ppapi_async.mirror.schema import account_fingerprints, accounts
 from ppapi_async.mirror.upsert import insert_unless_known
 
-__all__ = ["find_account"]
+__all__ = ["find_account", "known_account"]
 
 _LOCK = 0x70706170695F6163
 """Of the database: held while an account is looked up, and written where it is new."""
+
+
+async def known_account(connection: AsyncConnection, account: Account) -> int | None:
+    """Return the number of an account of which nothing has changed; None if anything has."""
+    columns = accounts.c
+    name, host = columns.name, columns.host
+    question = select(columns.account, name, host, columns.timezone, columns.dialect).join_from(
+        account_fingerprints, accounts
+    )
+    fingerprints = (account.fingerprint, *account.former_fingerprints)
+    found = await connection.execute(
+        question.where(account_fingerprints.c.fingerprint.in_(fingerprints))
+    )
+    values = _values(account)
+    rows = [tuple(row) for row in found]
+    number: int | None = rows[0][0] if rows else None
+    return number if rows == [(number, *values.values())] * len(fingerprints) else None
 
 
 async def find_account(connection: AsyncConnection, account: Account, now: datetime) -> int:
@@ -44,12 +61,7 @@ async def find_account(connection: AsyncConnection, account: Account, now: datet
             " one of them a name of its own, Account(…, name=…)",
             account=account.name,
         )
-    values: dict[str, object] = {
-        "name": account.name,
-        "host": account.host,
-        "timezone": account.timezone,
-        "dialect": None if account.dialect is None else account.dialect.value,
-    }
+    values = _values(account)
     if number is None:
         new = insert(accounts).values(**values, first_seen=now).returning(accounts.c.account)
         number = (await connection.execute(new)).scalar_one()
@@ -60,6 +72,15 @@ async def find_account(connection: AsyncConnection, account: Account, now: datet
     rows = [{"fingerprint": one, "account": number} for one in fingerprints]
     await insert_unless_known(connection, account_fingerprints, rows)
     return number
+
+
+def _values(account: Account) -> dict[str, object]:
+    return {
+        "name": account.name,
+        "host": account.host,
+        "timezone": account.timezone,
+        "dialect": None if account.dialect is None else account.dialect.value,
+    }
 
 
 async def _known(connection: AsyncConnection, fingerprints: tuple[str, ...]) -> set[int]:

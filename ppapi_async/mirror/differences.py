@@ -43,6 +43,7 @@ class RowToWrite(Generic[RowT]):
     record: RowT
     row: tuple[Value, ...]
     previous: RowT | None = None
+    """As it was stored, where it differs."""
     fields: tuple[str, ...] = ()
     """In which it differs from what was stored."""
 
@@ -115,9 +116,7 @@ def _difference(
     if incoming.row != known.row:  # 1.0 is not the text 1.00, but the same amount
         previous = codec.record_of(known.row)
         fields = differing(incoming.record, previous)
-    if known.is_gone:
-        return RowToWrite(MirrorChangeKind.RETURNED, incoming.record, incoming.row, None, fields)
-    if not fields:
+    if not fields and not known.is_gone:
         return None
-    kind = MirrorChangeKind.CHANGED
+    kind = MirrorChangeKind.RETURNED if known.is_gone else MirrorChangeKind.CHANGED
     return RowToWrite(kind, incoming.record, incoming.row, previous, fields)

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from attrs import define, field
-from sqlalchemy import URL, func, select, update
+from sqlalchemy import URL, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ppapi_async.account import Account
 from ppapi_async.errors import StateError
 from ppapi_async.mirror import schema
-from ppapi_async.mirror.account_rows import find_account
+from ppapi_async.mirror.account_rows import find_account, known_account
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.info_rows import write_info
@@ -30,7 +30,7 @@ from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
 from ppapi_async.mirror.row_table import RowTable
 from ppapi_async.mirror.rows import Codec, RowRecord
 from ppapi_async.mirror.upsert import insert_unless_known
-from ppapi_async.mirror.window import Commit, Reading, WindowWriter
+from ppapi_async.mirror.window import Commit, Reading, WindowWriter, forget_unmet
 from ppapi_async.models import Info
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.watching.resources import LISTS, Record, ResourceName
@@ -38,6 +38,17 @@ from ppapi_async.watching.resources import LISTS, Record, ResourceName
 __all__ = ["Commit", "MirrorConflict", "MirrorStore", "Place", "Reading"]
 
 T = TypeVar("T")
+
+
+_FENCE = (
+    update(schema.positions)
+    .where(
+        schema.positions.c.account == bindparam("at_account"),
+        schema.positions.c.resource == bindparam("at_resource"),
+        schema.positions.c.version == bindparam("at_version"),
+    )
+    .values({name: bindparam(name) for name in ("version", "updated_at", "document", "delivered")})
+)
 
 
 class MirrorConflict(StateError):  # noqa: N818 - an outcome: somebody else was there
@@ -103,7 +114,7 @@ class MirrorStore:
                 version.
         """
         database = await MirrorDatabase.open(
-            parse_url(url) if isinstance(url, str) else url, wait=wait
+            url if isinstance(url, URL) else parse_url(url), wait=wait
         )
         try:
             await database.bring_up(migrate=migrate)
@@ -137,6 +148,10 @@ class MirrorStore:
         Raises:
             StateError: it seems to be two accounts of the database; or nothing could be written.
         """
+        async with self.connect() as connection:
+            known = await known_account(connection, account)
+        if known is not None:
+            return known
         return await self._write(lambda connection: find_account(connection, account, self._now()))
 
     async def place(self, account: int, name: str, resource: ResourceName) -> Place:
@@ -150,14 +165,18 @@ class MirrorStore:
             table.c.account == account, table.c.resource == resource
         )
 
-        async def place(connection: AsyncConnection) -> Place:
+        async def make(connection: AsyncConnection) -> None:
             values = {"account": account, "resource": resource, "version": 0}
             new = {**values, "updated_at": self._now()}
             await insert_unless_known(connection, table, [new])
-            row = (await connection.execute(found)).one()
-            return Place(account, name, resource, row.version, row.document, row.delivered)
 
-        return await self._write(place)
+        async with self.connect() as connection:
+            row = (await connection.execute(found)).one_or_none()
+        if row is None:
+            await self._write(make)
+            async with self.connect() as connection:
+                row = (await connection.execute(found)).one()
+        return Place(account, name, resource, row.version, row.document, row.delivered)
 
     async def commit(self, place: Place, reading: Reading) -> Commit:
         """Write what a proven window holds, and the position after it, in one transaction.
@@ -198,6 +217,8 @@ class MirrorStore:
             if not believe:
                 return Commit(())
             table = self._table(connection, place)
+            if first is None:
+                await forget_unmet(connection, place.account, place.resource, proven_at)
             records = [table.codec.record_of(row) for row in await table.missing(first)]
             await table.bury([record.id for record in records], proven_at)
             kind = MirrorChangeKind.GONE
@@ -393,21 +414,16 @@ class MirrorStore:
         document: str | None,
         delivered: int | None,
     ) -> None:
-        table = schema.positions
-        values: dict[str, object] = {"version": place.version + 1, "updated_at": self._now()}
-        if document is not None:
-            values["document"] = document
-        if delivered is not None:
-            values["delivered"] = delivered
-        moved = await connection.execute(
-            update(table)
-            .where(
-                table.c.account == place.account,
-                table.c.resource == place.resource,
-                table.c.version == place.version,
-            )
-            .values(values)
-        )
+        values = {
+            "at_account": place.account,
+            "at_resource": place.resource,
+            "at_version": place.version,
+            "version": place.version + 1,
+            "updated_at": self._now(),
+            "document": place.document if document is None else document,
+            "delivered": place.delivered if delivered is None else delivered,
+        }
+        moved = await connection.execute(_FENCE, values)
         if moved.rowcount != 1:
             raise MirrorConflict(
                 f"another process has written {place.resource} of {place.name} meanwhile, so"

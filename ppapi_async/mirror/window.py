@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import chain, islice
 
 from attrs import asdict, define, field, frozen
-from sqlalchemy import delete, insert, or_, select
+from sqlalchemy import bindparam, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ppapi_async.mirror.coverage import Proven, merged
@@ -20,13 +20,32 @@ from ppapi_async.mirror.rows import Codec, RowRecord
 from ppapi_async.mirror.schema import coverage, status_changes, unreadable
 from ppapi_async.mirror.upsert import insert_or_update, insert_unless_known
 from ppapi_async.models import Exchange, UnreadableRow
-from ppapi_async.protocol.fields import INT64
+from ppapi_async.protocol.fields import EARLIEST, INT64
 from ppapi_async.transport.fairness import in_turns, let_others_run
 from ppapi_async.watching.resources import Record, ResourceName
 
-__all__ = ["Commit", "Reading", "WindowWriter"]
+__all__ = ["Commit", "Reading", "WindowWriter", "forget_unmet"]
 
 _AT_ONCE = 250
+_UNREADABLE = select(unreadable.c.digest, unreadable.c.id, unreadable.c.time).where(
+    unreadable.c.account == bindparam("account"), unreadable.c.resource == bindparam("resource")
+)
+_COVERAGE = (
+    select(coverage.c.start, coverage.c.end, coverage.c.proven_at)
+    .where(
+        coverage.c.account == bindparam("account"),
+        coverage.c.resource == bindparam("resource"),
+        coverage.c.end >= bindparam("from"),
+        or_(coverage.c.start.is_(None), coverage.c.start <= bindparam("to")),
+    )
+    .order_by(coverage.c.end)
+)
+_DROP_COVERAGE = delete(coverage).where(
+    coverage.c.account == bindparam("account"),
+    coverage.c.resource == bindparam("resource"),
+    coverage.c.end == bindparam("end"),
+)
+_ADD_COVERAGE = insert(coverage)
 
 
 @frozen(kw_only=True)
@@ -153,7 +172,13 @@ class WindowWriter:
         self, connection: AsyncConnection, found: Differences[RowRecord]
     ) -> tuple[MirrorChange[Record], ...]:
         news = [
-            NewChange(one.kind, one.record.id, one.record, one.previous, one.fields)
+            NewChange(
+                one.kind,
+                one.record.id,
+                one.record,
+                one.previous if one.kind is MirrorChangeKind.CHANGED else None,
+                one.fields,
+            )
             async for one in in_turns(found.written)
             if not (self.reading.backfill and one.kind is MirrorChangeKind.NEW)
         ]
@@ -215,9 +240,8 @@ class WindowWriter:
         columns, reading = unreadable.c, self.reading
         mine = (columns.account == self.account, columns.resource == self.resource)
         present = {row.digest for row in unread}
-        known = (
-            await connection.execute(select(columns.digest, columns.id, columns.time).where(*mine))
-        ).all()
+        place = {"account": self.account, "resource": self.resource}
+        known = (await connection.execute(_UNREADABLE, place)).all()
         over = [
             row.digest
             for row in known
@@ -251,23 +275,30 @@ class WindowWriter:
         return tuple(row for row in unread if row.digest not in before)
 
     async def _write_coverage(self, connection: AsyncConnection) -> None:
-        reading, columns = self.reading, coverage.c
+        reading = self.reading
         end = reading.proven_at if reading.end is None else reading.end
         if reading.start is not None and end <= reading.start:
             return  # a site's clock that is ahead of ours
         new = Proven(reading.start, end, reading.proven_at)
-        near = [columns.account == self.account, columns.resource == self.resource]
-        if reading.start is not None:
-            near.append(columns.end >= reading.start)
-        near.append(or_(columns.start.is_(None), columns.start <= end))
-        question = select(columns.start, columns.end, columns.proven_at).where(*near)
-        known = [Proven(*row) for row in await connection.execute(question.order_by(columns.end))]
+        place = {"account": self.account, "resource": self.resource}
+        near = {"from": EARLIEST if reading.start is None else reading.start, "to": end}
+        known = [Proven(*row) for row in await connection.execute(_COVERAGE, place | near)]
         ranges = merged(known, new)
-        if known == ranges:
-            return
-        await connection.execute(delete(coverage).where(*near))
-        mine = {"account": self.account, "resource": self.resource}
-        await connection.execute(insert(coverage), [{**mine, **asdict(one)} for one in ranges])
+        dropped = [place | {"end": one.end} for one in known if one not in ranges]
+        added = [place | asdict(one) for one in ranges if one not in known]
+        if dropped:
+            await connection.execute(_DROP_COVERAGE, dropped)
+        if added:
+            await connection.execute(_ADD_COVERAGE, added)
+
+
+async def forget_unmet(
+    connection: AsyncConnection, account: int, resource: str, proven_at: datetime
+) -> None:
+    """Forget rows that cannot be read and that a pass over all there is has not met."""
+    columns = unreadable.c
+    mine = (columns.account == account, columns.resource == resource)
+    await connection.execute(delete(unreadable).where(*mine, columns.last_seen < proven_at))
 
 
 def _unstorable(record: RowRecord, problem: tuple[str, str]) -> UnreadableRow:

@@ -13,6 +13,7 @@ from pathlib import Path
 from attrs import define
 
 from ppapi_async.errors import StateError
+from ppapi_async.transport.closing import wait_until_done
 
 __all__ = ["WriterLock"]
 
@@ -49,7 +50,13 @@ class WriterLock:
         loop, path = asyncio.get_running_loop(), Path(f"{database}{SUFFIX}")
         deadline = loop.time() + wait
         while True:
-            found = await asyncio.to_thread(_try, path)
+            trying = asyncio.create_task(asyncio.to_thread(_try, path))
+            try:
+                await wait_until_done([trying])
+            except asyncio.CancelledError:
+                trying.add_done_callback(_give_back)
+                raise
+            found = trying.result()
             if isinstance(found, sqlite3.Connection):
                 return cls(found)
             if loop.time() >= deadline:
@@ -106,5 +113,13 @@ def _hold(connection: sqlite3.Connection) -> str | None:
 
 
 def _holder(connection: sqlite3.Connection) -> tuple[str, str]:
-    row: tuple[str, str] | None = connection.execute("SELECT name, token FROM holder").fetchone()
+    row: tuple[str, str] | None = None
+    with contextlib.suppress(sqlite3.OperationalError):  # it has not written its name yet
+        row = connection.execute("SELECT name, token FROM holder").fetchone()
     return row or ("another process", "")
+
+
+def _give_back(trying: asyncio.Task[sqlite3.Connection | str]) -> None:
+    """Close what nobody waits for any more."""
+    if not trying.cancelled() and isinstance(found := trying.result(), sqlite3.Connection):
+        found.close()

@@ -22,6 +22,8 @@ PURE = {
     "fleet/circuit_breaker",
     "fleet/shares",
     "fleet/status",
+    "mirror/coverage",
+    "mirror/differences",
     "models",
     "protocol",
     "secret",

@@ -115,6 +115,11 @@ async def test_a_second_writer_waits(sqlite_path: Path) -> None:
     waiting = asyncio.create_task(MirrorStore.open(url, wait=30))
     await asyncio.sleep(0.01)
     assert not waiting.done()
+    impatient = asyncio.create_task(MirrorStore.open(url, wait=30))
+    await asyncio.sleep(0.01)
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
     await first.aclose()
     await (await waiting).aclose()
 

@@ -152,6 +152,55 @@ async def test_gone_and_returned(store: MirrorStore) -> None:
     assert await column(store, schema.exchanges, "gone_at") == {1: None, 2: None}
 
 
+async def test_a_gone_row_that_cannot_be_read_has_returned(store: MirrorStore) -> None:
+    """The site lists it again, although nobody can say how it is now."""
+    place = await place_of(store)
+    await store.commit(place, reading(exchange(1), backfill=True))
+    await store.commit(place, reading())
+    await store.end_pass(place, PROVEN, "{}", believe=True, first=None)
+    odd = UnreadableRow(1, exchange(1).time, (("amount_give", "'x'"),), "d1")
+    [change] = (await store.commit(place, reading(unreadable=[odd]))).changes
+    assert (change.kind, change.record, change.fields) == ("returned", exchange(1), ())
+    assert await store.rows(place.account, "exchanges", None, None) == [exchange(1)]
+
+
+async def test_rows_beside_their_window(store: MirrorStore) -> None:
+    """A row that is listed, readable or not, is there, wherever the window begins and ends."""
+    place = await place_of(store)
+    await store.commit(place, reading(exchange(1), exchange(2), backfill=True))
+    later, odd = PROVEN + MINUTE, UnreadableRow(2, None, (("time", "'x'"),), "d1")
+    hour = {"start": NOON + 60 * MINUTE, "end": None, "proven_at": later}
+    commit = await store.commit(place, reading(exchange(1), unreadable=[odd], **hour))
+    assert (commit.changes, commit.written) == ((), 0)
+    assert await column(store, schema.exchanges, "last_seen") == {1: later, 2: later}
+    assert await column(store, schema.exchanges, "missing_since") == {1: None, 2: None}
+
+
+async def test_unreadable_rows_of_no_known_time(store: MirrorStore) -> None:
+    """They are forgotten when all there is has been read without meeting them, and not before."""
+    place = await place_of(store)
+    odd = UnreadableRow(None, None, (("id", "'x'"), ("time", "'x'")), "d1")
+    await store.commit(place, reading(unreadable=[odd], start=None))
+    later = PROVEN + MINUTE
+    await store.commit(place, reading(proven_at=later))
+    await store.end_pass(place, later, "{}", believe=True, first=NOON)
+    assert await count(store, schema.unreadable) == 1
+    await store.end_pass(place, later, "{}", believe=True, first=None)
+    assert await count(store, schema.unreadable) == 0
+
+
+async def test_a_status_that_came_back_with_its_row(store: MirrorStore) -> None:
+    """A row that returns with another status has changed it, although nobody saw when."""
+    place = await place_of(store)
+    await store.commit(place, reading(exchange(1), backfill=True))
+    await store.commit(place, reading())
+    await store.end_pass(place, PROVEN, "{}", believe=True, first=None)
+    later = PROVEN + MINUTE
+    await store.commit(place, reading(exchange(1, status="success"), proven_at=later))
+    assert await column(store, schema.status_changes, "time") == {1: later}
+    assert await column(store, schema.status_changes, "previous") == {1: "new"}
+
+
 async def test_rows_before_the_pass_are_not_gone(store: MirrorStore) -> None:
     """What an earlier pass has missed and this one has not read is not taken for gone."""
     place = await place_of(store)
