@@ -79,12 +79,11 @@ class Differences(Generic[RowT]):
         for count, (row_id, incoming) in enumerate(answer.items()):
             if not count % _AT_ONCE:
                 yield
-            known = stored.get(row_id)
-            found = _difference(codec, incoming, known)
-            if found is not None:
+            found = _difference(codec, incoming, stored.get(row_id))
+            if found is None:
+                self._see(row_id, stored[row_id])
+            else:
                 self.written.append(found)
-            elif known is not None:
-                self._see(row_id, known)
         unmet = ((row_id, known) for row_id, known in stored.items() if row_id not in answer)
         for count, (row_id, known) in enumerate(unmet):
             if not count % _AT_ONCE:

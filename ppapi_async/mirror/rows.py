@@ -112,7 +112,7 @@ class Codec(Generic[RowT]):
             for name, write in zip(self.fields, self._write, strict=True):
                 value = getattr(record, name)
                 row.append(value if write is None or value is None else write(value))
-        except (ArithmeticError, RecursionError) as error:
+        except (ArithmeticError, RecursionError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from None
         return tuple(row)
 

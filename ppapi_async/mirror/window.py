@@ -110,7 +110,8 @@ class WindowWriter:
                 try:
                     row = self.codec.row_of(record)
                 except ValueError as error:
-                    problem = ("", str(error))
+                    path, _, reason = str(error).partition(": ")
+                    problem = (path, reason)
                 else:
                     self._answer[record.id] = Incoming(record, row)
                     continue
@@ -303,6 +304,7 @@ async def forget_unmet(
 
 def _unstorable(record: RowRecord, problem: tuple[str, str]) -> UnreadableRow:
     """Return a record that no database can hold as a row that cannot be read."""
-    digest = hashlib.blake2b(repr(record).encode("utf-8", "backslashreplace"), digest_size=8)
+    seen = f"{record.id} {record.time} {problem}"  # not all of it: it may be endless
+    digest = hashlib.blake2b(seen.encode("utf-8", "backslashreplace"), digest_size=8)
     row_id = record.id if record.id in INT64 else None
     return UnreadableRow(row_id, record.time, (problem,), digest.hexdigest())

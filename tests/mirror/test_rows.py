@@ -97,6 +97,14 @@ def test_an_info_is_a_text() -> None:
     assert load(dump(info), Info) == info
 
 
+def nested(depth: int) -> dict[str, object]:
+    """Return JSON of so many levels."""
+    inner: dict[str, object] = {}
+    for _ in range(depth):
+        inner = {"a": inner}
+    return inner
+
+
 async def test_what_no_database_holds_is_reported(store: MirrorStore) -> None:
     """No site can send it; it hides no other row, and is in `unreadable`."""
     place = await place_of(store)
@@ -104,14 +112,15 @@ async def test_what_no_database_holds_is_reported(store: MirrorStore) -> None:
         exchange(2, amount_give=Decimal("NaN")),
         exchange(3, course_get=Decimal("1E+131072")),
         exchange(2**63, minute=4),
+        exchange(5, extra=nested(50_000)),
     ]
     await store.commit(place, reading(exchange(1), *odd))
     assert await store.rows(place.account, "exchanges", None, None) == [exchange(1)]
-    problems = [["amount_give"], ["course_get"], ["id"]]
+    problems = [["amount_give"], ["course_get"], ["extra"], ["id"]]
     async with store.connect() as connection:
         table = schema.unreadable.c
         rows = (await connection.execute(select(table.id, table.problems))).all()
-    assert {row[0] for row in rows} == {2, 3, None}
+    assert {row[0] for row in rows} == {2, 3, 5, None}
     assert sorted([row[1][0][:1] for row in rows]) == problems
     await store.commit(place, reading(exchange(1), exchange(2)))
     assert 2 not in await column(store, schema.unreadable, "digest")
