@@ -39,6 +39,7 @@ def measure(*, accounts: int = 1_000, interval: float = 10, seconds: float = 60)
         with _worker(site, accounts, interval, "") as alone:
             _settle(site, accounts, interval)
             before = _used([alone.pid])
+            _arrivals(site)
             polls = _window(site, seconds)
             cpu = (_used([alone.pid]) - before) / len(polls)
             late_alone = _late(polls, interval)[98]
@@ -62,6 +63,7 @@ def _shared(
         _settle(site, accounts, interval)
         pids = [worker.pid for worker in workers]
         before, broker = _used(pids), _used(_family(postgres.pid))
+        _arrivals(site)
         polls = _window(site, seconds)
         workers_cpu = (_used(pids) - before) / len(polls)
         broker_cpu = (_used(_family(postgres.pid)) - broker) / len(polls)
@@ -79,7 +81,7 @@ def _shared(
         yield Line("sharing", f"{name}: CPU, x one process alone", share, "", CPU, note=note)
         polls = _window(site, interval)
         workers[0].send_signal(signal.SIGKILL)
-        after = _window(site, interval + 2 * ORPHANED)
+        after = _window(site, interval + 2 * ORPHANED)  # no arrival between is left out
         late_by = max(_gaps([*polls, *after]).values()) - interval
         missed = accounts - len({key for _, key in after})
         note = f"{missed} accounts not polled in the {interval + 2 * ORPHANED:g} s after it"
@@ -103,8 +105,7 @@ def _worker(
 
 
 def _window(site: Site, seconds: float) -> list[tuple[float, str]]:
-    """Return the polls of a while: when each began, and the account's name."""
-    _arrivals(site)
+    """Return the polls since the last look and of a while: when each began, the account's name."""
     time.sleep(seconds)
     return [
         (at, f"account {int(key[-25:])}")

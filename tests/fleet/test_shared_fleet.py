@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 from attrs import define, field
 
@@ -26,6 +27,7 @@ from ppapi_async import (
 from ppapi_async.sandbox import Books, Sandbox
 from ppapi_async.sandbox.records import Order
 from tests.fleet.test_sharing import until
+from tests.leaks import assert_absent
 from tests.postgres import PostgresServer
 
 INTERVAL = 0.3
@@ -131,6 +133,21 @@ async def test_what_is_new_is_delivered_by_one(postgres_url: str) -> None:
         await until(lambda: len(one.polled) == 2)
         await asyncio.gather(*(site.arrived(site.requests_count + 2) for site in sandboxes))
     assert sorted(one.orders + two.orders) == [100, 101]
+
+
+async def test_no_key_is_in_the_database(postgres_url: str) -> None:
+    """Accounts go by their fingerprints there, workers by machine and process."""
+    async with sites(2) as (sandboxes, accounts), working(accounts, postgres_url) as one:
+        await until(lambda: one.has_polled)
+        sandboxes[0].books.orders.put(order(100))
+        await until(lambda: one.orders == [100])
+    with psycopg.connect(postgres_url) as connection:
+        text = ""
+        for table in ("ppapi_state", "ppapi_entries", "ppapi_workers", "ppapi_polls"):
+            text += str(connection.execute(f"SELECT * FROM {table}".encode()).fetchall())
+    assert accounts[0].fingerprint in text
+    for site in sandboxes:
+        assert_absent(site.api_key, text)
 
 
 async def test_a_slow_consumer_does_not_keep_an_account(postgres_url: str) -> None:
