@@ -54,9 +54,9 @@ class Tables:
         self.database = sqlite3.connect(":memory:", isolation_level=None)
         self.database.row_factory = sqlite3.Row
         self.database.executescript(_SCHEMA)
-        self.database.create_function("tie", 3, self._tie)
+        self.database.create_function("tie", 1, self._tie)
         self._queries = itertools.count()
-        self._query = 0
+        self._salt = b""
 
     def wall(self, instant: float | None = None) -> str:
         """Return what the site's clock shows at an instant, by default now."""
@@ -78,19 +78,17 @@ class Tables:
         offset: int,
     ) -> list[sqlite3.Row]:
         """Return a page of rows: newest first, sorted by time and by nothing else."""
-        self._query = next(self._queries)
+        query = next(self._queries)
+        self._salt = (f"{limit} {offset}" if self.ties == "query" else f"{query}").encode()
         where = " AND ".join(["1", *conditions])
-        shuffled = f"tie(id, {limit}, {offset})"
-        tie = {"id": "id", "rotated": f"(id + {offset}) % 97"}.get(self.ties, shuffled)
+        tie = {"id": "id", "rotated": f"(id + {offset}) % 97"}.get(self.ties, "tie(id)")
         return self.database.execute(
             f"SELECT * FROM {table} WHERE {where} ORDER BY {by} DESC, {tie} LIMIT ?, ?",
             [*values, offset, limit],
         ).fetchall()
 
-    def _tie(self, row_id: int, limit: int, offset: int) -> int:
-        salt = f"{limit} {offset}" if self.ties == "query" else f"{self._query}"
-        digest = hashlib.blake2b(f"{row_id} {salt}".encode(), digest_size=7).digest()
-        return int.from_bytes(digest, "big")
+    def _tie(self, row_id: int) -> bytes:
+        return hashlib.blake2b(b"%d %b" % (row_id, self._salt), digest_size=7).digest()
 
     def column(self, statement: str, values: Sequence[object] = ()) -> list[object]:
         """Return the first column of what a statement finds."""
@@ -105,10 +103,11 @@ class Tables:
     def insert(self, table: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Store rows as they are given."""
         with self.database:
-            for row in rows:
-                marks = ", ".join("?" * len(row))
-                self.database.execute(
-                    f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values())
+            for names, alike in itertools.groupby(rows, tuple):
+                marks = ", ".join("?" * len(names))
+                self.database.executemany(
+                    f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
+                    (list(row.values()) for row in alike),
                 )
 
     def click(self, *, at: float | None = None, **more: object) -> None:
