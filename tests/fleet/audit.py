@@ -6,6 +6,7 @@ that they worked, and what reached the store.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ import attrs
 from attrs import define, evolve, field
 
 from ppapi_async import (
+    Account,
     AccountFailed,
     AccountRecovered,
     AccountStatus,
@@ -214,7 +216,7 @@ class Auditor:
         """Note that all that was delivered of a watch is in the store."""
         fingerprint, _, method = watch.rpartition("/")
         for name, desk in self._desks.items():
-            if desk.account.fingerprint == fingerprint:
+            if _fingerprint_of(desk.account) == fingerprint:
                 self._note(name, f"saved {method}")
         self._unsaved.pop(watch, None)
 
@@ -275,6 +277,11 @@ class Auditor:
                 continue
             about = (state, end, story.delivered[-2:])
             self._complain(f"{text} by polls of {polls}", about, desk.account.name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fingerprint_of(account: Account) -> str:
+    return account.fingerprint
 
 
 def _find(facts: Facts, states: Sequence[State], first: int) -> int | None:
