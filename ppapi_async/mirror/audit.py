@@ -23,10 +23,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from attrs import define, field, frozen
+from sqlalchemy import select
 
 from ppapi_async.errors import MethodNotSupportedError, PPAPIError, StateError
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.records import Audit, Difference, DifferenceKind
+from ppapi_async.mirror.schema import ROWS
 from ppapi_async.mirror.store import MirrorStore, Place
 from ppapi_async.models import Exchange, Link, Payout, UnreadableRow, Window
 from ppapi_async.session import Session, connection_of
@@ -44,6 +46,8 @@ _LOOKS = 3
 """At what differs, before it counts as still moving."""
 _MOST_SPANS = 20
 """Ranges that are read again, for each look."""
+_AT_ONCE = 500
+"""Ids in one question to the database."""
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
@@ -191,10 +195,15 @@ class _ResourceAudit:
             self.error = error
             return
         self.unsettled += len(self._suspects)
-        is_followed = (await self._place()).version != place.version
+        is_followed = bool(self.interval) or (await self._place()).version != place.version
         covered = await self.store.coverage(self._account, self.resource)
+        extra = [row_id for row_id, suspect in settled.items() if suspect.there is None]
+        missed = await self._missed(extra) if is_followed else set()
         for row_id, suspect in sorted(settled.items()):
-            self._judge(row_id, suspect, covered, is_followed=is_followed)
+            if row_id in missed:
+                self.unsettled += 1
+            else:
+                self._judge(row_id, suspect, covered, is_followed=is_followed)
 
     async def _refuse(self) -> None:
         """Say that the mirror has not read this yet, unless the site has none of it.
@@ -297,7 +306,7 @@ class _ResourceAudit:
         proof = next((one for one in covered if one.holds(row.time)), None)
         if proof is None or (there is not None and there.time >= self._edge):
             self.uncovered += 1
-        elif (is_followed or self.interval) and self._will_be_read(row, proof, suspect.since):
+        elif is_followed and self._will_be_read(row, proof, suspect.since):
             self.unsettled += 1
         else:
             kind = DifferenceKind.DIFFERING
@@ -328,6 +337,23 @@ class _ResourceAudit:
         if age > LISTS[self.resource].lookback:
             return False
         return self._now() - proof.proven_at <= due + 2 * interval
+
+    async def _missed(self, ids: Sequence[int]) -> set[int]:
+        """Return which of these rows a reading has missed that has not said yet that they are gone.
+
+        It reads on up to the present first, or waits for another one, where all are missing.
+        """
+        table = ROWS[self.resource].c
+        marked: set[int] = set()
+        async with self.store.connect() as connection:
+            for first in range(0, len(ids), _AT_ONCE):
+                found = select(table.id).where(
+                    table.account == self._account,
+                    table.id.in_(ids[first : first + _AT_ONCE]),
+                    table.missing_since.is_not(None),
+                )
+                marked.update(await connection.scalars(found))
+        return marked
 
     # The two sides
 

@@ -427,6 +427,26 @@ async def test_what_was_read_since_and_still_differs_is_reported(
     assert found(result) == [(39, DIFFERING, ("accrued",))]
 
 
+async def test_a_row_that_a_follow_is_about_to_give_up_is_left_to_it(
+    store: MirrorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has missed it, and reads on before it says so: the row may only have moved."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        place = await copy(store, session, at=clock.instant)
+        site.books.hidden_orders.add(39)
+        clock.now += 60
+        listed = await session.get_exchanges()
+
+        async def follow() -> None:
+            clock.now += 60
+            await commit(store, place, listed, clock.instant)
+
+        when_rows_are_read(monkeypatch, follow)
+        result = await audited(store, session, clock, interval=MINUTE)
+        assert (found(result), result.unsettled) == ([], 1)
+        assert found(await audited(store, session, clock)) == [(39, EXTRA, ())]
+
+
 async def test_clicks_are_left_to_a_follow_for_a_day(store: MirrorStore, clock: Clock) -> None:
     """They never change; only such as come late are still to be found, once a day."""
     books = Books(clicks=[Click(id=1, created=BEGUN - DAY)])
