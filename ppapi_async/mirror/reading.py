@@ -418,7 +418,9 @@ class ResourceReader(Generic[RowT]):
                         yield commit
             if self._lists_nothing:
                 await self._doubt(place)
-        self._position = evolve(self._position, doubted=None)
+            self._position = evolve(self._position, doubted=None)
+        elif not self._lists_nothing:  # else there was nothing to meet, which settles no doubt
+            self._position = evolve(self._position, doubted=None)
         self._save_in(tracker)
         document = dump_stored(self._position)
         yield await self.store.end_pass(place, started, document, believe=True, first=start)

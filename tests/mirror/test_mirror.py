@@ -191,6 +191,25 @@ async def test_a_site_that_lists_nothing_is_not_believed_at_once(database_url: s
             assert (await mirror.sync()).accounts["one"].error is None
 
 
+async def test_old_rows_that_a_site_lists_no_more_are_doubted_to_an_end(tmp_path: Any) -> None:
+    """A reading of what is newest, where there was nothing before, is no reason to doubt anew."""
+    clock = Clock()
+    books = Books.uniform(2, NOW - 10 * DAY, NOW - 5 * DAY)
+    async with Sandbox(books=books, clock=clock) as sandbox:
+        url, account = f"sqlite:///{tmp_path / 'm.db'}", account_of(sandbox)
+        async with Mirror(url, [account], resources=["exchanges"], hooks=clock.hooks()) as mirror:
+            assert (await mirror.sync()).ok
+            books.hidden_orders |= {1, 2}
+            clock.advance(7 * 3600)
+            reports = []
+            for _ in range(6):
+                reports.append((await mirror.sync()).accounts["one"])
+                clock.advance(900)
+    assert [one.gone for one in reports] == [0, 0, 0, 0, 2, 0]
+    assert isinstance(reports[3].error, IncompleteError)
+    assert reports[4].error is None
+
+
 async def test_rows_that_only_seemed_gone_stay(database_url: str) -> None:
     """A site that lists nothing for a while, and then all again: no change is told."""
     clock = Clock()
