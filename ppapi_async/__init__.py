@@ -33,7 +33,6 @@ from ppapi_async.errors import (
 )
 from ppapi_async.fleet.events import Events
 from ppapi_async.fleet.fleet import Fleet, FleetEvent
-from ppapi_async.fleet.sharing import WorkerStatus
 from ppapi_async.fleet.status import (
     AccountFailed,
     AccountPhase,
@@ -42,6 +41,7 @@ from ppapi_async.fleet.status import (
     AccountSuspended,
     ShardsGained,
     ShardsLost,
+    WorkerStatus,
 )
 from ppapi_async.models import (
     Exchange,

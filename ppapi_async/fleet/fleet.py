@@ -39,8 +39,8 @@ from ppapi_async.fleet.per_account import (
 from ppapi_async.fleet.roster import Roster
 from ppapi_async.fleet.scheduler import FleetEvent, Scheduler
 from ppapi_async.fleet.shared_polling import SharedPolling
-from ppapi_async.fleet.sharing import WorkerStatus, group_of
-from ppapi_async.fleet.status import AccountEvent, AccountStatus, are_healthy
+from ppapi_async.fleet.sharing import group_of
+from ppapi_async.fleet.status import AccountEvent, AccountStatus, WorkerStatus, are_healthy
 from ppapi_async.models import Exchange, Info, Link, Payout, Row
 from ppapi_async.session import Session, connection_of
 from ppapi_async.storage import PostgresState, State

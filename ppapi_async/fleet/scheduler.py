@@ -246,6 +246,7 @@ class Scheduler:
             if self._now() >= deadline:
                 break
         self.lose(members)
+        await wait_until_done(filter(None, [member.task for member in members]))
 
     def lose(self, members: Collection[Member]) -> None:
         """Break off what is under way for members, and deliver nothing more of them."""

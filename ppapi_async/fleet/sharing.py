@@ -34,7 +34,6 @@ import os
 import socket
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -42,15 +41,17 @@ from attrs import define, field, frozen
 
 from ppapi_async.account import Account
 from ppapi_async.errors import StateError
+from ppapi_async.fleet.held_state import HeldState
 from ppapi_async.fleet.shares import fair_shares
+from ppapi_async.fleet.status import WorkerStatus
 from ppapi_async.storage.postgres import PostgresState
-from ppapi_async.storage.stores import State, StateChange, check
+from ppapi_async.storage.stores import State, check
 from ppapi_async.storage.worker_table import SHARDS, Known, Registration, WorkerTable
 
 if TYPE_CHECKING:
     from ppapi_async.storage.postgres_session import PostgresSession
 
-__all__ = ["ShardOwner", "Sharing", "WorkerStatus", "check_group", "group_of", "shard_of"]
+__all__ = ["ShardOwner", "Sharing", "check_group", "group_of", "shard_of"]
 
 _LEASE = 0.8
 """Of `hung_after`: the rest is for polls to be broken off before the server frees the shards."""
@@ -83,26 +84,6 @@ class ShardOwner(Protocol):
 
     def fail(self, error: BaseException) -> None:
         """Tell whoever waits that the sharing itself has broken off, by a mistake in it."""
-
-
-@frozen(kw_only=True)
-class WorkerStatus:
-    """A worker of the group."""
-
-    name: str
-    """Its machine and process."""
-    since: datetime
-    """When it joined, in UTC."""
-    seen: datetime
-    """When it was last heard of, in UTC."""
-    shards: int
-    """How many it holds."""
-    accounts: int
-    """How many accounts are in them."""
-    is_self: bool
-    """Whether it is this one."""
-    is_present: bool = True
-    """Whether it is connected; if not, it is expected back, for the server was started anew."""
 
 
 def shard_of(account: Account) -> int:
@@ -141,50 +122,6 @@ class _Tenure:
     noting: asyncio.Task[None] | None = None
     error: StateError | None = None
     """Why it is over."""
-
-
-@define(eq=False)
-class _HeldState:
-    """Where the polls of an account save, as long as its shard is held on this connection.
-
-    Each group has entries of its own: another polls the same accounts for another end. It begins
-    with what was saved for the account while nothing was shared.
-    """
-
-    sharing: Sharing
-    tenure: _Tenure
-    shard: int
-
-    async def load(self, watch: str) -> Mapping[str, str]:
-        """Return all entries of a watch."""
-        check(watch)
-        own = self._own(watch)
-        entries = await self._session.load(own)
-        if not entries and (entries := await self._session.load(watch)):
-            await self._session.save(StateChange.of(own, entries, ()))
-        return entries
-
-    async def read(self, watch: str, name: str) -> str | None:
-        """Return one entry."""
-        check(watch, name)
-        return await self._session.read(self._own(watch), name)
-
-    async def save(self, watch: str, put: Mapping[str, str], drop: Collection[str] = ()) -> None:
-        """Drop the named entries, then put these in."""
-        change = StateChange.of(self._own(watch), put, drop)
-        await self._session.save(change)
-
-    def _own(self, watch: str) -> str:
-        return f"{self.tenure.table.group}: {watch}"
-
-    @property
-    def _session(self) -> PostgresSession:
-        if not self.sharing.is_held(self.tenure, self.shard):
-            raise StateError(
-                "this worker has lost the account, which may be another's by now; what was not"
-                " saved is delivered again by whoever has it"
-            )
-        return self.tenure.session
 
 
 class Sharing:
@@ -302,7 +239,7 @@ class Sharing:
         tenure = self._tenure
         if tenure is None or name not in tenure.taken:
             return False
-        return self.is_held(tenure, self._members[name].shard)
+        return self._is_held(tenure, self._members[name].shard)
 
     def state_of(self, name: str) -> State:
         """Return where to keep what is known of an account, until this worker loses it.
@@ -313,7 +250,8 @@ class Sharing:
         tenure = self._tenure
         if tenure is None or name not in tenure.taken:
             raise StateError("this worker does not have the account", account=name)
-        return _HeldState(self, tenure, self._members[name].shard)
+        shard = self._members[name].shard
+        return HeldState(tenure.session, self._group, lambda: self._is_held(tenure, shard))
 
     def plan(self, name: str, due: float) -> None:
         """Note when an account of one's own is to be polled next, in unix seconds.
@@ -364,7 +302,7 @@ class Sharing:
 
     # The lease
 
-    def is_held(self, tenure: _Tenure, shard: int) -> bool:
+    def _is_held(self, tenure: _Tenure, shard: int) -> bool:
         """Tell whether a shard is held, as far as can be known here."""
         return shard in tenure.held and self._is_valid(tenure)
 

@@ -22,6 +22,7 @@ __all__ = [
     "AccountSuspended",
     "ShardsGained",
     "ShardsLost",
+    "WorkerStatus",
     "are_healthy",
 ]
 
@@ -129,6 +130,26 @@ class AccountStatus:
         An account that has not been read yet is ok; `last_success` is None then.
         """
         return not self.failures and self.phase is not AccountPhase.SUSPENDED
+
+
+@frozen(kw_only=True)
+class WorkerStatus:
+    """A worker of the group."""
+
+    name: str
+    """Its machine and process."""
+    since: datetime
+    """When it joined, in UTC."""
+    seen: datetime
+    """When it was last heard of, in UTC."""
+    shards: int
+    """How many it holds."""
+    accounts: int
+    """How many accounts are in them."""
+    is_self: bool
+    """Whether it is this one."""
+    is_present: bool = True
+    """Whether it is connected; if not, it is expected back, for the server was started anew."""
 
 
 def are_healthy(statuses: Iterable[AccountStatus], interval: float) -> bool | None:

@@ -1,4 +1,4 @@
-"""What calls take for `state` and `checkpoint`: an object, or just the path of a file."""
+"""What calls take for `state` and `checkpoint`: an object, or just where to find one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ppapi_async.storage.checkpoints import Checkpoint, FileCheckpoint
+from ppapi_async.storage.postgres import PostgresState
 from ppapi_async.storage.sqlite import SQLiteState
 from ppapi_async.storage.stores import MemoryState, State
 
@@ -19,12 +20,17 @@ CheckpointOrPath: TypeAlias = Checkpoint | str | os.PathLike[str]
 def state_of(value: StateOrPath | None) -> State:
     """Return the state itself, one in memory for None, or one in the SQLite file of a path.
 
+    Where the path is the url of a database in PostgreSQL, it is one in that.
+
     Raises:
         ValueError: the path cannot be one of a file.
+        ImportError: psycopg is not installed.
         TypeError: it is neither a state nor a path.
     """
     if value is None:
         return MemoryState()
+    if isinstance(value, str) and value.startswith(("postgresql://", "postgres://")):
+        return PostgresState(value)
     if isinstance(value, str | os.PathLike):
         return SQLiteState(value)
     if not all(callable(getattr(value, name, None)) for name in ("load", "read", "save")):

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 import pytest
 
-from ppapi_async import Account, PostgresState, StateError
-from ppapi_async.fleet.sharing import Sharing, WorkerStatus, shard_of
+from ppapi_async import Account, PostgresState, StateError, WorkerStatus
+from ppapi_async.fleet.sharing import Sharing, shard_of
 from tests.postgres import Cable, PostgresServer
 
 HUNG_AFTER = 1.0

@@ -48,6 +48,9 @@ def test_a_path_is_of_a_file() -> None:
     """Objects stay what they are; what is no path of a file is refused at once."""
     state, checkpoint = SQLiteState("a.db"), FileCheckpoint("a.json")
     assert state_of(state) is state
+    for scheme in ("postgresql", "postgres"):
+        database = state_of(f"{scheme}://user:secret@host/db")
+        assert repr(database) == "<PostgresState postgresql://host/db closed>"
     assert checkpoint_of(checkpoint) is checkpoint
     assert checkpoint_of(None) is None
     for nothing in ("", ":memory:"):
