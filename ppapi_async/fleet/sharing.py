@@ -59,7 +59,8 @@ _LONGEST_BEAT = 1.0
 _BEATS = 5  # in `hung_after`, at least
 _NOTED_WITHIN = 0.1
 """Seconds until others can know when an account is due: so many plans are written together."""
-_CONNECTED_WITHIN = 5.0
+_LONGEST_ANSWER = 5.0
+"""Seconds for the database to answer when this worker joins, and when it leaves."""
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 2.0  # before it connects again
 _log = logging.getLogger("ppapi_async")
 
@@ -212,11 +213,16 @@ class Sharing:
         if tenure is None:
             return
         self._known = []
+        is_told = False
         try:
-            with contextlib.suppress(StateError):  # the others see it in any case
-                await tenure.table.leave(self._worker)
+            with contextlib.suppress(StateError, TimeoutError):  # the others see it in any case
+                async with asyncio.timeout(self._answer_seconds):
+                    await tenure.table.leave(self._worker)
+                    is_told = True
         finally:
             self._end(tenure, StateError("the sharing was closed"))
+            if not is_told:
+                tenure.session.kill()
             await tenure.session.aclose()
 
     # Accounts
@@ -331,6 +337,10 @@ class Sharing:
     def _beat_seconds(self) -> float:
         return min(_LONGEST_BEAT, self._state.hung_after / _BEATS)
 
+    @property
+    def _answer_seconds(self) -> float:
+        return min(_LONGEST_ANSWER, self._state.hung_after)
+
     def _wake(self) -> None:
         if self._running is not None:
             self._woken.set()
@@ -374,7 +384,7 @@ class Sharing:
         from ppapi_async.storage.postgres_session import PostgresSession  # noqa: PLC0415 - an extra
 
         try:
-            async with asyncio.timeout(_CONNECTED_WITHIN):
+            async with asyncio.timeout(self._answer_seconds):
                 session = await PostgresSession.open(self._state.url, on_broken=self._broken)
         except TimeoutError:
             session = None

@@ -35,7 +35,7 @@ from ppapi_async.errors import (
 )
 from ppapi_async.fleet.events import Events
 from ppapi_async.fleet.member import Member
-from ppapi_async.fleet.status import AccountEvent, AccountStatus
+from ppapi_async.fleet.status import AccountEvent, AccountStatus, WorkerStatus
 from ppapi_async.mirror.audit import audit
 from ppapi_async.mirror.database import parse_url, shown
 from ppapi_async.mirror.polling import MirrorFleet
@@ -51,6 +51,7 @@ from ppapi_async.mirror.records import (
 )
 from ppapi_async.mirror.store import Commit, MirrorStore
 from ppapi_async.models import Exchange, Info, Link, Payout
+from ppapi_async.storage import PostgresState
 from ppapi_async.transport.callbacks import call
 from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.transport.connection import Connection
@@ -93,6 +94,9 @@ class Mirror:
         drain: how long requests under way may take to end when the mirror is left.
         migrate: bring a database of an older version up to date.
         wait: how long to wait for another process that is writing to the same SQLite file.
+        shared: the name of a group of workers that follow the accounts together, each its share, on
+            any number of machines; needs PostgreSQL. See docs/sharing.md.
+        hung_after: how long nothing may be heard of such a worker until others take its accounts.
 
     Raises:
         ValueError: an argument is not usable, or two accounts have one name.
@@ -123,6 +127,8 @@ class Mirror:
         drain: Duration = 10,
         migrate: bool = True,
         wait: Duration | None = None,
+        shared: str | None = None,
+        hung_after: Duration = 30,
         hooks: Hooks | None = None,
     ) -> None:
         if isinstance(resources, str):
@@ -140,9 +146,20 @@ class Mirror:
         self._url = parse_url(url)
         url = ""  # it may hold a password
         self._concurrency = concurrency
+        state: PostgresState | None = None
+        if shared is not None:
+            if self._url.get_backend_name() != "postgresql":
+                raise ValueError("shared: needs PostgreSQL; a SQLite file is one process's")
+            plain = self._url.set(drivername="postgresql")
+            state = PostgresState(
+                plain.render_as_string(hide_password=False),
+                hung_after=seconds_of(hung_after, "hung_after"),
+            )
         self._fleet = MirrorFleet(
             accounts,
             interval=_INTERVAL,
+            state=state,
+            shared=shared,
             concurrency=concurrency,
             per_host=per_host,
             rate=rate,
@@ -260,6 +277,10 @@ class Mirror:
             KeyError: there is none of this name.
         """
         self._fleet.remove(name)
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """Return the workers that follow the accounts together, oldest first; none if alone."""
+        return self._fleet.workers()
 
     def status(self) -> dict[str, AccountStatus]:
         """Return how following gets on with each account, by name."""

@@ -203,6 +203,7 @@ class PostgresSession:
         finally:
             if not is_ready:
                 session._on_broken = None
+                session.kill()
                 await session.aclose()
         return session
 
@@ -479,7 +480,6 @@ class PostgresSession:
 
     async def _keeps(self, pid: int) -> bool:
         """Tell whether the session stays this connection's own while another one works."""
-        met = None
         with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
             async with asyncio.timeout(_PROBE_PATIENCE):
                 other = await _connected(self._url, autocommit=False)
@@ -487,14 +487,8 @@ class PostgresSession:
                     raise other
                 async with other:  # in a transaction, which holds on to its session
                     cursor = await other.execute("SELECT pg_backend_pid()")
-                    row = await cursor.fetchone()
-                    met = row and row[0]
-                    if met == pid:
-                        return False
-                    return await self.pid() == pid
-        return (
-            met != pid
-        )  # no other connection is to be had: that of a pool of sessions is this one
+                    return await cursor.fetchone() != (pid,) and await self.pid() == pid
+        return True  # none else is to be had: then this one's is not lent to others either
 
     async def limit(self, seconds: float) -> None:
         """Have the server end the session when nothing comes from here for so long.

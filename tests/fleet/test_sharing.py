@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 import pytest
 
 from ppapi_async import Account, PostgresState, StateError, WorkerStatus
+from ppapi_async.fleet import sharing as sharing_module
 from ppapi_async.fleet.sharing import Sharing, shard_of
 from tests.postgres import Cable, PostgresServer
 
@@ -50,7 +51,7 @@ class Owner:
             self.mine.pop(name, None)
 
     def fail(self, error: BaseException) -> None:
-        raise error
+        self.told.append(f"fail {error!r}")
 
 
 @contextlib.asynccontextmanager
@@ -254,3 +255,82 @@ async def test_the_log_tells_of_a_database_that_is_down(
         await until(lambda: len(owner.mine) == 2)
     assert caplog.text.count("polled again when it works") == 1
     assert "is back in the group" in caplog.text
+
+
+async def test_a_worker_that_may_not_know_yet_is_spared(own_postgres: PostgresServer) -> None:
+    """The server is started anew while a worker hears nothing: it may still poll for a while."""
+    url, accounts = own_postgres.url, accounts_of(8)
+    async with Cable.to(url) as cable:
+        async with (
+            worker(url, accounts) as (sharing, one),
+            worker(cable.url(url), accounts) as (_, two),
+        ):
+            await until(lambda: len(one.mine) == len(two.mine) == 4)
+            cable.cut(new=True)
+            await asyncio.to_thread(own_postgres.restart)
+            await until(lambda: len(one.mine) == 4 and one.told[-1] == "take")
+            absent = [status.is_present for status in sharing.workers() if not status.is_self]
+            assert absent == [False]
+            while len(one.mine) < 8:
+                assert not one.mine.keys() & two.mine.keys(), "polled by two"
+                await asyncio.sleep(0.01)
+            cable.mend()
+            await until(lambda: len(one.mine) == len(two.mine) == 4)
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by who joins, nor by who leaves."""
+    monkeypatch.setattr(sharing_module, "_LONGEST_ANSWER", 0.3)
+    async with Cable.to(postgres_url) as cable:
+        async with worker(cable.url(postgres_url), []) as (sharing, _):
+            cable.cut(new=True)
+            with pytest.raises(StateError, match="could not be reached"):
+                async with worker(cable.url(postgres_url), []):
+                    pass
+            began = time.monotonic()
+            await sharing.aclose()
+            await sharing.aclose()
+        assert time.monotonic() - began < 2
+        assert repr(sharing) == "<Sharing 'group': 0 of 0 accounts>"
+
+
+async def test_a_mistake_of_its_own_is_told(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accounts are let go, and the owner hears why, rather than that nothing happens any more."""
+    async with worker(postgres_url, accounts_of(1)) as (_, owner):
+        await until(lambda: len(owner.mine) == 1)
+        monkeypatch.setattr(sharing_module, "fair_shares", None)
+        await until(lambda: not owner.mine)
+    assert owner.told[1] == "lose"
+    assert owner.told[2].startswith("fail TypeError")
+
+
+async def test_a_session_that_did_not_stay_is_left(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever has come between the worker and the server meanwhile."""
+    async with worker(postgres_url, accounts_of(1)) as (sharing, owner):
+        await until(lambda: len(owner.mine) == 1)
+        tenure = sharing._tenure
+        assert tenure is not None
+        tenure.session.own_pid = 1
+        await until(lambda: owner.told == ["take", "lose", "take"])
+    assert "behind a pooler" in caplog.text
+
+
+async def test_a_plan_that_could_not_be_saved_is_saved_later(postgres_url: str) -> None:
+    """With those that come next."""
+    accounts, due = accounts_of(2), time.time()
+    async with PostgresState(postgres_url) as state, worker(postgres_url, accounts) as (one, first):
+        await until(lambda: len(first.mine) == 2)
+        session = await state._current()
+        await session.ask("ALTER TABLE ppapi_polls RENAME TO elsewhere")
+        one.plan("account 0", due)
+        await asyncio.sleep(0.2)
+        await session.ask("ALTER TABLE elsewhere RENAME TO ppapi_polls")
+        one.plan("account 1", due + 1)
+    async with worker(postgres_url, accounts) as (_, second):
+        await until(lambda: second.mine == {"account 0": due, "account 1": due + 1})
