@@ -38,9 +38,10 @@ from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.status import AccountEvent, AccountStatus, WorkerStatus
 from ppapi_async.mirror.audit import audit
 from ppapi_async.mirror.database import parse_url, shown
+from ppapi_async.mirror.info_reading import MirrorReader
 from ppapi_async.mirror.polling import MirrorFleet
 from ppapi_async.mirror.queries import Changes, changes, rewards
-from ppapi_async.mirror.reading import MirrorReader, reader_of
+from ppapi_async.mirror.reading import reader_of
 from ppapi_async.mirror.records import (
     AccountReport,
     Audit,

@@ -13,8 +13,8 @@ from attrs import define
 from ppapi_async.errors import StateError
 from ppapi_async.fleet.fleet import Fleet
 from ppapi_async.fleet.member import Member
+from ppapi_async.mirror.info_reading import MirrorReader
 from ppapi_async.mirror.journal import revision_of
-from ppapi_async.mirror.reading import MirrorReader
 from ppapi_async.mirror.records import MirrorChange
 from ppapi_async.mirror.store import MirrorStore, Place
 from ppapi_async.models import UnreadableRow

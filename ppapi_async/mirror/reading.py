@@ -21,11 +21,12 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from ppapi_async.errors import IncompleteError, StateError
+from ppapi_async.mirror.info_reading import InfoReader, MirrorReader
 from ppapi_async.mirror.store import Commit, MirrorStore, Place, Reading
 from ppapi_async.models import Exchange, Link, Payout, UnreadableRow, Window
 from ppapi_async.protocol import dump_stored, parse_stored
@@ -39,50 +40,17 @@ from ppapi_async.watching.range_reader import RangeReader, newest_of
 from ppapi_async.watching.resources import INFO, LISTS, ResourceName
 from ppapi_async.watching.tracker import PERIOD, PollRange, Schedule, Tracker, WatchPosition
 
-__all__ = ["InfoReader", "MirrorReader", "ReaderPosition", "ResourceReader", "reader_of"]
+__all__ = ["ReaderPosition", "ResourceReader", "reader_of"]
 
 RowT = TypeVar("RowT", bound=Link | Exchange | Payout)
+_BESIDE = 1
+"""Seconds beside a hole that are left out as well: bounds are asked for a second too wide, for
+sites where they are exclusive."""
+_MOST_HOLES = 50
+"""In a pass."""
 _DOUBT = 3600
 """Seconds for which a site has to list nothing at all before it is believed."""
 _log = logging.getLogger("ppapi_async")
-
-
-class MirrorReader(Protocol):
-    """Brings one resource of one account up to date."""
-
-    resource: ResourceName
-    requests: int
-    """Sent so far, as far as they belong to windows."""
-
-    @property
-    def worked(self) -> bool:
-        """Whether anything could ever be read."""
-
-    @property
-    def read_to(self) -> datetime | None:
-        """All rows before it have been read; None: up to the present."""
-
-    def set_interval(self, interval: float) -> None:
-        """Read as often as this, in seconds: it decides what a pass reads."""
-
-    @property
-    def fraction(self) -> float | None:
-        """How much of what there is to read has been, 0 to 1; None where that is not known."""
-
-    async def place(self) -> Place:
-        """Return the resource's place in the database."""
-
-    def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
-        """Read what is due, and yield what each transaction has changed.
-
-        Args:
-            anew: look first how far others have brought it meanwhile.
-
-        Raises:
-            PPAPIError: the site did not answer as it should; the next call goes on.
-            MirrorConflict: somebody else keeps this account up to date.
-            StateError: the database could not be read or written.
-        """
 
 
 @frozen(kw_only=True)
@@ -106,6 +74,8 @@ class ReaderPosition:
     """Of the passes; None while the backfill is under way."""
     doubted: int | None = None
     """Since when the site lists nothing at all, although the mirror has rows."""
+    holes: tuple[tuple[int, int], ...] = ()
+    """Seconds, both inclusive, that the site could not be brought to list in whole."""
     version: int = 1
 
 
@@ -141,6 +111,8 @@ class ResourceReader(Generic[RowT]):
     _range: RangeReader[RowT] = field(init=False)
     _unreadable: list[UnreadableRow] = field(factory=list)
     """That this pass has met."""
+    _unproven: list[IncompleteError] = field(factory=list)
+    """What this pass had to leave out."""
     _met: int = 0
     """Rows that this pass has met."""
     _failed: bool = False
@@ -205,7 +177,9 @@ class ResourceReader(Generic[RowT]):
             place = await self.place()
             failed, self._failed = self._failed, True
             try:
-                async with contextlib.aclosing(self._bring_up(place, failed=failed)) as commits:
+                async with contextlib.aclosing(
+                    self._bring_up(place, failed=failed, anew=anew)
+                ) as commits:
                     async for commit in commits:
                         yield commit
                 self._failed = False
@@ -274,17 +248,25 @@ class ResourceReader(Generic[RowT]):
 
     # Reading
 
-    async def _bring_up(self, place: Place, *, failed: bool) -> AsyncGenerator[Commit, None]:
+    async def _bring_up(
+        self, place: Place, *, failed: bool, anew: bool
+    ) -> AsyncGenerator[Commit, None]:
         if self._position.watch is None:
             async with contextlib.aclosing(self._backfill(place)) as commits:
                 async for commit in commits:
                     yield commit
             if self._range.now() - self._position.began < self.schedule.interval:
                 return
-        for reading in self._ranges(failed=failed):
+        ranges = self._ranges(failed=failed)
+        for reading in ranges:
             async with contextlib.aclosing(self._pass(place, reading)) as commits:
                 async for commit in commits:
                     yield commit
+        if self._position.holes and (anew or ranges[-1].level is self.schedule.levels[-1]):
+            async with contextlib.aclosing(self._fill_holes(place)) as commits:
+                async for commit in commits:
+                    yield commit
+            self._raise_unproven()
 
     def _ranges(self, *, failed: bool) -> list[PollRange]:
         """Return what to read: what is due, in one go.
@@ -308,13 +290,75 @@ class ResourceReader(Generic[RowT]):
             position=position,
         )
 
+    async def _windows(
+        self, start: datetime | None, end: datetime | None, depth: int | None = None
+    ) -> AsyncGenerator[Window[RowT], None]:
+        """Yield the windows of a range; what cannot be proven of it is left out, and noted.
+
+        `depth`, in seconds, allows a fast poll.
+        """
+        reached, hole = start, (0, 0)
+        windows: AsyncGenerator[Window[RowT] | Unchanged, None]
+        if start is None or depth is None:
+            windows = self._range.read_stream(start, end)
+        else:
+            windows = self._range.read(int(start.timestamp()), depth)
+        try:
+            async with contextlib.aclosing(windows):
+                async for window in windows:
+                    if not isinstance(window, Unchanged):
+                        yield window
+                        reached = window.end
+            return
+        except IncompleteError as error:
+            hole = self._leave_out(error, reached)
+        # A window is proven as a whole or not at all: what lies before the hole is asked for again.
+        before, after = _instant(hole[0]), _instant(hole[1] + 1)
+        for part in ((reached, before), (after, end)):
+            if part[0] is None or part[1] is None or part[0] < part[1]:
+                async with contextlib.aclosing(self._windows(*part)) as rest:
+                    async for window in rest:
+                        yield window
+
+    def _leave_out(self, error: IncompleteError, reached: datetime | None) -> tuple[int, int]:
+        """Note what cannot be proven, and return the first and last second that are left out.
+
+        Raises:
+            IncompleteError: it has no end, or there is too much of it.
+        """
+        seconds = [
+            (int(first.timestamp()) - _BESIDE, int(last.timestamp()) + _BESIDE)
+            for first, last in error.spans
+            if first is not None and last is not None
+        ]
+        first, last = min(seconds, default=(0, 0))
+        is_endless = len(seconds) < max(1, len(error.spans))
+        is_behind = reached is not None and last < reached.timestamp()
+        if is_endless or is_behind or len(self._unproven) >= _MOST_HOLES:
+            raise error
+        self._unproven.append(error.with_traceback(None))
+        holes = {*self._position.holes, (first, last)}
+        self._position = evolve(self._position, holes=tuple(sorted(holes)))
+        return first, last
+
+    async def _fill_holes(self, place: Place) -> AsyncGenerator[Commit, None]:
+        """Try once more what could not be proven."""
+        started, holes = self._begin_pass(), self._position.holes
+        self._position = evolve(self._position, holes=())
+        for first, last in holes:
+            start, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last + 1, UTC)
+            async with contextlib.aclosing(self._windows(start, end)) as windows:
+                async for window in windows:
+                    yield await self._commit(place, window, started)
+        await self.store.save(place, dump_stored(self._position))
+
     async def _backfill(self, place: Place) -> AsyncGenerator[Commit, None]:
         """Read everything there is, from where it stopped."""
         started = self._begin_pass()
         since, read_to = _instant(self._position.since), self._position.read_to
         start = since if read_to is None else _instant(read_to)
         newest, is_first = None, True
-        async with contextlib.aclosing(self._range.read_stream(start, None)) as windows:
+        async with contextlib.aclosing(self._windows(start, None)) as windows:
             async for window in windows:
                 newest = newest_of(window) or newest
                 if window.end is not None:
@@ -349,15 +393,9 @@ class ResourceReader(Generic[RowT]):
         requests = self.requests
         self._range.fast_poll.forget()  # an answer of before says nothing of the database
         is_deepest = reading.level is self.schedule.levels[-1]
-        windows = (
-            self._range.read_stream(first, None)
-            if is_deepest
-            else self._range.read(start, reading.level.depth)
-        )
-        async with contextlib.aclosing(windows):
+        end, depth = (None, None) if is_deepest else (self._range.end(), reading.level.depth)
+        async with contextlib.aclosing(self._windows(first, end, depth)) as windows:
             async for window in windows:
-                if isinstance(window, Unchanged):
-                    continue
                 read_to = None if window.end is None else int(window.end.timestamp())
                 tracker.advance(self._range.present(), read_to, newest_of(window))
                 self._save_in(tracker)
@@ -370,6 +408,7 @@ class ResourceReader(Generic[RowT]):
 
     def _begin_pass(self) -> datetime:
         self._unreadable.clear()
+        self._unproven.clear()
         self._met = 0
         return datetime.fromtimestamp(self.connection.transport.hooks.clock(), UTC)
 
@@ -423,16 +462,35 @@ class ResourceReader(Generic[RowT]):
             self._position = evolve(self._position, doubted=None)
         self._save_in(tracker)
         document = dump_stored(self._position)
+        if self._unproven:  # what is missing may be there
+            await self.store.save(place, document)
+            self._raise_unproven()
         yield await self.store.end_pass(place, started, document, believe=True, first=start)
+
+    def _raise_unproven(self) -> None:
+        """Say what had to be left out.
+
+        Raises:
+            IncompleteError: something had to.
+        """
+        if self._unproven:
+            first, spans = self._unproven[0], [s for one in self._unproven for s in one.spans]
+            more = f"; and {len(spans) - 1} more" if len(spans) > 1 else ""
+            raise IncompleteError(
+                f"{first.message}{more}; all other rows are in the mirror",
+                account=first.account,
+                method=first.method,
+                spans=spans,
+            )
 
     @property
     def _lists_nothing(self) -> bool:
-        return not (self._met or self._unreadable)
+        return not (self._met or self._unreadable or self._unproven)
 
     async def _read_all(self, place: Place, started: datetime) -> AsyncGenerator[Commit, None]:
         """Ask for all rows, however old."""
         is_first = True
-        async with contextlib.aclosing(self._range.read_stream(None, None)) as windows:
+        async with contextlib.aclosing(self._windows(None, None)) as windows:
             async for window in windows:
                 part = evolve(window, start=None) if is_first else window
                 yield await self._commit(place, part, started)
@@ -457,59 +515,6 @@ class ResourceReader(Generic[RowT]):
             account=self.connection.account.name,
             method=LISTS[self.resource].method,
         )
-
-
-@define(eq=False, kw_only=True)
-class InfoReader:
-    """Brings balance, minimum and payout methods of one account up to date."""
-
-    connection: Connection
-    store: MirrorStore
-    take_slot: TakeSlot
-    resource: ResourceName = INFO
-    requests: int = 0
-    read_to: datetime | None = None
-    fraction: float | None = None
-    _place: Place | None = None
-    _worked: bool = False
-    _lock: asyncio.Lock = field(factory=asyncio.Lock)
-
-    @property
-    def worked(self) -> bool:
-        """Whether it could ever be read."""
-        return self._worked or (self._place is not None and self._place.document is not None)
-
-    def set_interval(self, interval: float) -> None:
-        """Do nothing: it is asked for in each pass."""
-
-    async def place(self) -> Place:
-        """Return the resource's place in the database."""
-        if self._place is None:
-            account = self.connection.account
-            key = await self.store.account(account)
-            self._place = await self.store.place(key, account.name, self.resource)
-        return self._place
-
-    async def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
-        """Ask for the info, and write it if it is news."""
-        async with self._lock:
-            if anew:
-                self._worked, self._place = self.worked, None
-            place, done = await self.place(), False
-            try:
-                async with self.take_slot() as slot:
-                    info = await self.connection.transport.get_info()
-                    self.requests += 1
-                    if slot is not None:
-                        slot.end_reading()
-                    seen_at = datetime.fromtimestamp(self.connection.transport.hooks.clock(), UTC)
-                    commit = await self.store.commit_info(place, info, seen_at, "{}")
-                    self._worked = True
-                    yield commit
-                    done = True
-            finally:
-                if not done:
-                    self._worked, self._place = self.worked, None
 
 
 def reader_of(

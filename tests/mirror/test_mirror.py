@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -345,6 +346,38 @@ async def test_rows_that_cannot_be_read_hide_no_other(database_url: str) -> None
             report = (await mirror.sync()).accounts["one"]
             assert report.unreadable == 0
             assert (await table(mirror, "exchanges")).keys() == {order.id for order in books.orders}
+
+
+async def test_what_cannot_be_proven_hides_no_other_row(database_url: str) -> None:
+    """A second that the site does not list in whole is named, and read when it does."""
+    clock = Clock()
+    at = NOW - 40 * DAY
+    books = Books.uniform(3_000, NOW - 80 * DAY, NOW - DAY, burst_at=at, burst=1_300)
+    burst = {order.id for order in books.orders if order.edited == at}
+    async with Sandbox(
+        Dialect.DELEGATING, books=books, clock=clock, honours_offset=False
+    ) as sandbox:
+        async with Mirror(
+            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+        ) as mirror:
+            for _ in range(2):
+                report = (await mirror.sync()).accounts["one"]
+                assert isinstance(report.error, IncompleteError)
+                second = datetime.fromtimestamp(at, UTC)
+                assert report.error.spans == ((second, second),)
+                rows = await table(mirror, "exchanges")
+                assert rows.keys() >= {order.id for order in books.orders} - burst
+                new = Order(id=books.orders.next_id, created=int(clock.time) + 50, reward="1.5")
+                books.orders.put(new)
+                clock.advance(600)
+    async with Sandbox(Dialect.DELEGATING, books=books, clock=clock) as mended:
+        async with Mirror(
+            database_url, [account_of(mended)], resources=["exchanges"], hooks=clock.hooks()
+        ) as mirror:
+            assert (await mirror.sync()).ok
+            rows = await table(mirror, "exchanges")
+            assert rows.keys() == {order.id for order in books.orders}
+            assert (await mirror.sync()).ok
 
 
 async def test_a_renamed_and_a_moved_account_keep_their_rows(database_url: str) -> None:
