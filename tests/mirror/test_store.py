@@ -212,6 +212,21 @@ async def test_rows_before_the_pass_are_not_gone(store: MirrorStore) -> None:
     assert [one.id for one in ended.changes] == [30]
 
 
+async def test_when_a_missing_row_was_there_last(store: MirrorStore) -> None:
+    """Passes that do not meet it note since when, and leave when it was seen last."""
+    place = await place_of(store)
+    await store.commit(place, reading(exchange(1), exchange(2), backfill=True))
+    for passes in (1, 2):
+        at = PROVEN + passes * MINUTE
+        await store.commit(place, reading(exchange(2), proven_at=at))
+    last, since = PROVEN + 2 * MINUTE, PROVEN + MINUTE
+    assert await column(store, schema.exchanges, "last_seen") == {1: PROVEN, 2: last}
+    assert await column(store, schema.exchanges, "missing_since") == {1: since, 2: None}
+    await store.commit(place, reading(exchange(1), exchange(2), proven_at=last))
+    assert await column(store, schema.exchanges, "last_seen") == {1: last, 2: last}
+    assert await column(store, schema.exchanges, "missing_since") == {1: None, 2: None}
+
+
 async def test_unreadable_rows(store: MirrorStore) -> None:
     """A row that cannot be read is kept by its digest; what the mirror has of it stays."""
     place = await place_of(store)
