@@ -252,7 +252,9 @@ async def test_rows_of_times_that_no_site_has_are_extra(
             by_hand(database_url, added)
         result = await audited(store, session, clock)
         before = await audited(store, session, clock, end=old[1] + timedelta(seconds=1))
+        earliest = await audited(store, session, clock, end=datetime(2, 1, 1, tzinfo=UTC))
     assert found(result) == found(before) == [(1000, EXTRA, ()), (1001, EXTRA, ())]
+    assert found(earliest) == [(1000, EXTRA, ())]
 
 
 @pytest.mark.parametrize("behind", [0, 300])
