@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import evolve, frozen
 
-__all__ = ["Proven", "merged"]
+__all__ = ["NEAR", "Proven", "merged"]
+
+NEAR = timedelta(hours=1)
+"""How far before a range those end that may become one by it."""
 
 
 @frozen
@@ -32,7 +35,9 @@ class Proven:
 def merged(known: Iterable[Proven], new: Proven) -> list[Proven]:
     """Return the ranges after another was read, in order.
 
-    The latest proof of a time counts. Neighbours that were proven together are one.
+    The latest proof of a time counts. Neighbours that were proven together are one; so are older
+    ones that were proven in the same hour, by the earlier proof: each poll begins a little later
+    than the one before it, and leaves a piece behind.
     """
     parts = [new]
     for one in known:
@@ -45,8 +50,20 @@ def merged(known: Iterable[Proven], new: Proven) -> list[Proven]:
     ranges: list[Proven] = []
     for part in parts:
         last = ranges[-1] if ranges else None
-        if last is not None and (last.end, last.proven_at) == (part.start, part.proven_at):
-            ranges[-1] = evolve(last, end=part.end)
+        if last is not None and last.end == part.start and _are_one(last, part, new):
+            earlier = min(last.proven_at, part.proven_at)
+            ranges[-1] = evolve(last, end=part.end, proven_at=earlier)
         else:
             ranges.append(part)
     return ranges
+
+
+def _are_one(one: Proven, other: Proven, new: Proven) -> bool:
+    if one.proven_at == other.proven_at:
+        return True
+    are_old = new.proven_at not in (one.proven_at, other.proven_at)
+    return are_old and _hour(one.proven_at) == _hour(other.proven_at)
+
+
+def _hour(instant: datetime) -> datetime:
+    return instant.replace(minute=0, second=0, microsecond=0)

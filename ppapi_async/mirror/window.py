@@ -11,7 +11,7 @@ from attrs import asdict, define, field, frozen
 from sqlalchemy import bindparam, delete, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ppapi_async.mirror.coverage import Proven, merged
+from ppapi_async.mirror.coverage import NEAR, Proven, merged
 from ppapi_async.mirror.differences import Differences, Incoming, RowToWrite
 from ppapi_async.mirror.journal import NewChange, write_changes
 from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
@@ -308,3 +308,9 @@ def _unstorable(record: RowRecord, problem: tuple[str, str]) -> UnreadableRow:
     digest = hashlib.blake2b(seen.encode("utf-8", "backslashreplace"), digest_size=8)
     row_id = record.id if record.id in INT64 else None
     return UnreadableRow(row_id, record.time, (problem,), digest.hexdigest())
+
+
+def _before(instant: datetime) -> datetime:
+    """Return an instant a little earlier, or the earliest there is."""
+    earliest = datetime.min.replace(tzinfo=instant.tzinfo)
+    return instant - NEAR if instant - earliest > NEAR else earliest

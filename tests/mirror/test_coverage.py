@@ -45,6 +45,18 @@ def test_ranges_are_merged(
     assert found == [proven(*one) for one in expected]
 
 
+def test_polls_leave_no_piece_each() -> None:
+    """Each begins later than the one before: what is left behind is one range an hour."""
+    ranges: list[Proven] = []
+    for poll in range(180):
+        at = NOON + timedelta(minutes=poll)
+        ranges = merged(ranges, Proven(at - timedelta(minutes=25), at, at))
+    assert len(ranges) == 4
+    assert [one.proven_at.hour for one in ranges] == [12, 13, 14, 14]
+    assert ranges[-1].proven_at == ranges[-1].end
+    assert all(one.end == other.start for one, other in pairwise(ranges))
+
+
 HOURS = st.integers(0, 12)
 
 
