@@ -122,7 +122,7 @@ class Codec(Generic[RowT]):
         Raises:
             ValueError: a value of it cannot be stored.
         """
-        # Half of what a mirror costs is this: texts that every database takes and amounts that are
+        # A fifth of what a mirror costs: texts that every database takes and amounts that are
         # written plainly, which nearly all are, pass without a call of their own.
         row: list[object] = list(self._values(record))
         for place in self._texts:

@@ -40,7 +40,7 @@ async def _run(run: Kills) -> int:
     lived = time.monotonic() - began
     journal = run.journal
     comparison = await compare(run.database, run.park.desks, journal.reads)
-    if run.mode == "follow":
+    if run.mode in ("follow", "shared"):
         comparison.compare_delivered(journal.changes)
     wrong = run.wrong + comparison.wrong
     sys.stdout.write("\n".join(wrong[:40]) + "\n" if wrong else "")
@@ -62,6 +62,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=get_args(Mode), default="sync")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lives", type=float, nargs=2, default=(0.1, 5.0), help="seconds")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, _database(asked.database, Path(name)) as database:
         run = Kills(
@@ -73,7 +74,7 @@ def main() -> int:
             seed=asked.seed,
             layout=LARGE,
             rows=(3, 60, 400),
-            lives=(0.1, 5.0),
+            lives=(asked.lives[0], asked.lives[1]),
         )
         return asyncio.run(_run(run))
 

@@ -28,7 +28,8 @@ from ppapi_async.mirror import Mirror, MirrorChange, SyncReport, jobs
 
 __all__ = ["Clock", "Mode", "Orders", "OrdersOfAccount"]
 
-Mode: TypeAlias = Literal["sync", "follow", "jobs"]
+Mode: TypeAlias = Literal["sync", "follow", "shared", "jobs"]
+"""What the processes do; "shared" is to follow, as workers that share the accounts."""
 _TIMEOUT = 3.0
 _LOOKBACK = 60 * 86_400
 """Seconds: more than the books go back."""
@@ -120,6 +121,7 @@ class Victim:
             timeout=_TIMEOUT,
             page_size=self.orders.page_size,
             drain=0.1,
+            shared="kills" if self.orders.mode == "shared" else None,
             hooks=Hooks(clock=clock, sleep=clock.sleep),
         )
 
@@ -225,7 +227,12 @@ class _NotedMirror:
 
 async def _live(victim: Victim, parent: int) -> None:
     """Do as ordered, for as long as there is somebody to kill it."""
-    ways = {"sync": victim.sync, "follow": victim.follow, "jobs": victim.jobs}
+    ways = {
+        "sync": victim.sync,
+        "follow": victim.follow,
+        "shared": victim.follow,
+        "jobs": victim.jobs,
+    }
     life = asyncio.create_task(ways[victim.orders.mode]())
     while os.getppid() == parent and not life.done():
         await asyncio.wait([life], timeout=0.5)
