@@ -357,21 +357,21 @@ class Sharing:
         """Beat, and connect again whenever the connection has broken."""
         wait, is_told = _SHORTEST_WAIT, False
         while True:
+            is_in = self._tenure is not None and self._tenure.error is None
             try:
-                if self._tenure is None or self._tenure.error is not None:
+                if not is_in:
                     self._begin(await self._connect())
-                    wait, is_told = _SHORTEST_WAIT, False
+                    is_in, is_told, wait = True, False, _SHORTEST_WAIT
                     _log.info("%s: this worker is back in the group", self._group)
                 await self._beat_on()
             except StateError as error:
-                if self._tenure is not None:
+                if is_in and self._tenure is not None:
                     self._end(self._tenure, error)
                     await self._tenure.session.aclose()
-                if not is_told:
+                elif not is_told:
                     is_told = True
-                    _log.warning(
-                        "%s: %s; accounts are polled again when it works", self._group, error
-                    )
+                    text = "accounts are polled again when it works"
+                    _log.warning("%s: %s; %s", self._group, error, text)
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 

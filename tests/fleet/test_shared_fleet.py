@@ -24,7 +24,7 @@ from ppapi_async import (
     ShardsLost,
     StateError,
 )
-from ppapi_async.sandbox import Books, Sandbox
+from ppapi_async.sandbox import Books, Fault, Sandbox
 from ppapi_async.sandbox.records import Order
 from tests.fleet.test_sharing import until
 from tests.leaks import assert_absent
@@ -179,6 +179,39 @@ async def test_an_overdue_account_is_polled_at_once(postgres_url: str) -> None:
         async with working(accounts, postgres_url, interval=3600):
             await sandboxes[0].arrived(sandboxes[0].requests_count + 1)
         assert time.monotonic() - began < 2
+
+
+async def test_a_time_that_lies_too_far_ahead_is_not_believed(postgres_url: str) -> None:
+    """The clock of the worker before was wrong: the account has its turn as ever."""
+    async with sites(1) as (sandboxes, accounts):
+        async with working(accounts, postgres_url) as one:
+            await until(lambda: one.has_polled)
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute("UPDATE ppapi_polls SET due = due + 86400")
+        async with working(accounts, postgres_url):
+            await asyncio.wait_for(sandboxes[0].arrived(sandboxes[0].requests_count + 1), 3)
+
+
+async def test_a_poll_that_hangs_is_broken_off_and_begins_again() -> None:
+    """Lost and taken again before it has ended; handed over, it gets its time to end."""
+    async with sites(1) as (sandboxes, accounts):
+        sandboxes[0].faults.add(Fault.HANG, times=2)
+        async with Fleet(accounts, interval=3600, first="now") as fleet:
+            listening = asyncio.ensure_future(anext(aiter(fleet.events("exchanges"))))
+            await sandboxes[0].arrived(1)
+            scheduler, [member] = fleet._open_scheduler, fleet._roster.members.values()
+            scheduler.lose([member])
+            assert fleet.status()[member.name].phase is AccountPhase.POLLING
+            scheduler.take(member, time.time())
+            await sandboxes[0].arrived(2)
+            began = time.monotonic()
+            await scheduler.hand_over([member], 0.2)
+            assert 0.2 <= time.monotonic() - began < 2
+            assert fleet.status()[member.name].phase is AccountPhase.ELSEWHERE
+            assert fleet.healthy is True
+            scheduler.fail(ZeroDivisionError("a mistake"))
+            with pytest.raises(ZeroDivisionError):
+                await listening
 
 
 async def test_accounts_are_added_and_removed(postgres_url: str) -> None:
