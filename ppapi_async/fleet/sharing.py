@@ -59,8 +59,10 @@ _LONGEST_BEAT = 1.0
 _BEATS = 5  # in `hung_after`, at least
 _NOTED_WITHIN = 0.1
 """Seconds until others can know when an account is due: so many plans are written together."""
+_LONGEST_JOIN = 10.0
+"""Seconds for the database to be reached when this worker joins for the first time."""
 _LONGEST_ANSWER = 5.0
-"""Seconds for the database to answer when this worker joins, and when it leaves."""
+"""The same when it joins again, or leaves."""
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 2.0  # before it connects again
 _log = logging.getLogger("ppapi_async")
 
@@ -174,7 +176,7 @@ class Sharing:
             StateError: the database cannot be reached, or cannot be used for this.
         """
         self._woken, self._takes = asyncio.Event(), True
-        self._begin(await self._connect())
+        self._begin(await self._connect(_LONGEST_JOIN))
         self._running = asyncio.create_task(self._run())
         self._running.add_done_callback(self._check)
         return self
@@ -360,7 +362,7 @@ class Sharing:
             is_in = self._tenure is not None and self._tenure.error is None
             try:
                 if not is_in:
-                    self._begin(await self._connect())
+                    self._begin(await self._connect(self._answer_seconds))
                     is_in, is_told, wait = True, False, _SHORTEST_WAIT
                     _log.info("%s: this worker is back in the group", self._group)
                 await self._beat_on()
@@ -375,7 +377,7 @@ class Sharing:
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    async def _connect(self) -> _Tenure:
+    async def _connect(self, patience: float) -> _Tenure:
         """Open a session that may hold shards, and make this worker known.
 
         Raises:
@@ -384,7 +386,7 @@ class Sharing:
         from ppapi_async.storage.postgres_session import PostgresSession  # noqa: PLC0415 - an extra
 
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            async with asyncio.timeout(patience):
                 session = await PostgresSession.open(self._state.url, on_broken=self._broken)
         except TimeoutError:
             session = None

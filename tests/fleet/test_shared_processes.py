@@ -166,7 +166,7 @@ class Group:
 
     async def until_shared(self, *names: str) -> None:
         """Wait until just these workers poll."""
-        await until(lambda: self.owners == set(names), 15)
+        await until(lambda: self.owners == set(names), 30)
 
     async def end(self) -> None:
         """End all that goes on."""

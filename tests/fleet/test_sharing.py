@@ -283,6 +283,7 @@ async def test_a_database_that_says_nothing_is_not_waited_for(
 ) -> None:
     """Neither by who joins, nor by who leaves."""
     monkeypatch.setattr(sharing_module, "_LONGEST_ANSWER", 0.3)
+    monkeypatch.setattr(sharing_module, "_LONGEST_JOIN", 0.3)
     async with Cable.to(postgres_url) as cable:
         async with worker(cable.url(postgres_url), []) as (sharing, _):
             cable.cut(new=True)
