@@ -9,16 +9,16 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from attrs import define, field
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.engine.default import DefaultDialect
-from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPIModule
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
@@ -27,6 +27,10 @@ from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.secret import Redactor, Secret
 from ppapi_async.transport.closing import wait_until_done
 
+if TYPE_CHECKING:
+    import psycopg  # only who uses PostgreSQL has it
+    from sqlalchemy.engine.interfaces import DBAPIModule  # not in SQLAlchemy 2.0
+
 __all__ = ["MirrorDatabase", "parse_url", "shown"]
 
 T = TypeVar("T")
@@ -34,6 +38,8 @@ T = TypeVar("T")
 _EXAMPLES = "pass 'sqlite:///partner.db' or 'postgresql://user:password@host/database'"
 _BUSY = 30.0
 """Seconds to wait for another that writes."""
+_SOON = 3.0
+"""Seconds in which PostgreSQL is to hear that a statement is to be broken off."""
 _WRITERS = 8
 """Transactions that write to PostgreSQL at once."""
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -179,27 +185,45 @@ class MirrorDatabase:
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do some work, which ends with a commit, in a transaction that writes.
 
-        It is a task of its own. In SQLite a cancellation would leave a statement under way, and
-        with it the file locked for as long as the statement is not collected: so there the
-        transaction is carried to its end, which is near.
+        It is a task of its own: a cancellation that goes through a driver leaves a statement under
+        way, and with it the database locked. PostgreSQL is asked to break the statement off
+        instead; SQLite carries it to its end, which is near.
 
         Raises:
             StateError: as `connect`.
         """
         await self._writers.acquire()
-        task = asyncio.create_task(self._written(work))
+        drivers: list[psycopg.AsyncConnection] = []
+        breaking: set[asyncio.Task[None]] = set()
+
+        async def write() -> T:
+            async with self.connect(writes=True) as connection:
+                if not self.is_sqlite:
+                    raw = await connection.get_raw_connection()
+                    drivers.append(cast("psycopg.AsyncConnection", raw.driver_connection))
+                try:
+                    return await work(connection)
+                finally:
+                    drivers.clear()
+                    if breaking:  # it may hit whatever the connection does next
+                        await asyncio.wait(breaking)
+                        await connection.invalidate()
+
+        def hurry() -> None:
+            for driver in drivers:
+                stop = asyncio.create_task(driver.cancel_safe(timeout=_SOON))
+                stop.add_done_callback(self._forget)
+                breaking.add(stop)
+
+        task = asyncio.create_task(write())
         self._under_way.add(task)
-        task.add_done_callback(self._leave)
-        await wait_until_done([task], None if self.is_sqlite else task.cancel)
+        task.add_done_callback(self._forget)
+        task.add_done_callback(lambda _: self._writers.release())
+        await wait_until_done([task], hurry)
         return task.result()
 
-    async def _written(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with self.connect(writes=True) as connection:
-            return await work(connection)
-
-    def _leave(self, task: asyncio.Task[object]) -> None:
+    def _forget(self, task: asyncio.Task[object]) -> None:
         self._under_way.discard(task)
-        self._writers.release()
         if not task.cancelled():
             task.exception()  # whoever would have asked may have been cancelled
 
@@ -304,6 +328,7 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
         hide_parameters=True,
         max_overflow=-1,
         pool_size=3,
+        poolclass=AsyncAdaptedQueuePool,  # SQLAlchemy 2.0.36 keeps none for files
     )
 
     @event.listens_for(engine.sync_engine, "begin")

@@ -214,7 +214,7 @@ async def test_a_connection_that_is_ended_in_a_transaction(postgres_url: str, lo
     await store.commit(place, reading(exchange(1)))
     async with await psycopg.AsyncConnection.connect(postgres_url) as other:
         await other.execute(f"LOCK TABLE {lock}")
-        failing = asyncio.create_task(commit_fails(store, place, "the server ended the connection"))
+        failing = asyncio.create_task(commit_fails(store, place, "terminating connection"))
         pid = await waiting(other)
         await other.execute("SELECT pg_terminate_backend(%s)", (pid,))
         await failing
