@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,6 +29,7 @@ __all__ = [
     "comes_from",
     "duration",
     "instant",
+    "names_of",
     "seconds_of",
     "wallet",
     "was_ordered_from",
@@ -71,6 +72,21 @@ def accounts_of(accounts: object) -> list[Account] | None:
         return None
     given = list(accounts)
     return given if all(isinstance(one, Account) for one in given) else None
+
+
+def names_of(names: Collection[str] | None, argument: str) -> list[str] | None:
+    """Return names, each once; None for all.
+
+    Raises:
+        TypeError: it is no collection of str.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise TypeError(f"{argument}: pass names in a list, as in ['one']")
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument}: pass names in a list, as in ['one']")
+    return list(dict.fromkeys(names))
 
 
 def seconds_of(value: Duration, argument: str) -> float:

@@ -23,6 +23,7 @@ from ppapi_async._validation import (
     check_flag,
     duration,
     instant,
+    names_of,
     seconds_of,
 )
 from ppapi_async.account import Account
@@ -311,10 +312,8 @@ class Mirror:
         """
         store = self._open_store
         check_callback(progress, "progress")
-        if isinstance(accounts, str):
-            raise TypeError("accounts: pass names in a list, as in ['one']")
         slots = asyncio.Semaphore(self._concurrency)
-        chosen = self._fleet.chosen(accounts)
+        chosen = self._fleet.chosen(names_of(accounts, "accounts"))
 
         async def sync(member: Member) -> AccountReport:
             sync = _AccountSync(self._fleet, store, member, progress)
@@ -410,7 +409,8 @@ class Mirror:
             RuntimeError: the mirror is not open.
             StateError: while iterating, the database could not be read.
         """
-        return changes(self._open_store, *resources, since=since, accounts=accounts)
+        names = names_of(accounts, "accounts")
+        return changes(self._open_store, *resources, since=since, accounts=names)
 
     async def rewards(
         self,
@@ -430,7 +430,8 @@ class Mirror:
             RuntimeError: the mirror is not open.
             StateError: the database could not be read.
         """
-        return await rewards(self._open_store, by, start=start, end=end, accounts=accounts)
+        names = names_of(accounts, "accounts")
+        return await rewards(self._open_store, by, start=start, end=end, accounts=names)
 
     async def audit(
         self,
@@ -455,7 +456,7 @@ class Mirror:
             StateError: the database could not be read.
         """
         store = self._open_store
-        members = self._fleet.chosen(accounts)
+        members = self._fleet.chosen(names_of(accounts, "accounts"))
         return await audit(
             store,
             {member.name: member.session for member in members},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,7 @@ from ppapi_async import (
     Session,
     SQLiteState,
 )
+from ppapi_async.mirror import Mirror
 from tests.leaks import assert_absent
 
 KEY = "Zx9Wv8Ut7Sr6Qp5On4Ml3Kj2Ih1Gf0Ed"
@@ -175,23 +178,30 @@ NEEDED: Mapping[str, object] = {
 
 CONSTRUCTORS: Mapping[str, Call] = {
     "Account": Account, "Account.from_link": Account.from_link, "Retry": Retry, "Session": Session,
-    "Fleet": Fleet, "Hooks": Hooks,
+    "Fleet": Fleet, "Hooks": Hooks, "Mirror": functools.partial(Mirror, "sqlite:///x.db"),
 }  # fmt: skip
 METHODS = [
     f"{owner.__name__}.{name}"
-    for owner in (Session, Fleet)
+    for owner in (Session, Fleet, Mirror)
     for name, _ in inspect.getmembers(owner, inspect.isfunction)
     if not name.startswith("_") and name != "aclose"
 ]
 
 
 @pytest.mark.parametrize("name", [*CONSTRUCTORS, *METHODS])
-async def test_no_public_call_raises_an_error_of_its_inside(name: str) -> None:
+async def test_no_public_call_raises_an_error_of_its_inside(name: str, tmp_path: Path) -> None:
     """Whatever one argument is: taken, or refused as misuse; never an `AttributeError`."""
     once = Retry(attempts=1)
-    async with session(retry=once) as one, Fleet([], retry=once) as many:
-        owner, _, method = name.partition(".")
-        call = CONSTRUCTORS.get(name) or getattr({"Session": one, "Fleet": many}[owner], method)
+    owner, _, method = name.partition(".")
+    async with contextlib.AsyncExitStack() as stack:
+        owners: dict[str, Callable[[], Session | Fleet | Mirror]] = {
+            "Session": lambda: session(retry=once),
+            "Fleet": lambda: Fleet([], retry=once),
+            "Mirror": lambda: Mirror(f"sqlite:///{tmp_path / 'mirror.db'}", [], retry=once),
+        }
+        call = CONSTRUCTORS.get(name)
+        if call is None:
+            call = getattr(await stack.enter_async_context(owners[owner]()), method)
         for parameter in inspect.signature(call).parameters.values():
             for odd in ODD.values():
                 await _try(call, parameter, odd)

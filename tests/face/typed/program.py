@@ -14,6 +14,7 @@ from ppapi_async import (
     AccountRecovered,
     AccountSuspended,
     Change,
+    ChangeKind,
     Exchange,
     FileCheckpoint,
     Fleet,
@@ -36,6 +37,7 @@ from ppapi_async import (
     SQLiteState,
     UnreadableRow,
 )
+from ppapi_async.mirror import Mirror, MirrorChange
 
 ACCOUNT = Account("https://site.example", "the key", timezone="Europe/Moscow", dialect="delegating")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -169,6 +171,27 @@ async def pay(session: Session) -> PayoutReceipt | None:
     return None
 
 
+async def keep(mirror: Mirror) -> str | None:
+    """Keep a copy, and look at what has changed."""
+    report = await mirror.sync(progress=lambda at: print(at.account, at.fraction))
+    assert_type(report.failed, dict[str, PPAPIError])
+    cursor = None
+    async for change in mirror.changes("exchanges", since=START):
+        assert_type(change.record, Exchange)
+        cursor = change.cursor
+    for total in await mirror.rewards(("day",)):
+        assert_type(total.accrued, Decimal)
+    async for event in mirror.follow(interval=timedelta(minutes=1)):
+        match event:
+            case MirrorChange(record=Payout() as payout, kind=ChangeKind.GONE):
+                print(payout.id, event.seen_at)
+            case AccountFailed():
+                print(event.error)
+            case _:
+                return cursor
+    return cursor
+
+
 async def main() -> None:
     """Use all of it."""
     async with Session(ACCOUNT, on_request=on_request) as session:
@@ -179,6 +202,8 @@ async def main() -> None:
         await follow_one(fleet)
         await follow_others(fleet)
         await follow(fleet)
+    async with Mirror("sqlite:///partner.db", [ACCOUNT]) as mirror:
+        await keep(mirror)
 
 
 if __name__ == "__main__":
