@@ -43,8 +43,9 @@ FROM (
 JOIN accounts ON accounts.account = days.account
 """
 
-# Window functions find a visitor's first and last click in one pass. A look-up for each visitor
-# would need an index on user_hash.
+# Window functions find a visitor's first and last click in one pass, where a look-up for each would
+# need an index on user_hash. Clicks and orders are put together by groups and not by a join: SQLite
+# goes through all clicks for each visitor then.
 _CLICKS_TO_ORDERS = """
 WITH placed AS (
     SELECT account, user_hash, time, referrer, query_string,
@@ -76,28 +77,47 @@ ordered AS (
     WHERE user_hash <> '' AND gone_at IS NULL
     GROUP BY account, user_hash
 ),
+met AS (
+    SELECT account, user_hash, clicks, first_click, last_click, first_query_string,
+           last_query_string, first_referrer, 0 AS exchanges, 0 AS completed,
+           NULL AS first_exchange, 0 AS accrued, 0 AS forecast
+    FROM clicked
+    UNION ALL
+    SELECT account, user_hash, 0, NULL, NULL, NULL, NULL, NULL, exchanges, completed,
+           first_exchange, accrued, forecast
+    FROM ordered
+),
 visitors AS (
-    SELECT account, user_hash FROM clicked UNION SELECT account, user_hash FROM ordered
+    SELECT account, user_hash,
+           MAX(clicks) AS clicks,
+           MAX(first_click) AS first_click,
+           MAX(last_click) AS last_click,
+           MAX(first_query_string) AS first_query_string,
+           MAX(last_query_string) AS last_query_string,
+           MAX(first_referrer) AS first_referrer,
+           MAX(exchanges) AS exchanges,
+           MAX(completed) AS completed,
+           MAX(first_exchange) AS first_exchange,
+           SUM(accrued) AS accrued,
+           SUM(forecast) AS forecast
+    FROM met
+    GROUP BY account, user_hash
 )
 SELECT accounts.name AS account,
        visitors.user_hash,
-       COALESCE(clicked.clicks, 0) AS clicks,
-       clicked.first_click,
-       clicked.last_click,
-       clicked.first_query_string,
-       clicked.last_query_string,
-       clicked.first_referrer,
-       COALESCE(ordered.exchanges, 0) AS exchanges,
-       COALESCE(ordered.completed, 0) AS completed,
-       ordered.first_exchange,
-       COALESCE(ordered.accrued, 0) AS accrued,
-       COALESCE(ordered.forecast, 0) AS forecast
+       visitors.clicks,
+       visitors.first_click,
+       visitors.last_click,
+       visitors.first_query_string,
+       visitors.last_query_string,
+       visitors.first_referrer,
+       visitors.exchanges,
+       visitors.completed,
+       visitors.first_exchange,
+       visitors.accrued,
+       visitors.forecast
 FROM visitors
 JOIN accounts ON accounts.account = visitors.account
-LEFT JOIN clicked
-    ON clicked.account = visitors.account AND clicked.user_hash = visitors.user_hash
-LEFT JOIN ordered
-    ON ordered.account = visitors.account AND ordered.user_hash = visitors.user_hash
 """
 
 _PAYOUT_BALANCE = """
