@@ -385,25 +385,24 @@ class Sharing:
         """
         from ppapi_async.storage.postgres_session import PostgresSession  # noqa: PLC0415 - an extra
 
+        session: PostgresSession | None = None
+        tenure: _Tenure | None = None
         try:
-            async with asyncio.timeout(patience):
-                session = await PostgresSession.open(self._state.url, on_broken=self._broken)
-        except TimeoutError:
-            session = None
-        if session is None:
-            raise StateError(f"the state {self._state.where} could not be reached; try again")
-        is_ready = False
-        try:
-            await session.check_that_it_stays()
-            await session.limit(self._state.hung_after)
-            table = WorkerTable(session, self._group)
-            await table.enter(self._registration())
-            is_ready = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    session = await PostgresSession.open(self._state.url, on_broken=self._broken)
+                    await session.check_that_it_stays()
+                    await session.limit(self._state.hung_after)
+                    table = WorkerTable(session, self._group)
+                    await table.enter(self._registration())
+                    tenure = _Tenure(session, table)
         finally:
-            if not is_ready:
+            if tenure is None and session is not None:
                 session.kill()
                 await session.aclose()
-        return _Tenure(session, table)
+        if tenure is None:
+            raise StateError(f"the state {self._state.where} could not be reached; try again")
+        return tenure
 
     def _begin(self, tenure: _Tenure) -> None:
         self._tenure = tenure

@@ -38,9 +38,15 @@ _OLDEST_SERVER = 14_00_00
 _PATIENCE = 10.0
 """Seconds to connect, and for what was asked for to be done when the session is closed."""
 _DEFAULTS: dict[str, str | int | None] = {
-    "connect_timeout": int(_PATIENCE),
     "application_name": "ppapi_async",
+    "connect_timeout": int(_PATIENCE),
+    # Where the network is cut without a word, a call fails within half a minute.
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
 }
+"""Of the connection, unless the url says otherwise."""
 _PROBES = 3
 _PROBE_PATIENCE = 2.0
 _READ_AT_ONCE = 2_000

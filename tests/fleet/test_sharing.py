@@ -13,6 +13,7 @@ import pytest
 from ppapi_async import Account, PostgresState, StateError, WorkerStatus
 from ppapi_async.fleet import sharing as sharing_module
 from ppapi_async.fleet.sharing import Sharing, shard_of
+from ppapi_async.storage.postgres_session import PostgresSession
 from tests.postgres import Cable, PostgresServer
 
 HUNG_AFTER = 1.0
@@ -295,6 +296,24 @@ async def test_a_database_that_says_nothing_is_not_waited_for(
             await sharing.aclose()
         assert time.monotonic() - began < 2
         assert repr(sharing) == "<Sharing 'group': 0 of 0 accounts>"
+
+
+async def test_a_database_that_falls_silent_amid_joining_is_given_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was made, and then nothing comes any more."""
+    monkeypatch.setattr(sharing_module, "_LONGEST_JOIN", 0.3)
+    async with Cable.to(postgres_url) as cable:
+        check = PostgresSession.check_that_it_stays
+
+        async def cut_then_check(session: PostgresSession) -> None:
+            cable.cut()
+            await check(session)
+
+        monkeypatch.setattr(PostgresSession, "check_that_it_stays", cut_then_check)
+        with pytest.raises(StateError, match="could not be reached"):
+            async with worker(cable.url(postgres_url), []):
+                pass
 
 
 async def test_a_mistake_of_its_own_is_told(
