@@ -66,6 +66,7 @@ class InfoReader:
     requests: int = 0
     read_to: datetime | None = None
     fraction: float | None = None
+    _account: int | None = None
     _place: Place | None = None
     _worked: bool = False
     _lock: asyncio.Lock = field(factory=asyncio.Lock)
@@ -82,8 +83,9 @@ class InfoReader:
         """Return the resource's place in the database."""
         if self._place is None:
             account = self.connection.account
-            key = await self.store.account(account)
-            self._place = await self.store.place(key, account.name, self.resource)
+            if self._account is None:
+                self._account = await self.store.account(account)
+            self._place = await self.store.place(self._account, account.name, self.resource)
         return self._place
 
     async def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:

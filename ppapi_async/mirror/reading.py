@@ -106,6 +106,8 @@ class ResourceReader(Generic[RowT]):
     take_slot: TakeSlot
     requests: int = 0
     schedule: Schedule = field(init=False)
+    _account: int | None = None
+    """Its number in the database."""
     _place: Place | None = None
     _position: ReaderPosition = field(init=False)
     _range: RangeReader[RowT] = field(init=False)
@@ -115,6 +117,8 @@ class ResourceReader(Generic[RowT]):
     """What this pass had to leave out."""
     _met: int = 0
     """Rows that this pass has met."""
+    _missing: int = 0
+    """Rows that it should have met and has not, in their windows at least."""
     _failed: bool = False
     _worked: bool = False
     _lock: asyncio.Lock = field(factory=asyncio.Lock)
@@ -191,8 +195,9 @@ class ResourceReader(Generic[RowT]):
 
     async def _open(self) -> Place:
         account = self.connection.account
-        key = await self.store.account(account)
-        place = await self.store.place(key, account.name, self.resource)
+        if self._account is None:
+            self._account = await self.store.account(account)
+        place = await self.store.place(self._account, account.name, self.resource)
         await recognise(self.connection.transport)
         since = None if self.since is None else int(self.since.timestamp())
         position = self._new_position(since)
@@ -409,7 +414,7 @@ class ResourceReader(Generic[RowT]):
     def _begin_pass(self) -> datetime:
         self._unreadable.clear()
         self._unproven.clear()
-        self._met = 0
+        self._met = self._missing = 0
         return datetime.fromtimestamp(self.connection.transport.hooks.clock(), UTC)
 
     def _save_in(self, tracker: Tracker) -> None:
@@ -422,7 +427,7 @@ class ResourceReader(Generic[RowT]):
         self._met += len(window.records)
         unreadable = [row for row in self._unreadable if _is_in(row, window)]
         position = self._position
-        return await self.store.commit(
+        commit = await self.store.commit(
             place,
             Reading(
                 start=window.start,
@@ -435,6 +440,8 @@ class ResourceReader(Generic[RowT]):
                 history=self.status_history,
             ),
         )
+        self._missing += commit.missing
+        return commit
 
     # The end of a pass
 
@@ -465,7 +472,8 @@ class ResourceReader(Generic[RowT]):
         if self._unproven:  # what is missing may be there
             await self.store.save(place, document)
             self._raise_unproven()
-        yield await self.store.end_pass(place, started, document, believe=True, first=start)
+        if self._missing or document != place.document:
+            yield await self.store.end_pass(place, started, document, believe=True, first=start)
 
     def _raise_unproven(self) -> None:
         """Say what had to be left out.

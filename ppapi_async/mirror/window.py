@@ -85,6 +85,8 @@ class Commit:
     """Rows that the window holds."""
     new: int = 0
     """Rows that were put in."""
+    missing: int = 0
+    """Rows that the window should hold and does not."""
     unreadable: tuple[UnreadableRow, ...] = ()
     """Rows that cannot be read, of which that was not known."""
 
@@ -137,6 +139,7 @@ class WindowWriter:
             written=len(found.written),
             read=len(self._answer),
             new=sum(one.kind is MirrorChangeKind.NEW for one in found.written),
+            missing=len(found.absent),
             unreadable=unknown,
         )
 
