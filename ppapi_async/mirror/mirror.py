@@ -161,7 +161,8 @@ class Mirror:
             accounts,
             interval=_INTERVAL,
             state=state,
-            shared=shared,
+            # A fleet that has this name is another group.
+            shared=None if shared is None else f"mirror {check_group(shared)}",
             concurrency=concurrency,
             per_host=per_host,
             rate=rate,
