@@ -36,6 +36,7 @@ from ppapi_async.errors import (
 )
 from ppapi_async.fleet.events import Events
 from ppapi_async.fleet.member import Member
+from ppapi_async.fleet.sharing import check_group
 from ppapi_async.fleet.status import AccountEvent, AccountStatus, WorkerStatus
 from ppapi_async.mirror.audit import audit
 from ppapi_async.mirror.database import parse_url, shown

@@ -12,6 +12,7 @@ from ppapi_async import (
     Account,
     AccountFailed,
     AccountPhase,
+    AccountRecovered,
     AccountStatus,
     AccountSuspended,
     Change,
@@ -25,6 +26,7 @@ from ppapi_async import (
     ServerError,
     StateError,
 )
+from ppapi_async.fleet.scheduler import Notice
 from ppapi_async.sandbox import Books, Fault, Sandbox
 from tests import virtual_time
 from tests.fleet.test_fleet import collect, fleet_of, park
@@ -481,5 +483,23 @@ def test_a_new_order_is_heard_after_a_first_poll_at_once() -> None:
                 events = await collect(fleet, "exchanges", seconds=70)
             heard = [(e.account, e.kind) for e in events if isinstance(e, Change)]
             assert sorted(heard) == [("site 0", "new"), ("site 1", "new")]
+
+    run(main)
+
+
+def test_what_is_lost_is_delivered_no_more() -> None:
+    """Of an account that another worker has now; what waits of the others, and trouble, stays."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC, Dialect.CLASSIC) as (_, accounts):
+            async with fleet_of(accounts) as fleet:
+                scheduler, members = fleet._open_scheduler, fleet._roster.members
+                trouble = ZeroDivisionError("a mistake")
+                mine, other = (Notice(AccountRecovered(name)) for name in members)
+                for item in (mine, trouble, other):
+                    scheduler._outbox.put_nowait(item)
+                scheduler.lose([members["site 0"]])
+                assert [scheduler._outbox.get_nowait() for _ in range(2)] == [trouble, other]
+                assert scheduler._outbox.empty()
 
     run(main)
