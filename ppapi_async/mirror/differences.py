@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
-from ppapi_async.mirror.records import MirrorChangeKind
 from ppapi_async.mirror.rows import Codec, RowRecord, Value, differing
+from ppapi_async.watching.changes import ChangeKind
 
 __all__ = ["Differences", "Incoming", "RowToWrite", "Stored"]
 
@@ -39,7 +39,7 @@ class Stored:
 class RowToWrite(Generic[RowT]):
     """A row that is to be written."""
 
-    kind: MirrorChangeKind
+    kind: ChangeKind
     record: RowT
     row: tuple[Value, ...]
     previous: RowT | None = None
@@ -90,7 +90,7 @@ class Differences(Generic[RowT]):
                 yield
             if row_id in listed and known.is_gone:
                 record = codec.record_of(known.row)
-                self.written.append(RowToWrite(MirrorChangeKind.RETURNED, record, known.row))
+                self.written.append(RowToWrite(ChangeKind.RETURNED, record, known.row))
             elif row_id in listed:
                 self._see(row_id, known)
             elif not known.is_gone:
@@ -109,7 +109,7 @@ def _difference(
 ) -> RowToWrite[RowT] | None:
     """Return how a row differs from what is stored, if anything; None if it does not."""
     if known is None:
-        return RowToWrite(MirrorChangeKind.NEW, incoming.record, incoming.row)
+        return RowToWrite(ChangeKind.NEW, incoming.record, incoming.row)
     fields: tuple[str, ...] = ()
     previous = None
     if incoming.row != known.row:  # 1.0 is not the text 1.00, but the same amount
@@ -117,5 +117,5 @@ def _difference(
         fields = differing(incoming.record, previous)
     if not fields and not known.is_gone:
         return None
-    kind = MirrorChangeKind.RETURNED if known.is_gone else MirrorChangeKind.CHANGED
+    kind = ChangeKind.RETURNED if known.is_gone else ChangeKind.CHANGED
     return RowToWrite(kind, incoming.record, incoming.row, previous, fields)

@@ -10,10 +10,11 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ppapi_async.mirror.journal import NewChange, write_changes
-from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
+from ppapi_async.mirror.records import MirrorChange
 from ppapi_async.mirror.rows import differing, load
 from ppapi_async.mirror.schema import balances, changes
 from ppapi_async.models import Info, PayoutMethod
+from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import INFO, Record
 
 __all__ = ["write_info"]
@@ -30,7 +31,7 @@ async def write_info(
     fields = () if previous is None else _news(info, previous)
     if previous is not None and not fields:
         return ()
-    kind = MirrorChangeKind.NEW if previous is None else MirrorChangeKind.CHANGED
+    kind = ChangeKind.NEW if previous is None else ChangeKind.CHANGED
     news = NewChange(kind=kind, id=None, record=info, previous=previous, fields=fields)
     written = await write_changes(connection, account, name, INFO, [news], seen_at)
     row = {

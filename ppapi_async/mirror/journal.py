@@ -10,11 +10,12 @@ from attrs import frozen
 from sqlalchemy import Row, Select, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
+from ppapi_async.mirror.records import MirrorChange
 from ppapi_async.mirror.rows import KINDS, dump, load
 from ppapi_async.mirror.schema import changes
 from ppapi_async.models import Info
 from ppapi_async.transport.fairness import let_others_run
+from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import Record, ResourceName
 
 __all__ = [
@@ -47,7 +48,7 @@ JOURNAL: Select[tuple[int, int, int, str, int, str, datetime, list[str], str, st
 class NewChange:
     """A change that is to be written."""
 
-    kind: MirrorChangeKind
+    kind: ChangeKind
     id: int | None
     record: Record
     """How it is after the change; of what is gone, how it was last."""
@@ -76,7 +77,7 @@ async def write_changes(
         some = news[first : first + _AT_ONCE]
         rows = []
         for revision, change in zip(revisions[first:], some, strict=False):
-            is_gone = change.kind is MirrorChangeKind.GONE
+            is_gone = change.kind is ChangeKind.GONE
             before = change.record if is_gone else change.previous
             rows.append(
                 {
@@ -161,7 +162,7 @@ def change_of(
     before = None if row.before is None else load(row.before, kind)
     after = None if row.after is None else load(row.after, kind)
     return MirrorChange(
-        kind=MirrorChangeKind(row.kind),
+        kind=ChangeKind(row.kind),
         account=account,
         resource=cast("ResourceName", row.resource),
         id=row.id,

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ppapi_async.errors import PPAPIError
 from ppapi_async.models import Record
-from ppapi_async.watching.changes import Change, ChangeKind
+from ppapi_async.watching.changes import Change
 from ppapi_async.watching.resources import ResourceName
 
 __all__ = [
@@ -21,16 +21,12 @@ __all__ = [
     "Difference",
     "DifferenceKind",
     "MirrorChange",
-    "MirrorChangeKind",
     "MirrorProgress",
     "RewardSum",
     "SyncReport",
 ]
 
 RecordT_co = TypeVar("RecordT_co", covariant=True)
-
-
-MirrorChangeKind = ChangeKind
 
 
 @frozen(kw_only=True)

@@ -26,13 +26,14 @@ from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.info_rows import write_info
 from ppapi_async.mirror.journal import JOURNAL, NewChange, change_of, follow_restore, write_changes
-from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
+from ppapi_async.mirror.records import MirrorChange
 from ppapi_async.mirror.row_table import RowTable
 from ppapi_async.mirror.rows import Codec, RowRecord
 from ppapi_async.mirror.upsert import insert_unless_known
 from ppapi_async.mirror.window import Commit, Reading, WindowWriter, forget_unmet
 from ppapi_async.models import Info
 from ppapi_async.transport.closing import wait_until_done
+from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import LISTS, Record, ResourceName
 
 __all__ = ["Commit", "MirrorConflict", "MirrorStore", "Place", "Reading"]
@@ -221,7 +222,7 @@ class MirrorStore:
                 await forget_unmet(connection, place.account, place.resource, proven_at)
             records = [table.codec.record_of(row) for row in await table.missing(first)]
             await table.bury([record.id for record in records], proven_at)
-            kind = MirrorChangeKind.GONE
+            kind = ChangeKind.GONE
             news = [NewChange(kind=kind, id=one.id, record=one) for one in records]
             changes = await write_changes(
                 connection, place.account, place.name, place.resource, news, proven_at

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ppapi_async.mirror.coverage import NEAR, Proven, merged
 from ppapi_async.mirror.differences import Differences, Incoming, RowToWrite
 from ppapi_async.mirror.journal import NewChange, write_changes
-from ppapi_async.mirror.records import MirrorChange, MirrorChangeKind
+from ppapi_async.mirror.records import MirrorChange
 from ppapi_async.mirror.row_table import RowTable
 from ppapi_async.mirror.rows import Codec, RowRecord
 from ppapi_async.mirror.schema import coverage, status_changes, unreadable
@@ -22,6 +22,7 @@ from ppapi_async.mirror.upsert import insert_or_update, insert_unless_known
 from ppapi_async.models import Exchange, UnreadableRow
 from ppapi_async.protocol.fields import EARLIEST, INT64
 from ppapi_async.transport.fairness import in_turns, let_others_run
+from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import Record, ResourceName
 
 __all__ = ["Commit", "Reading", "WindowWriter", "forget_unmet"]
@@ -138,7 +139,7 @@ class WindowWriter:
             changes,
             written=len(found.written),
             read=len(self._answer),
-            new=sum(one.kind is MirrorChangeKind.NEW for one in found.written),
+            new=sum(one.kind is ChangeKind.NEW for one in found.written),
             missing=len(found.absent),
             unreadable=unknown,
         )
@@ -159,7 +160,7 @@ class WindowWriter:
         same: list[RowToWrite[RowRecord]] = []
         other: list[RowToWrite[RowRecord]] = []
         for one in found.written:
-            is_new = one.kind is MirrorChangeKind.NEW
+            is_new = one.kind is ChangeKind.NEW
             (new if is_new else other if one.fields else same).append(one)
         await table.insert(new, seen)
         await table.update(other, seen)
@@ -180,11 +181,11 @@ class WindowWriter:
                 one.kind,
                 one.record.id,
                 one.record,
-                one.previous if one.kind is MirrorChangeKind.CHANGED else None,
+                one.previous if one.kind is ChangeKind.CHANGED else None,
                 one.fields,
             )
             async for one in in_turns(found.written)
-            if not (self.reading.backfill and one.kind is MirrorChangeKind.NEW)
+            if not (self.reading.backfill and one.kind is ChangeKind.NEW)
         ]
         seen = self.reading.proven_at
         return await write_changes(connection, self.account, self.name, self.resource, news, seen)

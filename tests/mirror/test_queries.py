@@ -16,15 +16,13 @@ from sqlalchemy import text
 from ppapi_async import Account, Exchange, Info, Link, StateError
 from ppapi_async.mirror import queries
 from ppapi_async.mirror.queries import changes, rewards
-from ppapi_async.mirror.records import MirrorChangeKind
 from ppapi_async.mirror.store import MirrorStore, Place
+from ppapi_async.watching.changes import ChangeKind
 from tests.mirror.copying import commit
 from tests.mirror.tables import NOON, connected, put_exchange
 
 SECOND = timedelta(seconds=1)
-NEW, CHANGED, GONE, RETURNED = (
-    MirrorChangeKind(kind) for kind in ("new", "changed", "gone", "returned")
-)
+NEW, CHANGED, GONE, RETURNED = (ChangeKind(kind) for kind in ("new", "changed", "gone", "returned"))
 
 
 async def place_of(store: MirrorStore, name: str = "one", resource: Any = "exchanges") -> Place:
