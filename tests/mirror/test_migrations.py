@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, text
 
 from ppapi_async import StateError
+from ppapi_async.mirror import migrations
 from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.migrations import VERSION_TABLE
 from ppapi_async.mirror.schema import metadata
@@ -121,3 +124,32 @@ async def test_a_state_is_no_mirror(tmp_path: Path) -> None:
     async with SQLiteState(tmp_path / "mirror.db") as state:
         with pytest.raises(StateError, match="is a database of another application"):
             await state.load("watch")
+
+
+def test_the_versions_run_on_a_plain_connection(database_url: str) -> None:
+    """They do no more than what SQLAlchemy's own connections do; run twice, they do nothing."""
+    engine = create_engine(parse_url(database_url).set(drivername=_PLAIN[database_url[:6]]))
+    try:
+        for was_present in (False, True):
+            with engine.begin() as connection:
+                assert migrations.is_present(connection, "here") == was_present
+                migrations.migrate(connection, "here")
+    finally:
+        engine.dispose()
+
+
+def test_a_state_of_watches_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """A plain connection to it shows the same as the mirror's own."""
+    path = tmp_path / "state.db"
+    with contextlib.closing(sqlite3.connect(path)) as made:
+        made.execute(f"PRAGMA application_id = {migrations._STATE}")
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection, pytest.raises(StateError, match="a state of watches"):
+            migrations.migrate(connection, "here")
+    finally:
+        engine.dispose()
+
+
+_PLAIN = {"sqlite": "sqlite", "postgr": "postgresql+psycopg"}
+"""The drivers of plain connections, by the beginning of an url."""
