@@ -83,9 +83,9 @@ def names_of(names: Collection[str] | None, argument: str) -> list[str] | None:
     if names is None:
         return None
     if isinstance(names, str) or not isinstance(names, Collection):
-        raise TypeError(f"{argument}: pass names in a list, as in ['one']")
+        raise TypeError(f"{argument}: pass a list of names, as in ['one']")
     if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{argument}: pass names in a list, as in ['one']")
+        raise TypeError(f"{argument}: pass a list of names, as in ['one']")
     return list(dict.fromkeys(names))
 
 

@@ -411,8 +411,7 @@ class Mirror:
             RuntimeError: the mirror is not open.
             StateError: while iterating, the database could not be read.
         """
-        names = names_of(accounts, "accounts")
-        return changes(self._open_store, *resources, since=since, accounts=names)
+        return changes(self._open_store, *resources, since=since, accounts=accounts)
 
     async def rewards(
         self,
@@ -432,8 +431,7 @@ class Mirror:
             RuntimeError: the mirror is not open.
             StateError: the database could not be read.
         """
-        names = names_of(accounts, "accounts")
-        return await rewards(self._open_store, by, start=start, end=end, accounts=names)
+        return await rewards(self._open_store, by, start=start, end=end, accounts=accounts)
 
     async def audit(
         self,

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ppapi_async._validation import Instant, instant
+from ppapi_async._validation import Instant, instant, names_of
 from ppapi_async.mirror.journal import JOURNAL, change_of
 from ppapi_async.mirror.records import MirrorChange, RewardSum
 from ppapi_async.mirror.schema import accounts as account_table
@@ -190,10 +190,8 @@ def changes(
         ValueError: an argument is not usable.
         TypeError: the same.
     """
-    if isinstance(accounts, str):
-        raise TypeError("accounts: pass a list of names")
     after = _cursor(since) if isinstance(since, str) else instant(since, "since")
-    return Changes(store, resources_of(resources), after, accounts)
+    return Changes(store, resources_of(resources), after, names_of(accounts, "accounts"))
 
 
 def _cursor(since: str) -> tuple[int, int]:
@@ -232,16 +230,15 @@ async def rewards(
     """
     if isinstance(by, str) or not set(by) <= set(_GROUPS):
         raise ValueError("by: pass any of 'day' and 'account' in a tuple")
-    if isinstance(accounts, str):
-        raise TypeError("accounts: pass a list of names")
+    names = names_of(accounts, "accounts")
     first, last = instant(start, "start"), instant(end, "end")
     wanted: list[ColumnElement[bool]] = []
     if first is not None:
         wanted.append(exchanges.c.time >= first)
     if last is not None:
         wanted.append(exchanges.c.time < last)
-    if accounts is not None:
-        wanted.append(account_table.c.name.in_(accounts))
+    if names is not None:
+        wanted.append(account_table.c.name.in_(names))
     async with store.connect() as connection:
         dialect = connection.dialect.name
         rows = (await connection.execute(_sums(by, dialect, wanted))).all()
