@@ -1,0 +1,1 @@
+"""The report: one page about all accounts, made from the mirror."""
