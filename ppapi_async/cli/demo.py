@@ -15,15 +15,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TextIO
 
+import click
 from attrs import Factory, define, field, frozen
 
 from ppapi_async.account import Account, Dialect
+from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.usage import MOST_ROWS, Parser, UsageError, number
 from ppapi_async.errors import PPAPIError
 from ppapi_async.models import Exchange, Progress
 from ppapi_async.sandbox import Order, Sandbox
 from ppapi_async.session import Session
 
-__all__ = ["ROWS", "Check", "Tally", "run", "table"]
+__all__ = ["ROWS", "Check", "Tally", "command", "run", "table"]
 
 ROWS = 40_000
 """Exchanges at each site."""
@@ -270,3 +273,22 @@ class Screen:
         """Leave the line that is rewritten, if there is one."""
         if self._to.isatty():
             self.say("")
+
+
+@click.command(
+    "demo",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(arguments: tuple[str, ...]) -> int:
+    """Copy, audit and report on two made-up sites."""
+    parser = Parser(prog="ppapi demo", description=command.help)
+    add = parser.add_argument
+    add("--rows", type=number(1, MOST_ROWS), default=ROWS, help="exchanges at each site")
+    add("--seed", type=int, default=1, help="the same seed makes up the same books")
+    try:
+        options = parser.parse_args(arguments)
+    except UsageError as error:
+        raise CommandFailed(str(error).partition(": ")[2], Exit.USAGE) from None
+    return run(rows=options.rows, seed=options.seed)

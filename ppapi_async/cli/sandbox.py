@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import get_args
 from zoneinfo import ZoneInfo
 
+import click
 from attrs import frozen
 
 from ppapi_async.account import Dialect
+from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.request_log import RequestLog
-from ppapi_async.cli.usage import MOST_ROWS, UsageError, number
+from ppapi_async.cli.usage import MOST_ROWS, Parser, UsageError, number
 from ppapi_async.files import refuse_odd
 from ppapi_async.sandbox import Bounds, Rates, Sandbox, ServerOrder, Ties
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "command", "run"]
 
 _MOST_SITES = 100
 _MOST_ORDERS = 100_000
@@ -173,7 +175,7 @@ def _key(text: str) -> str:
 
 
 def _refuse(option: str, problem: str) -> UsageError:
-    return UsageError(f"ppapi-async sandbox: argument {option}: {problem}")
+    return UsageError(f"ppapi sandbox: argument {option}: {problem}")
 
 
 # --- the sites
@@ -300,7 +302,7 @@ async def _start(sandbox: Sandbox, stack: contextlib.AsyncExitStack, port: int) 
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UsageError(
-            f"ppapi-async sandbox: cannot listen on port {port}: {reason};"
+            f"ppapi sandbox: cannot listen on port {port}: {reason};"
             " pass another --port, or 0 for any free one"
         ) from None
 
@@ -446,3 +448,19 @@ async def main():
 {textwrap.indent(body, " " * 8)}
 
 asyncio.run(main())"""
+
+
+@click.command(
+    "sandbox",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(arguments: tuple[str, ...]) -> int:
+    """Run partner APIs on local ports, with made-up books."""
+    parser = Parser(prog="ppapi sandbox", description=command.help)
+    add_options(parser)
+    try:
+        return run(parser.parse_args(arguments))
+    except UsageError as error:
+        raise CommandFailed(str(error).partition(": ")[2], Exit.USAGE) from None

@@ -148,7 +148,7 @@ def test_a_file_that_is_there_is_not_overwritten_unasked(
     screen = capsys.readouterr()
     assert (screen.out, file.read_text(encoding="utf-8")) == ("", "mine")
     assert screen.err == (
-        f"ppapi-async sandbox: argument --accounts: {file} exists;"
+        f"ppapi sandbox: argument --accounts: {file} exists;"
         " pass another file, or --overwrite to replace it\n"
     )
     run_sandbox("--rows", "0", "--accounts", str(file), "--overwrite", "--key", 'a"\\b')
@@ -207,7 +207,7 @@ def test_what_cannot_be_is_one_clear_line(
     assert cli.main(["sandbox", *arguments.split()]) == 2
     screen = capsys.readouterr()
     assert (screen.out, screen.err.count("\n")) == ("", 1)
-    assert f"ppapi-async sandbox: argument {named}" in screen.err
+    assert f"ppapi sandbox: argument {named}" in screen.err
 
 
 def test_a_port_in_use_is_that_of_its_site(capsys: pytest.CaptureFixture[str]) -> None:

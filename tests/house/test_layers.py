@@ -45,12 +45,17 @@ HOMES = {
     "aiohttp": {"transport", "fleet", "session", "mirror", "sandbox", "testing", "cli"},
     "cattrs": {"protocol"},
     "msgspec": {"protocol", "sandbox"},
-    "json": {"protocol", "models", "storage", "sandbox"},
+    "json": {"protocol", "models", "storage", "sandbox", "cli"},
     "psycopg": {"storage"},
     "sqlite3": {"storage", "mirror"},
-    "sqlalchemy": {"mirror"},
+    "sqlalchemy": {"mirror", "cli"},
     "tomllib": {"accounts_file"},
     "aiolimiter": {"fleet"},
+    "click": {"cli"},
+    "jinja2": {"cli"},
+    "platformdirs": {"cli"},
+    "rich": {"cli"},
+    "tomlkit": {"cli"},
 }
 """Where a library may be imported."""
 
@@ -129,6 +134,8 @@ def test_importing_does_nothing() -> None:
     """The import starts no loop, opens no file of ours, and does not bring the sandbox along."""
     code = (
         "import sys, asyncio, ppapi_async;"
+        "assert 'aiohttp' not in sys.modules;"  # a name is loaded when it is used
+        "from ppapi_async import *;"
         "assert not any('sandbox' in name for name in sys.modules);"
         "assert asyncio._get_running_loop() is None"
     )
@@ -141,3 +148,6 @@ def test_all_is_what_the_face_has() -> None:
         assert hasattr(ppapi_async, name)
     assert len(set(ppapi_async.__all__)) == len(ppapi_async.__all__)
     assert dir(ppapi_async) == sorted(ppapi_async.__all__)
+    assert ppapi_async.models.Exchange is ppapi_async.Exchange
+    with pytest.raises(AttributeError, match="'ppapi_async' has no attribute 'Sesion'"):
+        ppapi_async.Sesion  # type: ignore[attr-defined] # noqa: B018

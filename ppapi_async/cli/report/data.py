@@ -21,7 +21,7 @@ __all__ = [
     "Coverage",
     "DaySum",
     "Direction",
-    "Evidence",
+    "Exhibit",
     "Finding",
     "FindingKind",
     "Funnel",
@@ -73,7 +73,7 @@ class FindingKind(StrEnum):
 
 
 @frozen(kw_only=True)
-class Evidence:
+class Exhibit:
     """A row, or a time, that shows what a finding says."""
 
     resource: str
@@ -106,7 +106,7 @@ class Finding:
     """How long it has been so, or how long the oldest one has waited."""
     usual: timedelta | None = None
     """How long it usually takes at this account."""
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Exhibit, ...] = ()
     """The first of the rows; `count` says how many there are."""
 
 

@@ -1,0 +1,74 @@
+"""Which accounts a command is about: where the accounts file is, and who is in it."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import platformdirs
+
+from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.output import note, plain
+
+if TYPE_CHECKING:
+    from ppapi_async.account import Account
+
+__all__ = ["accounts_path", "choose", "load"]
+
+
+def accounts_path(given: str | None) -> Path:
+    """Return the path of the accounts file: the one that is given, or the platform's place."""
+    if given:
+        return Path(given).expanduser()
+    return platformdirs.user_config_path("ppapi", appauthor=False) / "accounts.toml"
+
+
+def load(given: str | None) -> list[Account]:
+    """Return the accounts of the file.
+
+    Args:
+        given: its path, as the user said it; None: the platform's place.
+
+    Raises:
+        CommandFailed: there is none, or something is wrong in it.
+    """
+    from ppapi_async.accounts_file import load_accounts
+
+    path = accounts_path(given)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            accounts = load_accounts(path)
+        except FileNotFoundError:
+            raise CommandFailed(
+                f"there is no accounts file {plain(str(path))}; 'ppapi init' writes one, --accounts"
+                " FILE or PPAPI_ACCOUNTS name another",
+                Exit.USAGE,
+            ) from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CommandFailed(f"{plain(str(path))}: {reason}", Exit.USAGE) from None
+        except ValueError as error:
+            raise CommandFailed(str(error), Exit.USAGE) from None
+    for warning in caught:
+        note(f"warning: {warning.message}")
+    return accounts
+
+
+def choose(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
+    """Return the accounts of these names, in the order of the file; all without any.
+
+    Raises:
+        click.UsageError: there is none of a name; a similar one is suggested.
+    """
+    known = {account.name: account for account in accounts}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "'ppapi list' shows them"
+            raise click.UsageError(f"there is no account {plain(name)!r}; {hint}")
+    return [account for account in accounts if not names or account.name in names]

@@ -1,0 +1,141 @@
+"""The group of all commands, and how each of them ends.
+
+A command's module is loaded when the command is run, or its help is wanted. `ppapi --help` loads
+none of them: that is why it takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import click
+
+from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.output import note, plain
+from ppapi_async.version import __version__
+
+__all__ = ["COMMANDS", "Commands", "ppapi", "run"]
+
+COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "To try things": {
+        "demo": "Copy, audit and report on two made-up sites.",
+        "sandbox": "Run partner APIs on local ports, with made-up books.",
+    },
+}
+"""The commands with the first sentences of their help, in the order of `ppapi --help`."""
+_KNOWN = {name: text for section in COMMANDS.values() for name, text in section.items()}
+_HOMES = {"list": "listing"}
+"""The modules of commands that are not called as they are; each has its `command`."""
+
+
+class Commands(click.Group):
+    """Commands that are loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in order."""
+        return list(_KNOWN)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; None where there is none of the name."""
+        if cmd_name not in _KNOWN:
+            return None
+        home = import_module(f"ppapi_async.cli.{_HOMES.get(cmd_name, cmd_name)}")
+        command: click.Command = home.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; one that is mistyped is suggested.
+
+        Raises:
+            click.UsageError: there is none of this name.
+        """
+        if args and args[0] not in _KNOWN and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _KNOWN, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "'ppapi --help' lists them"
+            ctx.fail(f"there is no command {plain(args[0])!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command.
+
+        Raises:
+            CommandFailed: it failed, or whoever reads its output went away.
+        """
+        try:
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Nothing is to be flushed into the closed pipe when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise CommandFailed("", Exit.PIPE_CLOSED) from None
+        except CommandFailed as failure:
+            failure.command = f"ppapi {ctx.invoked_subcommand}"
+            raise
+        return result
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without loading any."""
+        width = max(map(len, _KNOWN))
+        for section, commands in COMMANDS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 failed, 2 called wrongly, 3 incomplete or different, 4 a payout"
+    " whose outcome is unknown, 5 keys refused, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="ppapi", message="%(prog)s %(version)s")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv tells each repeat.")
+@click.pass_context
+def ppapi(context: click.Context, verbose: int) -> None:
+    """Look after partner accounts at Premium Exchanger sites."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("ppapi_async")
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
+
+    def restore() -> None:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+    context.call_on_close(restore)
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    try:
+        result = ppapi.main(argv, prog_name="ppapi", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except click.UsageError as error:
+        program = error.ctx.command_path if error.ctx else "ppapi"
+        note(f"{program}: {error.format_message()}")
+        return Exit.USAGE
+    except click.ClickException as error:
+        note(f"ppapi: {error.format_message()}")
+        return Exit.FAILED
+    except CommandFailed as failure:
+        if failure.message:
+            note(f"{failure.command}: {failure.message}")
+        return failure.exit
+    except (click.Abort, KeyboardInterrupt):
+        note("interrupted")
+        return Exit.INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        note(f"ppapi: {where}{error.strerror or error}")
+        return Exit.FAILED
+    return result if isinstance(result, int) else Exit.DONE

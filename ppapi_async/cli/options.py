@@ -1,0 +1,149 @@
+"""Options that several commands have, and the kinds of their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+
+from ppapi_async.cli.output import Column, plain
+
+__all__ = [
+    "accounts_option",
+    "database_option",
+    "duration",
+    "json_option",
+    "moment",
+    "utc_option",
+    "zone",
+]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
+
+
+def duration(value: str | timedelta) -> timedelta:
+    """Return the duration that `90s`, `15m`, `12h`, `30d` or `2w` says; a `type` of an option.
+
+    Raises:
+        click.BadParameter: it says none.
+    """
+    if isinstance(value, timedelta):  # click converts defaults, too
+        return value
+    found = _DURATION.fullmatch(value.strip().lower())
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{plain(value)!r} is none; write 90s, 15m, 12h, 30d or 2w")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def moment(value: str | datetime) -> datetime:
+    """Return the instant, in UTC: `30d` is so long ago, a date or time without an offset of UTC.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if isinstance(value, datetime):
+        return value
+    text = value.strip()
+    try:
+        if _DURATION.fullmatch(text.lower()):
+            return datetime.now(UTC) - duration(text)
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{plain(value)!r} is none; write 30d for 30 days ago, 2026-11-01,"
+            " or 2026-11-01T12:00+03:00"
+        ) from None
+
+
+def zone(value: str | ZoneInfo) -> ZoneInfo:
+    """Return the time zone of a name.
+
+    Raises:
+        click.BadParameter: there is none of this name.
+    """
+    if isinstance(value, ZoneInfo):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
+        raise click.BadParameter(
+            f"{plain(value)!r} is unknown; pass one such as Europe/Moscow"
+        ) from None
+
+
+def accounts_option(function: F) -> F:
+    """Add `--accounts FILE`: the accounts file."""
+    return click.option(
+        "--accounts",
+        "accounts_file",
+        metavar="FILE",
+        envvar="PPAPI_ACCOUNTS",
+        help="The accounts file; PPAPI_ACCOUNTS says it, too. Otherwise that of 'ppapi init'.",
+    )(function)
+
+
+def database_option(name: str) -> Callable[[F], F]:
+    """Add `--to URL` or `--from URL`: the database of the copy.
+
+    Args:
+        name: of the option, such as "--to".
+    """
+    return click.option(
+        name,
+        "database",
+        metavar="URL",
+        envvar="PPAPI_MIRROR",
+        help="The copy: a file, or postgresql://USER@HOST/NAME; PPAPI_MIRROR says it, too."
+        " Otherwise a file of your own in the place for data.",
+    )
+
+
+def utc_option(function: F) -> F:
+    """Add `--utc`: instants are shown in UTC, not in the zone of their account."""
+    return click.option(
+        "--utc", is_flag=True, help="Show times in UTC, not in the zone of their account."
+    )(function)
+
+
+def json_option(columns: Sequence[Column]) -> Callable[[F], F]:
+    """Add `--json FIELDS`: a list of objects with these fields, in place of a table.
+
+    Args:
+        columns: what there is.
+    """
+    known = [column.name for column in columns]
+
+    def fields_of(
+        context: click.Context, _: click.Parameter, value: str | None
+    ) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        wanted = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+        unknown = [name for name in wanted if name not in known]
+        if wanted and not unknown:
+            return wanted
+        width = max(map(len, known))
+        listed = "\n".join(f"  {one.name.ljust(width)}  {one.help}".rstrip() for one in columns)
+        problem = f"there is no field {plain(unknown[0])!r}" if unknown else "name fields"
+        raise click.UsageError(
+            f"--json: {problem}; choose from, with commas between:\n{listed}", context
+        )
+
+    return click.option(
+        "--json",
+        "fields",
+        metavar="FIELDS",
+        is_flag=False,
+        flag_value="",
+        callback=fields_of,
+        help="Print a list of JSON objects with these fields, with commas between; without any, say"
+        " which there are.",
+    )

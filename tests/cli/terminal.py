@@ -1,0 +1,172 @@
+"""Runs `ppapi` as people, pipes and programs do.
+
+`ppapi` runs it in this process, which is quick and measured; `Terminal` in a process of its own on
+a real pty, for what only a terminal shows: progress, confirmation, Ctrl-C, widths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+from attrs import field, frozen
+from click.testing import CliRunner
+
+from ppapi_async.cli.main import main
+
+__all__ = ["Ran", "Terminal", "ppapi", "started"]
+
+PROGRAM = (sys.executable, "-X", "dev", "-W", "error", "-m", "ppapi_async")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
+_PATIENCE = 60.0
+
+
+@frozen
+class Ran:
+    """How a command ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str = field(default="")
+
+
+def ppapi(*arguments: str, input: str = "", env: Mapping[str, str] | None = None) -> Ran:  # noqa: A002
+    """Run a command in this process, piped, as scripts do.
+
+    Args:
+        arguments: as in a shell.
+        input: what stdin has.
+        env: more variables of the environment.
+    """
+    with CliRunner().isolation(input=input, env=env) as (out, err, *_):
+        code = main(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return Ran(code, out.getvalue().decode(), err.getvalue().decode())
+
+
+@contextlib.contextmanager
+def started(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process of its own, with pipes; it is killed in the end."""
+    with subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Terminal:
+    r"""A command on a terminal of its own.
+
+    >>> with Terminal("payout", "one", "5", "TX…", columns=80) as terminal:  # doctest: +SKIP
+    ...     terminal.wait_for("Type")
+    ...     terminal.type("no\n")
+    ...     assert terminal.end() == 1
+    """
+
+    def __init__(
+        self, *arguments: str, columns: int = 80, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._arguments = arguments
+        self._columns = columns
+        self._env = env or {}
+        self._seen = b""
+
+    def __enter__(self) -> Self:
+        import fcntl
+        import pty
+        import termios
+
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self._columns, 0, 0))
+        environment = {**os.environ, "TERM": "xterm-256color", **self._env}
+        environment.pop("COLUMNS", None)
+
+        def lead() -> None:  # so that Ctrl-C reaches it, and nobody else
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self._process = subprocess.Popen(
+            [*PROGRAM, *self._arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            preexec_fn=lead,  # noqa: PLW1509 - this process has one thread that matters
+        )
+        os.close(theirs)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+    @property
+    def text(self) -> str:
+        """All that was written so far, without colours and movements of the cursor."""
+        return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
+
+    @property
+    def raw(self) -> str:
+        """All that was written so far, as the terminal gets it."""
+        return self._seen.decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        r"""Type text; `\x03` is Ctrl-C."""
+        os.write(self._ours, text.encode())
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the command."""
+        self._process.send_signal(number)
+
+    def wait_for(self, text: str) -> str:
+        """Wait until a text was written; return all that was."""
+        until = time.monotonic() + _PATIENCE
+        while text not in self.text:
+            if not self._read(until):
+                raise AssertionError(f"no {text!r} in {self.text!r}")
+        return self.text
+
+    def end(self) -> int:
+        """Wait for the end; return the exit code."""
+        until = time.monotonic() + _PATIENCE
+        while self._read(until):
+            pass
+        return self._process.wait(timeout=_PATIENCE)
+
+    def _read(self, until: float) -> bool:
+        """Take what comes; False if nothing more does."""
+        ready, _, _ = select.select([self._ours], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            found = os.read(self._ours, 65536)
+        except OSError:  # Linux says so where the other end is closed
+            return False
+        self._seen += found
+        return bool(found)
