@@ -1,6 +1,7 @@
 """An exact copy of everything that accounts have, in the user's own database.
 
-`Mirror` keeps it up to date; `schema` has its tables for queries of your own.
+`Mirror` keeps it up to date; `ReadOnlyMirror` opens what is there for programs that only read;
+`schema` has the tables for queries of your own.
 """
 
 try:
@@ -15,6 +16,7 @@ except ImportError as error:
 
 from ppapi_async.mirror import schema
 from ppapi_async.mirror.mirror import Mirror, MirrorEvent
+from ppapi_async.mirror.read_only import MirrorSnapshot, ReadOnlyMirror
 from ppapi_async.mirror.records import (
     AccountReport,
     Audit,
@@ -37,6 +39,8 @@ __all__ = [
     "MirrorConflict",
     "MirrorEvent",
     "MirrorProgress",
+    "MirrorSnapshot",
+    "ReadOnlyMirror",
     "RewardSum",
     "SyncReport",
     "schema",

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from attrs import define, field
 from sqlalchemy import URL, event
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import psycopg  # only who uses PostgreSQL has it
     from sqlalchemy.engine.interfaces import DBAPIModule  # not in SQLAlchemy 2.0
 
-__all__ = ["MirrorDatabase", "parse_url", "shown"]
+__all__ = ["MirrorDatabase", "connect_to_read", "parse_url", "shown"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,11 @@ _ON_POSTGRES = (
     f"SET lock_timeout = '{_BUSY:.0f}s'",
     # Who has stopped in the middle of a transaction must not keep others from their accounts.
     f"SET idle_in_transaction_session_timeout = '{2 * _BUSY:.0f}s'",
+)
+_ON_POSTGRES_TO_READ = (
+    *_ON_POSTGRES[:2],
+    "SET default_transaction_read_only = on",
+    "SET default_transaction_isolation = 'repeatable read'",  # all of a report is of one moment
 )
 _KEEPALIVE = {"connect_timeout": 10, "keepalives_idle": 10, "tcp_user_timeout": 30_000}
 """So that a network that is cut is noticed."""
@@ -101,16 +106,27 @@ class DecimalSum:
 class _SqliteConnection(sqlite3.Connection):
     """A connection to a file as each of ours is. It is made in the thread that uses it."""
 
+    _STATEMENTS: ClassVar[Sequence[str]] = (
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = NORMAL",
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA trusted_schema = OFF",  # others may have written it
+    )
+
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type] # sqlite3's own arguments
         self.create_aggregate("decimal_sum", 1, DecimalSum)  # type: ignore[arg-type] # of texts, too
-        for statement in (
-            "PRAGMA journal_mode = WAL",
-            "PRAGMA synchronous = NORMAL",
-            "PRAGMA foreign_keys = ON",
-            "PRAGMA trusted_schema = OFF",  # others may have written it
-        ):
+        for statement in self._STATEMENTS:
             self.execute(statement)
+
+
+class _ReadingConnection(_SqliteConnection):
+    """A connection that SQLite lets nothing be written through."""
+
+    _STATEMENTS = ("PRAGMA query_only = ON", "PRAGMA trusted_schema = OFF")
+
+    def __init__(self, path: str, **options: object) -> None:
+        super().__init__(f"{Path(path).as_uri()}?mode=ro", uri=True, **options)
 
 
 @define(eq=False)
@@ -150,15 +166,43 @@ class MirrorDatabase:
         Raises:
             StateError: the file is another's, or cannot be opened.
         """
-        passwords = (url.password, url.query.get("password"))
-        redactor = Redactor([Secret(str(one)) for one in passwords if one])
+        redactor = _redactor_of(url)
         if url.get_backend_name() == "sqlite":
             path = _path(cast("str", url.database))
             _prepare_file(path)
             lock = await WriterLock.take(path, wait=wait)
-            engine = _sqlite_engine(path)
+            engine = _sqlite_engine(path, _SqliteConnection)
             return cls(engine, True, str(path), redactor, asyncio.Semaphore(1), lock)
-        return cls(_postgres_engine(url), False, shown(url), redactor, asyncio.Semaphore(_WRITERS))
+        engine = _postgres_engine(url, _ON_POSTGRES)
+        return cls(engine, False, shown(url), redactor, asyncio.Semaphore(_WRITERS))
+
+    @classmethod
+    async def open_to_read(cls, url: URL) -> MirrorDatabase:
+        """Open a database that is there, of this version, for reading only.
+
+        It takes no lock, whoever else has the database open, and makes no file.
+
+        Raises:
+            StateError: there is none, it is another's, or of another version.
+        """
+        if url.get_backend_name() == "sqlite":
+            path = _path(cast("str", url.database))
+            if not path.exists():
+                raise StateError(f"the mirror {path}: there is no such file; make one with sync")
+            _check_file(path)
+            engine = _sqlite_engine(path, _ReadingConnection)
+            database = cls(engine, True, str(path), Redactor([]), asyncio.Semaphore(1))
+        else:
+            engine = _postgres_engine(url, _ON_POSTGRES_TO_READ)
+            redactor = _redactor_of(url)
+            database = cls(engine, False, shown(url), redactor, asyncio.Semaphore(1))
+        try:
+            async with database.connect() as connection:
+                await connection.run_sync(migrations.check_present, database._shown)
+        except BaseException:
+            await database.aclose()
+            raise
+        return database
 
     def __repr__(self) -> str:
         return f"<MirrorDatabase {self._shown}>"
@@ -244,7 +288,7 @@ class MirrorDatabase:
             StateError: the database could not be reached, or what was done with the connection
                 failed. Nothing of the transaction is kept then.
         """
-        try:
+        with self.telling():
             async with self.engine.connect() as connection:
                 await connection.execution_options(writes=writes)
                 try:
@@ -252,6 +296,16 @@ class MirrorDatabase:
                 except self._driver_error:  # SQLAlchemy does not know of it
                     await connection.invalidate()
                     raise
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Make a `StateError` of what goes wrong with the database.
+
+        Raises:
+            StateError: something did.
+        """
+        try:
+            yield
         except self._errors as error:
             problem = self.error(error)
         else:
@@ -317,14 +371,31 @@ def shown(url: URL) -> str:
     return str(URL.create("postgresql", host=url.host, port=url.port, database=url.database))
 
 
+def _redactor_of(url: URL) -> Redactor:
+    passwords = (url.password, url.query.get("password"))
+    return Redactor([Secret(str(one)) for one in passwords if one])
+
+
 def _path(database: str) -> Path:
     return Path(database).absolute()
 
 
-def _sqlite_engine(path: Path) -> AsyncEngine:
+def connect_to_read(url: URL) -> sqlite3.Connection:
+    """Return a plain connection to a SQLite file, for reading, that goes from thread to thread.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    path = _path(cast("str", url.database))
+    return _ReadingConnection(
+        str(path), isolation_level=None, timeout=_BUSY, check_same_thread=False
+    )
+
+
+def _sqlite_engine(path: Path, factory: type[_SqliteConnection]) -> AsyncEngine:
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"factory": _SqliteConnection, "isolation_level": None, "timeout": _BUSY},
+        connect_args={"factory": factory, "isolation_level": None, "timeout": _BUSY},
         hide_parameters=True,
         max_overflow=-1,
         pool_size=3,
@@ -340,7 +411,7 @@ def _sqlite_engine(path: Path) -> AsyncEngine:
     return engine
 
 
-def _postgres_engine(url: URL) -> AsyncEngine:
+def _postgres_engine(url: URL, statements: Sequence[str]) -> AsyncEngine:
     engine = create_async_engine(
         url,
         connect_args={name: value for name, value in _KEEPALIVE.items() if name not in url.query},
@@ -354,7 +425,7 @@ def _postgres_engine(url: URL) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
-        for statement in _ON_POSTGRES:
+        for statement in statements:
             cursor.execute(statement)
         cursor.close()
         connection.commit()
@@ -373,13 +444,25 @@ def _prepare_file(path: Path) -> None:
         if not path.exists():
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise _no_file(path, error) from None
+    _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what SQLite must not believe."""
+    try:
         for one in (path, *(Path(f"{path}{end}") for end in _BESIDE)):
             status = one.stat() if one == path else one.lstat() if one.exists() else None
             if status is not None:
                 refuse_odd(one, status)
                 if one != path and not is_trusted(status):
                     raise StateError(f"{one} belongs to another user: pass a path of your own")
-        return
     except OSError as error:
-        reason = error.strerror
-    raise StateError(f"the mirror {path}: {reason}; its directory must exist and let you write")
+        raise _no_file(path, error) from None
+
+
+def _no_file(path: Path, error: OSError) -> StateError:
+    return StateError(
+        f"the mirror {path}: {error.strerror}; its directory must exist and let you write"
+    )

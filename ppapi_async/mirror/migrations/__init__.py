@@ -20,7 +20,7 @@ from ppapi_async.errors import StateError
 from ppapi_async.mirror.schema import metadata
 from ppapi_async.mirror.views import VIEWS
 
-__all__ = ["VERSION_TABLE", "is_present", "migrate", "missing_error"]
+__all__ = ["VERSION_TABLE", "check_present", "is_present", "migrate", "missing_error"]
 
 VERSION_TABLE = "ppapi_mirror_version"
 """Alembic's own name may be that of another program in the same database."""
@@ -43,6 +43,21 @@ def is_present(connection: Connection, shown: str) -> bool:
     if version is not None and version != head:
         _check_known(scripts, version, shown)
     return version == head
+
+
+def check_present(connection: Connection, shown: str) -> None:
+    """Refuse tables that are not of this version, before they are read.
+
+    Raises:
+        StateError: they are not, or there are none.
+    """
+    if connection.dialect.name == "sqlite":
+        _check_file(connection, shown)
+    if not is_present(connection, shown):
+        raise StateError(
+            f"the mirror {shown} has no tables, or those of an earlier version: bring it up to date"
+            " with sync first"
+        )
 
 
 def migrate(connection: Connection, shown: str) -> None:
@@ -101,12 +116,17 @@ def _check_known(scripts: ScriptDirectory, version: str, shown: str) -> None:
         )
 
 
-def _take_file(connection: Connection, shown: str) -> None:
-    """Refuse a file of another of our kinds, and say in it what it is."""
-    application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+def _check_file(connection: Connection, shown: str) -> int:
+    """Refuse a file of another of our kinds; return which it is, 0 where it does not say."""
+    application: int = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     if application == _STATE:
         raise StateError(f"{shown} is a state of watches, no mirror: pass another path")
-    if not application:
+    return application
+
+
+def _take_file(connection: Connection, shown: str) -> None:
+    """Refuse a file of another of our kinds, and say in it what it is."""
+    if not _check_file(connection, shown):
         connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION}")
 
 
