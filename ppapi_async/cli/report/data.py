@@ -16,6 +16,9 @@ from typing import TypeAlias
 from attrs import field, frozen
 
 __all__ = [
+    "ALL_ACCOUNTS",
+    "NO_REFERRER",
+    "NO_SUB_ID",
     "AccountSummary",
     "Amounts",
     "Coverage",
@@ -33,6 +36,13 @@ __all__ = [
     "ReportData",
     "Severity",
 ]
+
+NO_REFERRER = "(direct)"
+"""The label of the step of clicks that came from no page."""
+NO_SUB_ID = "(none)"
+"""The label of the step of clicks without a sub-id."""
+ALL_ACCOUNTS = "*"
+"""The account of a finding that is about the whole mirror, as where nobody has synchronised it."""
 
 Amounts: TypeAlias = Mapping[str, Decimal]
 """An amount for each currency: "USD", or `¤ name` for the unknown one of an account."""
@@ -83,6 +93,7 @@ class Exhibit:
     until: datetime | None = None
     """The end, where it is a range of time."""
     before: str | None = None
+    """What the row was: of rewards the credited amount, of unreadable rows what cannot be read."""
     after: str | None = None
     amount: Decimal | None = None
     currency: str | None = None
@@ -159,7 +170,8 @@ class FunnelStep:
     """Clicks and what became of them, of one account, sub-id or referrer."""
 
     label: str
-    """Text from visitors: hostile."""
+    """Text from visitors: hostile. The account's name; the sub-id as `name=value`, decoded; the
+    referrer's host; or `NO_SUB_ID` or `NO_REFERRER`."""
     clicks: int = 0
     visitors: int = 0
     orders: int = 0
