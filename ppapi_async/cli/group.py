@@ -22,6 +22,9 @@ from ppapi_async.version import __version__
 __all__ = ["COMMANDS", "Commands", "ppapi", "run"]
 
 COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "At the sites": {
+        "payout": "Request a payout, once; settle what is unknown.",
+    },
     "To try things": {
         "demo": "Copy, audit and report on two made-up sites.",
         "sandbox": "Run partner APIs on local ports, with made-up books.",

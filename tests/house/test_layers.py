@@ -47,7 +47,7 @@ HOMES = {
     "msgspec": {"protocol", "sandbox"},
     "json": {"protocol", "models", "storage", "sandbox", "cli"},
     "psycopg": {"storage"},
-    "sqlite3": {"storage", "mirror"},
+    "sqlite3": {"storage", "mirror", "cli"},
     "sqlalchemy": {"mirror", "cli"},
     "tomllib": {"accounts_file"},
     "aiolimiter": {"fleet"},
