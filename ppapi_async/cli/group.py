@@ -124,7 +124,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         error.show()
         return Exit.USAGE
     except click.UsageError as error:
-        program = error.ctx.command_path if error.ctx else "ppapi"
+        program = error.ctx.command_path.removesuffix(" request") if error.ctx else "ppapi"
         note(f"{program}: {error.format_message()}")
         return Exit.USAGE
     except click.ClickException as error:

@@ -156,15 +156,15 @@ def _request(
     (chosen,) = choose(load(accounts_file), [account])
     if method is not None and not (wallet or "").strip():
         raise click.UsageError("say the wallet to pay to, too: ppapi payout ACCOUNT METHOD WALLET")
-    info = run(lambda: paying.look(chosen))
     if method is None or wallet is None:
-        _show_methods(info, fields)
+        _show_methods(run(lambda: paying.look(chosen)), fields)
         return Exit.DONE
-    way = _method_of(info, method)
     with _open_journal(journal) as opened:
         if opened.unsettled(chosen):
             _end(paying.in_the_way(chosen))
+        info = run(lambda: paying.look(chosen))
         _check(info, at_least, at_most)
+        way = _method_of(info, method)
         say(_announcement(chosen, info, way, wallet))
         if not yes and not _is_confirmed(chosen.name):
             return Exit.DONE

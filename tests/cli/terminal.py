@@ -7,7 +7,9 @@ a real pty, for what only a terminal shows: progress, confirmation, Ctrl-C, widt
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import pkgutil
 import re
 import select
 import signal
@@ -22,12 +24,22 @@ from typing import Self
 from attrs import field, frozen
 from click.testing import CliRunner
 
+from ppapi_async import cli
 from ppapi_async.cli.main import main
 
 __all__ = ["Ran", "Terminal", "ppapi", "started"]
 
+# Commands are loaded when they run; a test that is not measured may be the first to run one.
+for _module in pkgutil.walk_packages(cli.__path__, f"{cli.__name__}."):
+    importlib.import_module(_module.name)
+
 PROGRAM = (sys.executable, "-X", "dev", "-W", "error", "-m", "ppapi_async")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
+_LEAD = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    " os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Makes the terminal the one from which Ctrl-C comes, then becomes the command."""
 _PATIENCE = 60.0
 
 
@@ -40,15 +52,24 @@ class Ran:
     err: str = field(default="")
 
 
-def ppapi(*arguments: str, input: str = "", env: Mapping[str, str] | None = None) -> Ran:  # noqa: A002
+def ppapi(
+    *arguments: str,
+    input: str = "",  # noqa: A002
+    env: Mapping[str, str] | None = None,
+    terminal: bool = False,
+) -> Ran:
     """Run a command in this process, piped, as scripts do.
 
     Args:
         arguments: as in a shell.
         input: what stdin has.
         env: more variables of the environment.
+        terminal: have it believe that stdin, stdout and stderr are a terminal.
     """
     with CliRunner().isolation(input=input, env=env) as (out, err, *_):
+        if terminal:
+            for stream in (sys.stdin, sys.stdout, sys.stderr):
+                stream.isatty = lambda: True  # type: ignore[method-assign]
         code = main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -101,17 +122,13 @@ class Terminal:
         environment = {**os.environ, "TERM": "xterm-256color", **self._env}
         environment.pop("COLUMNS", None)
 
-        def lead() -> None:  # so that Ctrl-C reaches it, and nobody else
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
         self._process = subprocess.Popen(
-            [*PROGRAM, *self._arguments],
+            [sys.executable, "-I", "-S", "-c", _LEAD, *PROGRAM, *self._arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             env=environment,
-            preexec_fn=lead,  # noqa: PLW1509 - this process has one thread that matters
+            start_new_session=True,
         )
         os.close(theirs)
         return self
