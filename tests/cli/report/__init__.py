@@ -1,0 +1,1 @@
+"""Tests of the report: what it gathers, and how it is drawn."""
