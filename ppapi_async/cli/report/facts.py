@@ -20,11 +20,11 @@ from ppapi_async.cli.report.findings import (
 )
 from ppapi_async.cli.report.proofs import gaps_of, proven_share, ranges_of
 from ppapi_async.cli.report.reading import AccountRow, Balance, ReportReader
-from ppapi_async.cli.report.sums import AccountSums, Calendar, total
+from ppapi_async.cli.report.sums import AccountSums, ZoneDays, total
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.types import instant_of
 
-__all__ = ["MirrorFacts", "Money"]
+__all__ = ["AccountMoney", "MirrorFacts"]
 
 _HISTORY = timedelta(days=180)
 """How far back what is usual is looked for."""
@@ -34,7 +34,7 @@ _ZERO = Decimal()
 
 
 @define(eq=False)
-class Money:
+class AccountMoney:
     """The payouts of an account."""
 
     currency: str = ""
@@ -61,8 +61,8 @@ class MirrorFacts:
     """What is known of all accounts, by their numbers."""
 
     reader: ReportReader
-    money: Mapping[int, Money]
-    calendar: Calendar
+    money: Mapping[int, AccountMoney]
+    calendar: ZoneDays
     now: datetime
     balances: dict[int, Balance] = field(factory=dict)
     taken_back: dict[int, list[TakenBack]] = field(factory=dict)
@@ -81,8 +81,8 @@ class MirrorFacts:
     async def read(
         cls,
         reader: ReportReader,
-        money: Mapping[int, Money],
-        calendar: Calendar,
+        money: Mapping[int, AccountMoney],
+        calendar: ZoneDays,
         *,
         now: datetime,
     ) -> MirrorFacts:

@@ -23,7 +23,7 @@ from ppapi_async.cli.report.data import (
     PayoutLine,
     ReportData,
 )
-from ppapi_async.cli.report.facts import MirrorFacts, Money
+from ppapi_async.cli.report.facts import AccountMoney, MirrorFacts
 from ppapi_async.cli.report.findings import behind, findings_of, graver_first
 from ppapi_async.cli.report.ranking import (
     Worth,
@@ -33,7 +33,7 @@ from ppapi_async.cli.report.ranking import (
     steps_of,
 )
 from ppapi_async.cli.report.reading import AccountRow, ReportReader
-from ppapi_async.cli.report.sums import EXACT, AccountSums, Calendar, LabelSums, total
+from ppapi_async.cli.report.sums import EXACT, AccountSums, LabelSums, ZoneDays, total
 from ppapi_async.mirror.read_only import ReadOnlyMirror
 from ppapi_async.mirror.types import unescape
 
@@ -83,7 +83,7 @@ class _Gathering:
     end: datetime
     zone: ZoneInfo
     now: datetime
-    calendar: Calendar = field(init=False)
+    calendar: ZoneDays = field(init=False)
     sub_ids: LabelSums = field(factory=LabelSums)
     referrers: LabelSums = field(factory=LabelSums)
     worth: Worth = field(factory=Worth)
@@ -94,13 +94,13 @@ class _Gathering:
     steps: list[FunnelStep] = field(factory=list)
     unjoined_orders: int = 0
     unjoined_accrued: list[dict[str, Decimal]] = field(factory=list)
-    money: dict[int, Money] = field(factory=dict)
+    money: dict[int, AccountMoney] = field(factory=dict)
     lines: list[PayoutLine] = field(factory=list)
     line_count: int = 0
     """Of payouts of the report's time that do not wait; the newest of them are in `lines`."""
 
     def __attrs_post_init__(self) -> None:
-        self.calendar = Calendar(self.zone)
+        self.calendar = ZoneDays(self.zone)
 
     async def run(self) -> ReportData:
         """Read all there is, and put it together."""
@@ -139,7 +139,7 @@ class _Gathering:
         )
 
     async def _read_payouts(self, rows: Sequence[AccountRow]) -> None:
-        self.money = {row.number: Money() for row in rows}
+        self.money = {row.number: AccountMoney() for row in rows}
         names = {row.number: row.name for row in rows}
         async for number, line, changed in self.reader.payouts(names):
             of_account = self.money[number]

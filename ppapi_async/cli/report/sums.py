@@ -27,9 +27,9 @@ __all__ = [
     "IN_RANGE",
     "LOST",
     "AccountSums",
-    "Calendar",
     "LabelSums",
     "VisitorRow",
+    "ZoneDays",
     "added",
     "host_of",
     "reference_parameters",
@@ -77,7 +77,7 @@ _ENOUGH = 50
 """Clicks from which on a number that is nearly the same in all of them is no sub-id."""
 
 
-class Calendar:
+class ZoneDays:
     """Days and hours of a zone, for many instants."""
 
     def __init__(self, zone: tzinfo) -> None:
@@ -212,7 +212,7 @@ class LabelSums:
 class AccountSums:
     """What the clicks and orders of one account add up to."""
 
-    calendar: Calendar
+    calendar: ZoneDays
     currency: str
     sub_ids: LabelSums
     """Over all accounts; so are the referrers."""
