@@ -70,5 +70,5 @@ def choose(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else "'ppapi list' shows them"
-            raise click.UsageError(f"there is no account {plain(name)!r}; {hint}")
+            raise click.UsageError(f"there is no account {name!r}; {hint}")
     return [account for account in accounts if not names or account.name in names]

@@ -19,8 +19,7 @@ import click
 from attrs import Factory, define, field, frozen
 
 from ppapi_async.account import Account, Dialect
-from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.usage import MOST_ROWS, Parser, UsageError, number
+from ppapi_async.cli.options import MOST_ROWS, whole_number
 from ppapi_async.errors import PPAPIError
 from ppapi_async.models import Exchange, Progress
 from ppapi_async.sandbox import Order, Sandbox
@@ -275,20 +274,16 @@ class Screen:
             self.say("")
 
 
-@click.command(
-    "demo",
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
+@click.command("demo")
+@click.option(
+    "--rows",
+    type=whole_number(1, MOST_ROWS),
+    default=ROWS,
+    metavar="N",
+    show_default=True,
+    help="Exchanges at each site.",
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(arguments: tuple[str, ...]) -> int:
+@click.option("--seed", type=int, default=1, help="The same seed makes up the same books.")
+def command(*, rows: int, seed: int) -> int:
     """Copy, audit and report on two made-up sites."""
-    parser = Parser(prog="ppapi demo", description=command.help)
-    add = parser.add_argument
-    add("--rows", type=number(1, MOST_ROWS), default=ROWS, help="exchanges at each site")
-    add("--seed", type=int, default=1, help="the same seed makes up the same books")
-    try:
-        options = parser.parse_args(arguments)
-    except UsageError as error:
-        raise CommandFailed(str(error).partition(": ")[2], Exit.USAGE) from None
-    return run(rows=options.rows, seed=options.seed)
+    return run(rows=rows, seed=seed)

@@ -29,6 +29,9 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "demo": "Copy, audit and report on two made-up sites.",
         "sandbox": "Run partner APIs on local ports, with made-up books.",
     },
+    "This program": {
+        "completion": "Print what makes a shell complete commands.",
+    },
 }
 """The commands with the first sentences of their help, in the order of `ppapi --help`."""
 _KNOWN = {name: text for section in COMMANDS.values() for name, text in section.items()}
@@ -125,7 +128,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     except click.UsageError as error:
         program = error.ctx.command_path.removesuffix(" request") if error.ctx else "ppapi"
-        note(f"{program}: {error.format_message()}")
+        note(f"{program}: {_words(error)}")
         return Exit.USAGE
     except click.ClickException as error:
         note(f"ppapi: {error.format_message()}")
@@ -142,3 +145,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         note(f"ppapi: {where}{error.strerror or error}")
         return Exit.FAILED
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _words(error: click.UsageError) -> str:
+    """Return what is wrong, after the name of the option that it is about."""
+    if type(error) is click.BadParameter and isinstance(error.param, click.Option):
+        return f"{error.param.opts[0]}: {error.message}"
+    return error.format_message()

@@ -13,19 +13,39 @@ import click
 from ppapi_async.cli.output import Column, plain
 
 __all__ = [
+    "LAST_PORT",
+    "MOST_ROWS",
     "accounts_option",
     "database_option",
     "duration",
     "json_option",
     "moment",
     "utc_option",
+    "whole_number",
     "zone",
 ]
 
 F = TypeVar("F", bound=Callable[..., object])
 
+LAST_PORT = 65_535
+MOST_ROWS = 10_000_000  # of a sandbox: about four gigabytes
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
+
+
+def whole_number(least: int, most: int) -> Callable[[str | int], int]:
+    """Return a `type` of an option: whole numbers in a range."""
+
+    def number(value: str | int) -> int:
+        try:
+            found = int(value)
+        except ValueError:
+            found = least - 1
+        if not least <= found <= most:
+            raise click.BadParameter(f"{str(value)!r}: pass a whole number from {least} to {most}")
+        return found
+
+    return number
 
 
 def duration(value: str | timedelta) -> timedelta:
@@ -38,7 +58,7 @@ def duration(value: str | timedelta) -> timedelta:
         return value
     found = _DURATION.fullmatch(value.strip().lower())
     if found is None or not float(found[1]):
-        raise click.BadParameter(f"{plain(value)!r} is none; write 90s, 15m, 12h, 30d or 2w")
+        raise click.BadParameter(f"{value!r} is none; write 90s, 15m, 12h, 30d or 2w")
     return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
 
 
@@ -58,8 +78,7 @@ def moment(value: str | datetime) -> datetime:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{plain(value)!r} is none; write 30d for 30 days ago, 2026-11-01,"
-            " or 2026-11-01T12:00+03:00"
+            f"{value!r} is none; write 30d for 30 days ago, 2026-11-01, or 2026-11-01T12:00+03:00"
         ) from None
 
 
@@ -74,9 +93,7 @@ def zone(value: str | ZoneInfo) -> ZoneInfo:
     try:
         return ZoneInfo(value)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        raise click.BadParameter(
-            f"{plain(value)!r} is unknown; pass one such as Europe/Moscow"
-        ) from None
+        raise click.BadParameter(f"{value!r} is unknown; pass one such as Europe/Moscow") from None
 
 
 def accounts_option(function: F) -> F:

@@ -73,7 +73,7 @@ def _amount(value: str | Decimal) -> Decimal:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount < 0:
-        raise click.BadParameter(f"{plain(str(value))!r} is no amount; write one such as 100.50")
+        raise click.BadParameter(f"{str(value)!r} is no amount; write one such as 100.50")
     return amount
 
 
@@ -224,7 +224,7 @@ def _method_of(info: Info, given: str) -> PayoutMethod:
     offered = ", ".join(f"{one.id} ({plain(one.title)})" for one in info.items) or "none"
     what = "is the title of several methods; say the id" if found else "is not offered now"
     raise CommandFailed(
-        f"nothing was requested: method {plain(given)!r} {what}; there are: {offered}", Exit.USAGE
+        f"nothing was requested: method {given!r} {what}; there are: {offered}", Exit.USAGE
     )
 
 

@@ -20,7 +20,7 @@ import pytest
 from ppapi_async.account import Dialect
 from ppapi_async.cli import demo
 from ppapi_async.cli import main as cli
-from ppapi_async.cli import sandbox as command
+from ppapi_async.cli import sandbox_sites as command
 from ppapi_async.sandbox import Rates, Sandbox
 from ppapi_async.version import __version__
 
@@ -208,8 +208,8 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
         ("sandbox --rows many", "--rows: 'many': pass a whole number from 0 to"),
         ("sandbox --rows -1", "--rows: '-1'"),
         ("sandbox --port 65536", "--port: '65536': pass a whole number from 0 to 65535"),
-        ("sandbox --dialect modern", "'classic'"),
-        ("sandbox --timezone Mars/Olympus", "'Mars/Olympus' is unknown; pass a name such as"),
+        ("sandbox --dialect modern", "'modern' is none; choose from classic"),
+        ("sandbox --timezone Mars/Olympus", "'Mars/Olympus' is unknown; pass one such as"),
         ("sandbox --timezone /etc", "--timezone: '/etc' is unknown"),
         ("sandbox --timezone=", "--timezone: '' is unknown"),
         ("sandbox --seed one", "--seed"),

@@ -18,7 +18,7 @@ import pytest
 from ppapi_async import Account, Fleet, Info, PPAPIError, Retry, Session, load_accounts
 from ppapi_async.account import Dialect
 from ppapi_async.cli import main as cli
-from ppapi_async.cli import sandbox as command
+from ppapi_async.cli import sandbox_sites as command
 from ppapi_async.cli.request_log import RequestLog
 from ppapi_async.sandbox import Fault, Sandbox, SeenRequest
 from tests.cli.test_cli import SECONDS, complaints, run_sandbox, running_sandbox
@@ -148,7 +148,7 @@ def test_a_file_that_is_there_is_not_overwritten_unasked(
     screen = capsys.readouterr()
     assert (screen.out, file.read_text(encoding="utf-8")) == ("", "mine")
     assert screen.err == (
-        f"ppapi sandbox: argument --accounts: {file} exists;"
+        f"ppapi sandbox: --accounts: {file} exists;"
         " pass another file, or --overwrite to replace it\n"
     )
     run_sandbox("--rows", "0", "--accounts", str(file), "--overwrite", "--key", 'a"\\b')
@@ -192,7 +192,7 @@ def test_what_is_no_file_is_not_replaced(
         ("--sites 0", "--sites: '0': pass a whole number from 1 to 100"),
         ("--sites 1 --dialect classic,clone", "--sites: 1 are fewer than the 2 of --dialect"),
         ("--timezone UTC,Mars", "--timezone: 'Mars' is unknown"),
-        ("--dialect classic,", "--dialect: '' is none; choose from 'classic', "),
+        ("--dialect classic,", "--dialect: '' is none; choose from classic, "),
         ("--sites 3 --port 65534", "--port: 3 sites from 65534 on go beyond 65535"),
         ("--pace 0", "--pace: '0'"),
         ("--pace fast", "--pace: 'fast': pass a whole number from 1 to"),
@@ -207,7 +207,7 @@ def test_what_cannot_be_is_one_clear_line(
     assert cli.main(["sandbox", *arguments.split()]) == 2
     screen = capsys.readouterr()
     assert (screen.out, screen.err.count("\n")) == ("", 1)
-    assert f"ppapi sandbox: argument {named}" in screen.err
+    assert f"ppapi sandbox: {named}" in screen.err
 
 
 def test_a_port_in_use_is_that_of_its_site(capsys: pytest.CaptureFixture[str]) -> None:

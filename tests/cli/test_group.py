@@ -1,0 +1,241 @@
+"""How commands are found, told, and how each of them ends."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+
+from ppapi_async import AuthError, IncompleteError, PayoutOutcomeUnknown, PPAPIError, TransportError
+from ppapi_async.account import Dialect
+from ppapi_async.cli import group, main, sandbox
+from ppapi_async.cli.exits import CommandFailed, Exit, exit_of
+from ppapi_async.cli.running import run
+from ppapi_async.sandbox import Bounds, ServerOrder, Ties
+from tests.cli.terminal import PROGRAM, ppapi, started
+
+COMMANDS = [(name, text) for section in group.COMMANDS.values() for name, text in section.items()]
+HEAVY = {"aiohttp", "sqlalchemy", "rich", "jinja2", "cattrs", "tomlkit"}
+
+
+@pytest.mark.parametrize(("name", "text"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_the_list_of_commands_is_true(name: str, text: str) -> None:
+    """Each command is there, and its help begins with the sentence that the list has."""
+    ran = ppapi(name, "--help")
+    assert ran.code == 0
+    assert ran.out.splitlines()[2].strip() == text
+    assert "Example" in ran.out
+    assert text in " ".join(ppapi("--help").out.split())
+
+
+def test_help_loads_next_to_nothing() -> None:
+    """That is why it comes at once: nothing that opens connections, databases or pages."""
+    program = (
+        "import sys; from ppapi_async.cli.main import main\n"
+        f"for name in {[name for name, _ in COMMANDS]!r}: main([name, '--help'])\n"
+        f"loaded = {sorted(HEAVY)!r}\n"
+        "print([one for one in loaded if one in sys.modules], file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dmo"], "ppapi: there is no command 'dmo'; did you mean 'demo'?\n"),
+        (["\x1b[2J"], "ppapi: there is no command '\\x1b[2J'; 'ppapi --help' lists them\n"),
+        (["--fast"], "ppapi: No such option '--fast'.\n"),
+        (["demo", "--rows"], "ppapi: Option '--rows' requires an argument.\n"),
+        (
+            ["demo", "--rows", "x"],
+            "ppapi demo: --rows: 'x': pass a whole number from 1 to 10000000\n",
+        ),
+        (["demo", "more"], "ppapi demo: Got unexpected extra argument (more)\n"),
+    ],
+    ids=["mistyped", "hostile", "option", "no value", "bad value", "too much"],
+)
+def test_what_was_called_wrongly_is_one_line(arguments: list[str], said: str) -> None:
+    """On stderr, with exit code 2; nothing on stdout."""
+    ran = ppapi(*arguments)
+    assert (ran.code, ran.out, ran.err) == (2, "", said)
+
+
+def test_without_a_command_the_help_comes() -> None:
+    """On stderr, since it was called wrongly."""
+    ran = ppapi()
+    assert ran.code == 2
+    assert "To try things" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        (CommandFailed("it broke", Exit.INCOMPLETE), 3, "ppapi demo: it broke\n"),
+        (CommandFailed("", Exit.KEY), 5, ""),
+        (KeyboardInterrupt(), 130, "\ninterrupted\n"),
+        (click.Abort(), 130, "interrupted\n"),
+        (click.ClickException("odd"), 1, "ppapi: odd\n"),
+        (OSError(errno.ENOSPC, "No space left", "file"), 1, "ppapi: file: No space left\n"),
+        (OSError("no words"), 1, "ppapi: no words\n"),
+    ],
+    ids=["failed", "failed and told", "Ctrl-C", "abort", "click", "a file", "no file"],
+)
+def test_each_end_has_its_code(
+    monkeypatch: pytest.MonkeyPatch, end: BaseException, code: int, said: str
+) -> None:
+    """And words on stderr, never a traceback."""
+
+    @click.command()
+    def failing() -> None:
+        raise end
+
+    monkeypatch.setattr(group.Commands, "get_command", lambda *_: failing)
+    ran = ppapi("demo")
+    assert (ran.code, ran.err) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([], 0),
+        ([TransportError("x")], 1),
+        ([AuthError("x"), AuthError("y")], 5),
+        ([AuthError("x"), TransportError("y")], 1),
+        ([IncompleteError("x")], 3),
+        ([IncompleteError("x"), AuthError("x")], 1),
+        ([PayoutOutcomeUnknown("x"), AuthError("x")], 4),
+    ],
+    ids=["none", "other", "keys", "keys and others", "incomplete", "two kinds", "payout"],
+)
+def test_the_code_of_errors_is_what_they_all_are(errors: list[PPAPIError], code: int) -> None:
+    """A payout of which nobody knows counts more than all else."""
+    assert exit_of(errors) == code
+
+
+def test_an_error_of_the_library_ends_a_command_with_its_words() -> None:
+    """And with its code; what is not the library's comes through."""
+
+    async def refused() -> None:
+        raise AuthError("the key is refused", account="one", method="get_info")
+
+    with pytest.raises(CommandFailed, match="one: get_info: the key is refused") as failed:
+        run(refused)
+    assert failed.value.exit is Exit.KEY
+
+    async def wrong() -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        run(wrong)
+
+
+def test_sigterm_is_as_ctrl_c() -> None:
+    """What runs is cancelled, and cleans up."""
+    cleaned = []
+
+    async def work() -> None:
+        import asyncio
+
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work)
+    assert cleaned == [True]
+
+
+@pytest.mark.no_cover
+def test_a_closed_pipe_ends_quietly() -> None:
+    """As with `| head`: nothing on stderr, whatever is left to say."""
+    with started("completion", "bash") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        assert process.wait() in (0, 141)
+
+
+def test_a_pipe_that_is_closed_while_it_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end has a code of its own, and nothing is flushed into the pipe later."""
+
+    @click.command()
+    def writing() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(group.Commands, "get_command", lambda *_: writing)
+    with Path(os.devnull).open("w") as screen:
+        monkeypatch.setattr(sys, "stdout", screen)
+        assert main.main(["demo"]) == 141
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, how to get it; a fault of ours is none of the user's."""
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    monkeypatch.delitem(sys.modules, "ppapi_async.cli.group")
+    monkeypatch.setitem(sys.modules, "click", None)
+    assert main.main([]) == 2
+    assert said.getvalue() == (
+        "ppapi: the command line needs click: pip install 'ppapi-async[cli]'\n"
+    )
+    monkeypatch.setitem(sys.modules, "ppapi_async.cli.group", None)
+    with pytest.raises(ModuleNotFoundError):
+        main.main([])
+
+
+def test_verbose_tells_more_and_leaves_the_logs_as_they_were() -> None:
+    """The level is that of one run."""
+    import logging
+
+    log = logging.getLogger("ppapi_async")
+    before = log.level, list(log.handlers)
+    for option in ((), ("-v",), ("-vv",)):
+        assert ppapi(*option, "completion", "bash").code == 0
+    assert (log.level, log.handlers) == before
+
+
+def test_the_sandbox_has_all_that_there_is_to_choose_from() -> None:
+    """The command lists it without loading the sandbox."""
+    assert tuple(Dialect) == sandbox.DIALECTS
+    for name, kind in (("ties", Ties), ("order", ServerOrder), ("bounds", Bounds)):
+        assert sandbox.MANNERS[name] == tuple(one.replace(" ", "-") for one in get_args(kind))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_each_shell(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script asks the program, which knows the commands."""
+    assert "_PPAPI_COMPLETE" in ppapi("completion", shell).out
+    environment = {
+        "_PPAPI_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "ppapi de",
+        "COMP_CWORD": "1",
+    }
+    ran = subprocess.run(
+        PROGRAM, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert "demo" in ran.stdout
+    assert "sandbox" not in ran.stdout
+
+
+def test_commands_load_what_they_need_when_they_run() -> None:
+    """Their modules import nothing at the top that takes long; see the head of `group`."""
+    for name, _ in COMMANDS:
+        path = Path(group.__file__).with_name(f"{group._HOMES.get(name, name)}.py")
+        tops = ast.parse(path.read_text("utf-8")).body
+        modules = {node.module or "" for node in tops if isinstance(node, ast.ImportFrom)}
+        assert not {module.partition(".")[0] for module in modules} & HEAVY, path
