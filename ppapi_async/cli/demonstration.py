@@ -136,7 +136,7 @@ async def _held(mirror: Mirror, name: str) -> Copy:
             .where(orders.c.account == number, orders.c.accrued)
             .group_by(code)
         )
-        rewards = {code: amount for code, amount in (await connection.execute(sums)).all()}
+        rewards = {row[0]: row[1] for row in await connection.execute(sums)}
     return Copy(ids, rewards)
 
 
@@ -157,7 +157,8 @@ def differences(copy: Copy, site: Sandbox) -> list[str]:
             found.append(f"{strange.total():,} {resource} are not in the books: {_some(strange)}")
     zero, rewards = Decimal(), books.rewards_by_currency()
     return found + [
-        f"rewards for {code}: {copy.rewards.get(code, zero)} here, {rewards.get(code, zero)} there"
+        f"rewards for {code}: {copy.rewards.get(code, zero):f} here,"
+        f" {rewards.get(code, zero):f} there"
         for code in sorted(copy.rewards.keys() | rewards.keys())
         if copy.rewards.get(code, zero) != rewards.get(code, zero)
     ]
@@ -190,7 +191,9 @@ def table(
         *(
             [title, *(f"{len(copy.ids[resource]):,}" for copy in copies.values())]
             for title, resource in (
-                ("clicks", "links"), ("orders", "exchanges"), ("payouts", "payouts")
+                ("clicks", "links"),
+                ("orders", "exchanges"),
+                ("payouts", "payouts"),
             )
         ),
         ["requests", *(f"{report.accounts[name].requests:,}" for name in copies)],

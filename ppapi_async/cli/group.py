@@ -16,7 +16,7 @@ from importlib import import_module
 import click
 
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.output import note, plain
+from ppapi_async.cli.output import note
 from ppapi_async.version import __version__
 
 __all__ = ["COMMANDS", "Commands", "ppapi", "run"]
@@ -65,7 +65,7 @@ class Commands(click.Group):
         if args and args[0] not in _KNOWN and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], _KNOWN, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "'ppapi --help' lists them"
-            ctx.fail(f"there is no command {plain(args[0])!r}; {hint}")
+            ctx.fail(f"there is no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from ppapi_async.cli.output import Column, plain
+from ppapi_async.cli.output import Column
 
 __all__ = [
     "LAST_PORT",
@@ -149,7 +149,7 @@ def json_option(columns: Sequence[Column]) -> Callable[[F], F]:
             return wanted
         width = max(map(len, known))
         listed = "\n".join(f"  {one.name.ljust(width)}  {one.help}".rstrip() for one in columns)
-        problem = f"there is no field {plain(unknown[0])!r}" if unknown else "name fields"
+        problem = f"there is no field {unknown[0]!r}" if unknown else "name fields"
         raise click.UsageError(
             f"--json: {problem}; choose from, with commas between:\n{listed}", context
         )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ppapi_async.cli.options import LAST_PORT, MOST_ROWS, whole_number, zone
-from ppapi_async.cli.output import plain
 
 if TYPE_CHECKING:
     from ppapi_async.sandbox import Bounds, ServerOrder, Ties

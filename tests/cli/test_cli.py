@@ -18,7 +18,6 @@ from typing import IO
 import pytest
 
 from ppapi_async.account import Dialect
-from ppapi_async.cli import demo
 from ppapi_async.cli import main as cli
 from ppapi_async.cli import sandbox_sites as command
 from ppapi_async.sandbox import Rates, Sandbox
@@ -239,32 +238,6 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for argument, shown in (("--help", "sandbox"), ("--version", __version__)):
         assert cli.main([argument]) == 0
         assert shown in capsys.readouterr().out
-
-
-def test_the_demo_is_given_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its exit code is the program's."""
-    given: list[object] = []
-
-    def run(**options: object) -> int:
-        given.append(options)
-        return 1
-
-    monkeypatch.setattr(demo, "run", run)
-    assert cli.main(["demo", "--rows", "12", "--seed", "5"]) == 1
-    assert given == [{"rows": 12, "seed": 5}]
-
-
-def test_ctrl_c_ends_the_demo_with_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An interrupted demo proved nothing, which shells see by the code."""
-
-    def interrupt(**_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(demo, "run", interrupt)
-    assert cli.main(["demo"]) == 130
-    assert capsys.readouterr() == ("", "\ninterrupted\n")
 
 
 def test_python_m_runs_it(

@@ -223,7 +223,7 @@ def test_completion_of_each_shell(shell: str, monkeypatch: pytest.MonkeyPatch) -
     environment = {
         "_PPAPI_COMPLETE": f"{shell}_complete",
         "COMP_WORDS": "ppapi de",
-        "COMP_CWORD": "1",
+        "COMP_CWORD": "de" if shell == "fish" else "1",
     }
     ran = subprocess.run(
         PROGRAM, env={**os.environ, **environment}, capture_output=True, text=True, check=False
