@@ -4,9 +4,9 @@ First everything there is, oldest first: the backfill. From then on each pass re
 would read (`watching.tracker`): the newest rows each time, older ones ever more seldom, so that a
 change of a row of age A is met within A/8 or six hours. A pass always reads on to the present.
 
-Each proven window goes into the database in one transaction with the position after it. So a pass
-that is broken off, by whatever, goes on where it was; rows that it reads again are compared and
-found the same.
+Each proven window goes into the database in one transaction with the position after it, while the
+next one is read. So a pass that is broken off, by whatever, goes on where it was; rows that it
+reads again are compared and found the same.
 
 A row that a proven window does not hold may have moved forward, and then it is met again later in
 the same pass. So it is only marked as missing, and taken as gone when the pass is over. A site that
@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -27,6 +28,7 @@ from attrs import define, evolve, field, frozen
 
 from ppapi_async.errors import IncompleteError, StateError
 from ppapi_async.mirror.info_reading import InfoReader, MirrorReader
+from ppapi_async.mirror.read_ahead import read_ahead
 from ppapi_async.mirror.store import Commit, MirrorStore, Place, Reading
 from ppapi_async.models import Exchange, Link, Payout, UnreadableRow, Window
 from ppapi_async.protocol import dump_stored, parse_stored
@@ -77,6 +79,15 @@ class ReaderPosition:
     holes: tuple[tuple[int, int], ...] = ()
     """Seconds, both inclusive, that the site could not be brought to list in whole."""
     version: int = 1
+
+
+@frozen
+class _WindowAhead(Generic[RowT]):
+    """A window, and when it was read."""
+
+    window: Window[RowT]
+    present: int
+    """Of that time: a row that came while the window waited to be written is not in it."""
 
 
 @define(eq=False, kw_only=True)
@@ -295,6 +306,18 @@ class ResourceReader(Generic[RowT]):
             position=position,
         )
 
+    def _read_ahead(
+        self, start: datetime | None, end: datetime | None, depth: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncGenerator[_WindowAhead[RowT], None]]:
+        """Lend the windows of a range: the next one is read while the last one is written."""
+
+        async def read() -> AsyncGenerator[_WindowAhead[RowT], None]:
+            async with contextlib.aclosing(self._windows(start, end, depth)) as windows:
+                async for window in windows:
+                    yield _WindowAhead(window, self._range.present())
+
+        return contextlib.aclosing(read_ahead(read()))
+
     async def _windows(
         self, start: datetime | None, end: datetime | None, depth: int | None = None
     ) -> AsyncGenerator[Window[RowT], None]:
@@ -352,9 +375,9 @@ class ResourceReader(Generic[RowT]):
         self._position = evolve(self._position, holes=())
         for first, last in holes:
             start, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last + 1, UTC)
-            async with contextlib.aclosing(self._windows(start, end)) as windows:
-                async for window in windows:
-                    yield await self._commit(place, window, started)
+            async with self._read_ahead(start, end) as windows:
+                async for ahead in windows:
+                    yield await self._commit(place, ahead.window, started)
         await self.store.save(place, dump_stored(self._position))
 
     async def _backfill(self, place: Place) -> AsyncGenerator[Commit, None]:
@@ -362,13 +385,14 @@ class ResourceReader(Generic[RowT]):
         started = self._begin_pass()
         since, read_to = _instant(self._position.since), self._position.read_to
         start = since if read_to is None else _instant(read_to)
-        newest, is_first = None, True
-        async with contextlib.aclosing(self._windows(start, None)) as windows:
-            async for window in windows:
+        newest, is_first, present = None, True, self._range.present()
+        async with self._read_ahead(start, None) as windows:
+            async for ahead in windows:
+                window, present = ahead.window, ahead.present
                 newest = newest_of(window) or newest
                 if window.end is not None:
                     # What is dated ahead moves nothing: what comes from now on lies before it.
-                    end = min(int(window.end.timestamp()), self._range.present())
+                    end = min(int(window.end.timestamp()), present)
                     read_to = max(end, end if read_to is None else read_to)
                 first = self._position.first
                 if first is None and window.records:
@@ -383,7 +407,7 @@ class ResourceReader(Generic[RowT]):
             yield await self._commit(place, empty, started)
         tracker = self._tracker()
         deepest = PollRange(tracker.position.floor, self.schedule.levels[-1])
-        tracker.advance(self._range.present(), None, newest)
+        tracker.advance(present, None, newest)
         tracker.end_poll(self._position.began, deepest)
         async with contextlib.aclosing(self._end(place, tracker, started, start)) as commits:
             async for commit in commits:
@@ -399,10 +423,11 @@ class ResourceReader(Generic[RowT]):
         self._range.fast_poll.forget()  # an answer of before says nothing of the database
         is_deepest = reading.level is self.schedule.levels[-1]
         end, depth = (None, None) if is_deepest else (self._range.end(), reading.level.depth)
-        async with contextlib.aclosing(self._windows(first, end, depth)) as windows:
-            async for window in windows:
+        async with self._read_ahead(first, end, depth) as windows:
+            async for ahead in windows:
+                window = ahead.window
                 read_to = None if window.end is None else int(window.end.timestamp())
-                tracker.advance(self._range.present(), read_to, newest_of(window))
+                tracker.advance(ahead.present, read_to, newest_of(window))
                 self._save_in(tracker)
                 yield await self._commit(place, window, started)
         tracker.end_poll(began, reading)
@@ -498,9 +523,9 @@ class ResourceReader(Generic[RowT]):
     async def _read_all(self, place: Place, started: datetime) -> AsyncGenerator[Commit, None]:
         """Ask for all rows, however old."""
         is_first = True
-        async with contextlib.aclosing(self._windows(None, None)) as windows:
-            async for window in windows:
-                part = evolve(window, start=None) if is_first else window
+        async with self._read_ahead(None, None) as windows:
+            async for ahead in windows:
+                part = evolve(ahead.window, start=None) if is_first else ahead.window
                 yield await self._commit(place, part, started)
                 is_first = False
 
