@@ -25,6 +25,10 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "At the sites": {
         "payout": "Request a payout, once; settle what is unknown.",
     },
+    "From the copy": {
+        "report": "Draw a report of the copy as one page.",
+        "serve": "Show the report on a local address, always as it is now.",
+    },
     "To try things": {
         "demo": "Copy, audit and report on two made-up sites.",
         "sandbox": "Run partner APIs on local ports, with made-up books.",
@@ -35,7 +39,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 }
 """The commands with the first sentences of their help, in the order of `ppapi --help`."""
 _KNOWN = {name: text for section in COMMANDS.values() for name, text in section.items()}
-_HOMES = {"list": "listing"}
+_HOMES = {"list": "listing", "report": "report.command"}
 """The modules of commands that are not called as they are; each has its `command`."""
 
 

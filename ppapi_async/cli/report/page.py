@@ -54,6 +54,7 @@ class ReportPage:
             lstrip_blocks=True,
         )
         self._template = environment.get_template("report.html")
+        self._entrance = environment.get_template("entrance.html")
 
     @property
     def policy(self) -> str:
@@ -63,16 +64,36 @@ class ReportPage:
             parts += [f"script-src {_hash(self._script)}", "connect-src 'self'"]
         return "; ".join([*parts, "base-uri 'none'", "form-action 'none'"])
 
-    def draw(self, data: ReportData) -> str:
-        """Return the page of a report, its lists as long as they may be."""
+    def draw(self, data: ReportData, *, revision: str = "") -> str:
+        """Return the page of a report, its lists as long as they may be.
+
+        Args:
+            data: what it tells.
+            revision: of the mirror, for a live page.
+        """
         limits = Limits()
-        page = self._draw(data, limits)
+        page = self._draw(data, limits, revision)
         while len(page.encode()) > _LARGEST and limits != (fewer := limits.fewer()):
             limits = fewer
-            page = self._draw(data, limits)
+            page = self._draw(data, limits, revision)
         return page
 
-    def _draw(self, data: ReportData, limits: Limits) -> str:
+    def draw_entrance(self, *, is_refused: bool = False) -> str:
+        """Return the page that asks for the token.
+
+        Args:
+            is_refused: whether one was given that is not right.
+        """
+        return _squeezed(
+            self._entrance.render(
+                t=Writer(self._language, "UTC").say,
+                language=self._language,
+                style=self._style,
+                is_refused=is_refused,
+            )
+        )
+
+    def _draw(self, data: ReportData, limits: Limits, revision: str) -> str:
         writer = Writer(self._language, data.zone)
         rewards = rewards_of(data, writer, limits)
         lines, complete = coverage_lines(data, writer)
@@ -88,6 +109,7 @@ class ReportPage:
                 style=self._style,
                 script=self._script,
                 policy=self.policy,
+                revision=revision,
                 rewards=rewards,
                 figures=figures,
                 unnamed_count=unnamed_left(data, figures),

@@ -15,7 +15,7 @@ from ppapi_async.cli.report.data import ReportData
 from ppapi_async.cli.report.limits import Limits
 from ppapi_async.cli.report.writing import UNNAMED, Writer
 
-__all__ = ["Calendar", "RewardCard", "RewardChart", "Rewards", "rewards_of"]
+__all__ = ["RewardCard", "RewardChart", "Rewards", "Timeline", "rewards_of"]
 
 Grain: TypeAlias = Literal["day", "week", "month", "year"]
 _MOST_SERIES = 6
@@ -27,7 +27,7 @@ _LONGEST = timedelta(days=36_500)
 
 
 @frozen
-class Calendar:
+class Timeline:
     """The times of the bars: days, or as much longer ones as keep them readable."""
 
     grain: Grain
@@ -35,7 +35,7 @@ class Calendar:
     """The first day of each bar."""
 
     @classmethod
-    def of(cls, data: ReportData, writer: Writer) -> Calendar:
+    def of(cls, data: ReportData, writer: Writer) -> Timeline:
         """Return the bars of a report, from its start, or its first day, to its end."""
         last = writer.numbers.last_day(data.end)
         given = [one.day for one in data.days]
@@ -118,7 +118,7 @@ class Rewards:
 
 def rewards_of(data: ReportData, writer: Writer, limits: Limits) -> Rewards:
     """Return the charts of rewards, the currencies with most accounts first."""
-    calendar = Calendar.of(data, writer)
+    calendar = Timeline.of(data, writer)
     count = len(calendar.starts)
     accounts = {one.name: one for one in data.accounts}
     by_account: dict[str, list[Decimal]] = {}
@@ -161,7 +161,7 @@ def _card(
 
 
 def _chart(
-    currency: str, lines: Mapping[str, Sequence[Decimal]], calendar: Calendar, writer: Writer
+    currency: str, lines: Mapping[str, Sequence[Decimal]], calendar: Timeline, writer: Writer
 ) -> RewardChart:
     count = len(calendar.starts)
     ranked = sorted(lines, key=lambda name: (-sum(lines[name], Decimal()), name))

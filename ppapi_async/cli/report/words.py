@@ -71,6 +71,13 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "zone": ("Days and hours: {zone}", "Дни и часы: {zone}"),
     "made": ("Made {moment}", "Составлен {moment}"),
     "live": ("Live", "Обновляется"),
+    "token": ("Token", "Токен"),
+    "token_text": (
+        "This report is for those who have its token. Whoever started ppapi serve knows it.",
+        "Этот отчёт открывается по токену. Его знает тот, кто запустил ppapi serve.",
+    ),
+    "token_wrong": ("This is not the token.", "Это не тот токен."),
+    "enter": ("Open the report", "Открыть отчёт"),
     "show_table": ("Show as a table", "Показать таблицей"),
     "total": ("Total", "Всего"),
     "others": ("Others", "Остальные"),
@@ -275,7 +282,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Directions and hours.
     "directions": ("Directions of exchange", "Направления обмена"),
     "directions_none": ("No orders in this time.", "За это время нет заявок."),
-    "orders_bar": ("Of all", "Доля"),
     "direction": ("Direction", "Направление"),
     "hours": ("Hours and weekdays", "Часы и дни недели"),
     "hours_clicks": ("Clicks by weekday and hour", "Клики по дням недели и часам"),

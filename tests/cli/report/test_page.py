@@ -31,10 +31,10 @@ from ppapi_async.cli.report.data import (
 from ppapi_async.cli.report.data import Coverage as CoverageData
 from ppapi_async.cli.report.limits import Limits
 from ppapi_async.cli.report.page import ReportPage
-from ppapi_async.cli.report.rewards import Calendar, rewards_of
+from ppapi_async.cli.report.rewards import Timeline, rewards_of
 from ppapi_async.cli.report.words import LANGUAGES, Language
 from ppapi_async.cli.report.writing import Writer
-from tests.cli.reports import END, empty, made_up
+from tests.cli.report.made_up import END, empty, made_up
 
 _VOID = {"meta", "link", "br", "path", "rect", "line", "circle"}
 
@@ -422,7 +422,7 @@ def test_a_strip_of_very_many_gaps_stays_small() -> None:
 def test_the_bars_of_a_long_report_are_longer(days: int, grain: str, count: int) -> None:
     """Days, weeks, months or years, so that there are never too many."""
     data = week(accounts=(summary(),), start=END - timedelta(days=days))
-    calendar = Calendar.of(data, Writer("en", "UTC"))
+    calendar = Timeline.of(data, Writer("en", "UTC"))
     assert (calendar.grain, len(calendar.starts)) == (grain, count)
 
 

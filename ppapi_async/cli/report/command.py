@@ -1,0 +1,184 @@
+"""The command `report`: the mirror as one page, in a file."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import webbrowser
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+
+from ppapi_async.cli.database import database_url
+from ppapi_async.cli.options import database_option, moment, zone
+from ppapi_async.cli.output import note, plain, say
+from ppapi_async.cli.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from ppapi_async.cli.report.data import ReportData
+    from ppapi_async.cli.report.words import Language
+    from ppapi_async.mirror import ReadOnlyMirror
+
+__all__ = ["command", "gather_report", "page_options", "since"]
+
+F = TypeVar("F", bound=Callable[..., object])
+_LANGUAGES = ("en", "ru")
+_ALL = "all"
+
+
+def since(value: str | datetime | None) -> datetime | None:
+    """Return the instant that `moment` reads; `all` is from the beginning.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if value is None or value == _ALL:
+        return None
+    return moment(value)
+
+
+def page_options(function: F) -> F:
+    """Add the options that `report` and `serve` have in common."""
+    for option in (
+        click.option(
+            "--timezone",
+            "in_zone",
+            type=zone,
+            metavar="ZONE",
+            help="Whose days and hours, such as Europe/Moscow. Otherwise that of most accounts.",
+        ),
+        click.option(
+            "--lang",
+            "language",
+            type=click.Choice(_LANGUAGES),
+            default=_LANGUAGES[0],
+            show_default=True,
+            help="The language of the page.",
+        ),
+        click.option(
+            "--account",
+            "names",
+            metavar="NAME",
+            multiple=True,
+            help="Only of this account; may be given again.",
+        ),
+        database_option("--from"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("report", short_help="Draw a report of the copy as one page.")
+@click.option(
+    "--since",
+    "start",
+    type=since,
+    default="90d",
+    show_default=True,
+    metavar="WHEN",
+    help="From when on: 90d, 2026-11-01, or all for everything.",
+)
+@click.option("--until", "end", type=moment, metavar="WHEN", help="Up to when. Otherwise now.")
+@click.option(
+    "--out",
+    default="report.html",
+    show_default=True,
+    metavar="FILE",
+    help="The file; - is stdout.",
+)
+@page_options
+@click.option("--open", "is_opened", is_flag=True, help="Show it in the browser.")
+def command(
+    start: datetime | None,
+    end: datetime | None,
+    out: str,
+    database: str | None,
+    names: Sequence[str],
+    language: Language,
+    in_zone: ZoneInfo | None,
+    is_opened: bool,
+) -> None:
+    """Draw a report of the copy as one page: what needs a hand, rewards, clicks, payouts.
+
+    The page is one file that needs no network and runs no script. It is made of what 'ppapi sync'
+    has copied, whole or not at all.
+
+    \b
+    Examples:
+      ppapi report
+      ppapi report --since 2026-11-01 --until 2026-12-01 --out november.html
+      ppapi report --account one --lang ru --open
+    """
+    from ppapi_async.cli.report.page import ReportPage
+    from ppapi_async.cli.running import run
+    from ppapi_async.mirror import ReadOnlyMirror
+
+    until = end or datetime.now(UTC)
+    if start is not None and start >= until:
+        raise click.UsageError("--since must be before --until")
+    if out == "-" and is_opened:
+        raise click.UsageError("--open needs a file")
+
+    async def read() -> ReportData:
+        async with ReadOnlyMirror(database_url(database)) as mirror:
+            return await gather_report(mirror, start, until, names, in_zone)
+
+    data = run(read)
+    page = ReportPage(language).draw(data).encode()
+    findings = len(data.findings) + data.more_findings
+    told = f"{findings:,} {'finding' if findings == 1 else 'findings'}"
+    if out == "-":
+        sys.stdout.buffer.write(page)
+        note(f"a report with {told}")
+        return
+    path = Path(out).expanduser()
+    with whole_file(path) as file:
+        file.write(page)
+    say(f"{plain(str(path))}: {told}")
+    if is_opened:
+        webbrowser.open(path.absolute().as_uri())
+
+
+async def gather_report(
+    mirror: ReadOnlyMirror,
+    start: datetime | None,
+    end: datetime,
+    names: Sequence[str],
+    in_zone: ZoneInfo | None,
+) -> ReportData:
+    """Gather a report from a mirror.
+
+    Args:
+        mirror: the database, opened.
+        start: None: from the beginning.
+        end: exclusive.
+        names: of the accounts; none: all.
+        in_zone: None: that of most accounts.
+
+    Raises:
+        click.UsageError: there is no account of a name; a similar one is suggested.
+        StateError: the database could not be read.
+    """
+    from ppapi_async.cli.report.gather import gather
+
+    async with mirror.snapshot() as snapshot:
+        known = snapshot.accounts
+        counts = "SELECT timezone, count(*) FROM accounts GROUP BY timezone ORDER BY 2 DESC, 1"
+        zones = [str(name) async for piece in snapshot.read(counts) for name, _ in piece]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"there is no account {plain(name)!r} in the copy{hint}")
+    return await gather(
+        mirror,
+        start=start,
+        end=end,
+        zone=in_zone or ZoneInfo(zones[0] if zones else "UTC"),
+        accounts=frozenset(names) if names else None,
+        now=datetime.now(UTC),
+    )

@@ -1,0 +1,169 @@
+"""The command `serve`: the report at a local address, always of the mirror as it is now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+
+from ppapi_async.cli.database import database_url
+from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.output import note, plain, say
+from ppapi_async.cli.report.command import gather_report, page_options, since
+
+if TYPE_CHECKING:
+    from ppapi_async.cli.report.data import ReportData
+    from ppapi_async.cli.report.words import Language
+
+__all__ = ["command"]
+
+TOKEN_VARIABLE = "PPAPI_SERVE_TOKEN"  # noqa: S105 - the name of a variable
+_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 1024
+
+
+@click.command("serve", short_help="Show the report on a local address, always as it is now.")
+@click.option(
+    "--since",
+    "start",
+    default="90d",
+    show_default=True,
+    metavar="WHEN",
+    help="From when on: 90d, 2026-11-01, or all for everything.",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The interface; others need a token."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8600,
+    show_default=True,
+    help="0 takes any that is free.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help=f"Has the token that viewers are asked for; {TOKEN_VARIABLE} may hold it, too.",
+)
+@click.option(
+    "--name",
+    "hosts",
+    metavar="HOST",
+    multiple=True,
+    help="A name by which browsers may reach it, as behind a proxy; may be given again.",
+)
+@page_options
+def command(
+    start: str,
+    host: str,
+    port: int,
+    token_file: str | None,
+    hosts: Sequence[str],
+    database: str | None,
+    names: Sequence[str],
+    language: Language,
+    in_zone: ZoneInfo | None,
+) -> None:
+    """Show the report on a local address, always as it is now, until Ctrl-C.
+
+    The page in the browser follows the copy while 'ppapi sync --follow' fills it. Nothing can be
+    changed through it. Other interfaces than this machine's own need --host and a token of at
+    least 16 characters, which viewers are asked for; put a proxy with TLS in front, for the token
+    and the report go over the wire as they are.
+
+    \b
+    Examples:
+      ppapi serve
+      ppapi serve --port 9000 --since 30d --lang ru
+      ppapi serve --host 0.0.0.0 --token-file token.txt --name report.example
+    """
+    from ppapi_async.cli.report.live import is_loopback
+    from ppapi_async.cli.running import run
+
+    since(start)  # what is wrong is told now
+    token = _token(token_file)
+    if token is None and not is_loopback(host):
+        raise click.UsageError(
+            f"--host {plain(host)}: others could read the report; pass --token-file FILE or set"
+            f" {TOKEN_VARIABLE}"
+        )
+    known = frozenset(name.lower() for name in (*hosts, host))
+    try:
+        run(lambda: _serve(start, host, port, token, known, database, names, language, in_zone))
+    except KeyboardInterrupt:
+        note("ended")  # which is how it is meant to end
+
+
+async def _serve(
+    start: str,
+    host: str,
+    port: int,
+    token: str | None,
+    hosts: frozenset[str],
+    database: str | None,
+    names: Sequence[str],
+    language: Language,
+    in_zone: ZoneInfo | None,
+) -> None:
+    import asyncio
+
+    from ppapi_async.cli.report.live import LiveReport, ReportSource, serving
+    from ppapi_async.cli.report.page import ReportPage
+    from ppapi_async.mirror import ReadOnlyMirror
+
+    async with ReadOnlyMirror(database_url(database)) as mirror:
+
+        async def gather() -> ReportData:
+            return await gather_report(mirror, since(start), datetime.now(UTC), names, in_zone)
+
+        async def revision() -> str:
+            query = "SELECT count(*), sum(version), max(updated_at) FROM positions"
+            async with mirror.snapshot() as snapshot:
+                rows = [row async for piece in snapshot.read(query) for row in piece]
+            return " ".join(map(str, rows[0]))
+
+        report = LiveReport(
+            ReportSource(gather=gather, revision=revision),
+            ReportPage(language, is_live=True),
+            hosts,
+            token,
+        )
+        await report.current()  # what is wrong is told now
+        try:
+            async with serving(report, host, port) as found:
+                shown = f"[{host}]" if ":" in host else host
+                say(f"http://{shown}:{found}/")
+                note("Ctrl-C ends it")
+                await asyncio.Event().wait()
+        except OSError as error:
+            where = f"{plain(host)}, port {port}"
+            raise CommandFailed(f"{where}: {error.strerror or error}", Exit.FAILED) from None
+
+
+def _token(path: str | None) -> str | None:
+    """Return the token; None where there is none.
+
+    Raises:
+        click.UsageError: it is too short, or cannot be read.
+    """
+    from ppapi_async.files import read
+
+    if path is None:
+        token, where = os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE
+    else:
+        where = f"--token-file {plain(path)}"
+        try:
+            content, _ = read(Path(path).expanduser(), _LONGEST_TOKEN)
+            token = content.decode().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise click.UsageError(f"{where}: {reason}") from None
+    if token is not None and len(token) < _SHORTEST_TOKEN:
+        raise click.UsageError(f"{where}: the token needs {_SHORTEST_TOKEN} characters at least")
+    return token
