@@ -6,8 +6,9 @@ import compileall
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,8 +25,11 @@ from tests.postgres import (
 
 __all__ = [
     "COLLECTED", "DEPTH", "IS_THOROUGH",
-    "breakable_postgres", "database_url", "own_postgres", "postgres_server", "postgres_url",
+    "breakable_postgres", "database_url", "dealt", "own_postgres", "postgres_server",
+    "postgres_url",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 settings.register_profile("fast", max_examples=60, deadline=None)
 settings.register_profile(
@@ -75,6 +79,17 @@ def pytest_collection_modifyitems(
     yield
     if not config.option.collectonly:
         items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
+        items[:] = dealt(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def dealt(items: Sequence[T], workers: int) -> list[T]:
+    """Return the items in an order in which the first ones are the first of each worker.
+
+    xdist cuts the list into a piece for each worker, shorter ones first: all that is long would be
+    in one piece, and the last of it would be waited for.
+    """
+    pieces = sorted((items[first::workers] for first in range(workers)), key=len)
+    return [item for piece in pieces for item in piece]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import COLLECTED
+from tests.conftest import COLLECTED, dealt
 
 TESTS = Path(__file__).parents[1]
 FILES = sorted(TESTS.rglob("test_*.py"))
@@ -160,3 +160,21 @@ def test_parameters_call_no_clock(path: Path) -> None:
 def test_the_check_finds_what_it_is_for(source: str, lines: list[int]) -> None:
     """The check sees a clock through constants, and lets ids of one's own be."""
     assert _faults(source + "\ndef test_it(): ...") == lines
+
+
+@pytest.mark.parametrize("count", [0, 2, 3, 9, 10, 11])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_each_worker_begins_with_what_is_long(count: int, workers: int) -> None:
+    """What comes first is spread over the pieces into which xdist cuts the tests, and none is lost.
+
+    Each piece is what is left, divided by the workers that are left, rounded down.
+    """
+    items = list(range(count))
+    rest = dealt(items, workers)
+    assert sorted(rest) == items
+    firsts = []
+    for left in range(workers, 0, -1):
+        piece, rest = rest[: len(rest) // left], rest[len(rest) // left :]
+        assert piece == sorted(piece)
+        firsts += piece[:1]
+    assert sorted(firsts) == items[:workers]

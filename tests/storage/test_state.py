@@ -8,6 +8,7 @@ import gc
 import itertools
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -484,6 +485,8 @@ async def main():
         assert await state.load("w") == {"parent": "2", "child": "1"}
 asyncio.run(main())
 """
+_SLOW = re.compile(r"Executing <.*> took \d+\.\d+ seconds")
+"""What asyncio says, when it is debugged, of a machine that is busy."""
 
 
 @pytest.mark.parametrize(("code", "warnings"), [(EXITS, "error"), (FORKS, "ignore")])
@@ -491,7 +494,8 @@ def test_ends_with_its_process(path: Path, code: str, warnings: str) -> None:
     """A process that does not close exits at once and in silence; one that forks has two."""
     command = [sys.executable, "-X", "dev", "-W", warnings, "-c", code, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+    said = [line for line in done.stderr.splitlines() if not _SLOW.fullmatch(line)]
+    assert (done.stdout, said) == ("", [])
     with raw(path) as connection:
         assert connection.execute("SELECT 1 FROM entries WHERE name IN ('a', 'parent')").fetchone()
 
