@@ -538,12 +538,13 @@ class _AccountSync:
         """
         at, behind, unreadable = datetime.fromtimestamp(now, UTC), None, 0
         try:
-            key = await self.store.account(self.member.session.account)
+            account = self.member.session.account
             if error is None:
-                await self.store.caught_up(key, at)
-            last = await self.store.last_synced(key)
+                standing = await self.store.caught_up(account, at)
+            else:
+                standing = await self.store.standing(account)
+            last, unreadable = standing.last_synced, standing.unreadable
             behind = None if last is None else max(timedelta(), at - last)
-            unreadable = await self.store.unreadable(key)
         except StateError as trouble:
             error = error or trouble
         return AccountReport(

@@ -5,9 +5,10 @@ They go past SQLAlchemy's types, see `rows`, and in pieces, so that nothing hold
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
 
 from attrs import field, frozen
@@ -28,6 +29,8 @@ RowT = TypeVar("RowT", bound=RowRecord)
 Parameters: TypeAlias = tuple[object, ...]
 _AT_ONCE = 250
 """Rows of one statement; what comes before and after it, on the event loop, takes milliseconds."""
+_MOST_VALUES = 32_000 if sqlite3.sqlite_version_info >= (3, 32) else 999
+"""That SQLite takes in a statement."""
 _TAIL = ("first_seen", "last_seen")
 
 
@@ -63,11 +66,16 @@ class RowTable(Generic[RowT]):
         """Put new rows in."""
         columns = ("account", *self.codec.columns, *_TAIL)
         at = self._instant(seen)
-        values = ((self.account, *one.row, at, at) for one in rows)
+        values: Iterator[Parameters] = ((self.account, *one.row, at, at) for one in rows)
         into = f"{self.name} ({', '.join(columns)})"
         if self.sqlite:
-            marks = ", ".join("?" * len(columns))
-            await self._many(f"INSERT INTO {into} VALUES ({marks})", values)  # noqa: S608 - ours
+            # Many rows in a statement: one step of SQLite's, for which its thread needs no lock of
+            # Python's, rather than as many as rows; so decoding goes on beside it.
+            marks = f"({', '.join('?' * len(columns))})"
+            for some in _pieces(values, min(_AT_ONCE, _MOST_VALUES // len(columns))):
+                sql = f"INSERT INTO {into} VALUES {', '.join([marks] * len(some))}"  # noqa: S608 - ours
+                await self._run(sql, tuple(chain.from_iterable(some)))
+                await let_others_run()
         elif rows:
             await self._copy(f"COPY {into} FROM STDIN", values)
 

@@ -7,6 +7,7 @@ makes the very values that the driver takes. What they are is the same as in `ty
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -53,6 +54,10 @@ KINDS: Mapping[str, type[RowRecord]] = {"links": Link, "exchanges": Exchange, "p
 """The records of each resource that lists rows."""
 COLUMN_NAMES: Mapping[type, Mapping[str, str]] = {Payout: {"account": "wallet"}}
 """Fields whose columns have other names: `account` is the account's number in every table."""
+_ODD_TEXT = re.compile("[\0\u241b\ud800-\udfff]")
+_ODD_DIGIT = re.compile("[^0-9.]")
+_FEW_DIGITS = 50
+"""Of an amount, with its point: it fits everywhere."""
 _ELSEWHERE = "statuses"
 """The field that is rows of a table of its own: a site empties it, the mirror keeps them."""
 Convert: TypeAlias = Callable[[object], Value]
@@ -86,6 +91,8 @@ class Codec(Generic[RowT]):
     _read: tuple[Restore | None, ...]
     _amounts: tuple[str, ...]
     _numbers: tuple[str, ...]
+    _amounts_at: tuple[int, ...]
+    _numbers_at: tuple[int, ...]
 
     @classmethod
     def of(cls, resource: str, *, sqlite: bool) -> Codec[RowRecord]:
@@ -114,6 +121,8 @@ class Codec(Generic[RowT]):
             read=tuple(way.read for way in ways),
             amounts=amounts,
             numbers=numbers,
+            amounts_at=tuple(map(fields.index, amounts)),
+            numbers_at=tuple(map(fields.index, numbers)),
         )
 
     def row_of(self, record: RowT) -> tuple[Value, ...]:
@@ -144,6 +153,34 @@ class Codec(Generic[RowT]):
         except (ArithmeticError, RecursionError, ValueError) as error:
             raise ValueError(f"{self.fields[place]}: {error}") from None
         return tuple(cast("list[Value]", row))
+
+    def rows_of(self, records: Sequence[RowT]) -> list[tuple[Value, ...]] | None:
+        """Return the rows that some records are, column by column; None if any of them is odd.
+
+        Odd is what `row_of` has to look at by itself: it does the same in five times the time.
+        """
+        columns = list(zip(*map(self._values, records), strict=True))
+        for place in self._texts:
+            if _ODD_TEXT.search("".join(filter(None, cast("tuple[str, ...]", columns[place])))):
+                return None
+        for place in self._amounts_at:
+            digits = [None if one is None else str(one) for one in columns[place]]
+            some = list(filter(None, digits))
+            if _ODD_DIGIT.search("".join(some)) or max(map(len, some), default=0) > _FEW_DIGITS:
+                return None
+            if self._amount_texts:
+                columns[place] = tuple(digits)
+        for place in self._numbers_at:
+            if min(columns[place]) not in INT64 or max(columns[place]) not in INT64:
+                return None
+        try:
+            for place, write in self._others:
+                columns[place] = tuple(
+                    None if value is None else write(value) for value in columns[place]
+                )
+        except (ArithmeticError, RecursionError, ValueError):
+            return None
+        return cast("list[tuple[Value, ...]]", list(zip(*columns, strict=True)))
 
     def record_of(self, row: Sequence[Value]) -> RowT:
         """Return the record that a row is; what stands behind its columns is passed over."""

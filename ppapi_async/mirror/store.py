@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from attrs import define, field
+from attrs import define, field, frozen
 from sqlalchemy import URL, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -36,7 +36,7 @@ from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import LISTS, Record, ResourceName
 
-__all__ = ["Commit", "MirrorConflict", "MirrorStore", "Place", "Reading"]
+__all__ = ["Commit", "MirrorConflict", "MirrorStore", "Place", "Reading", "Standing"]
 
 T = TypeVar("T")
 
@@ -74,6 +74,16 @@ class Place:
     """The position as it was saved last; None: there is none yet."""
     delivered: int | None
     """The revision up to which changes have been delivered; None: `follow` was never used."""
+
+
+@frozen
+class Standing:
+    """How an account stands in the database."""
+
+    last_synced: datetime | None
+    """When everything of it was caught up last."""
+    unreadable: int
+    """How many of its rows cannot be read."""
 
 
 @define(eq=False)
@@ -166,18 +176,23 @@ class MirrorStore:
             table.c.account == account, table.c.resource == resource
         )
 
-        async def make(connection: AsyncConnection) -> None:
+        async def look(connection: AsyncConnection) -> Place | None:
+            row = (await connection.execute(found)).one_or_none()
+            if row is None:
+                return None
+            return Place(account, name, resource, row.version, row.document, row.delivered)
+
+        async def make(connection: AsyncConnection) -> Place:
             values = {"account": account, "resource": resource, "version": 0}
             new = {**values, "updated_at": self._now()}
             await insert_unless_known(connection, table, [new])
+            return cast("Place", await look(connection))
 
         async with self.connect() as connection:
-            row = (await connection.execute(found)).one_or_none()
-        if row is None:
-            await self._write(make)
-            async with self.connect() as connection:
-                row = (await connection.execute(found)).one()
-        return Place(account, name, resource, row.version, row.document, row.delivered)
+            place = await look(connection)
+        if place is not None:
+            return place
+        return await self._write(make)
 
     async def commit(self, place: Place, reading: Reading) -> Commit:
         """Write what a proven window holds, and the position after it, in one transaction.
@@ -342,43 +357,37 @@ class MirrorStore:
         async with self.connect() as connection:
             return [Proven(*row) for row in await connection.execute(proven)]
 
-    async def caught_up(self, account: int, at: datetime) -> None:
-        """Note when everything of an account was caught up.
+    async def caught_up(self, account: Account, at: datetime) -> Standing:
+        """Note when everything of an account was caught up, and return how it stands.
 
         Raises:
             StateError: it could not be written.
         """
         accounts = schema.accounts
-        noted = update(accounts).where(accounts.c.account == account).values(last_synced=at)
 
-        async def note(connection: AsyncConnection) -> None:
-            await connection.execute(noted)
+        async def note(connection: AsyncConnection) -> Standing:
+            number = await known_account(connection, account)
+            if number is None:
+                number = await find_account(connection, account, self._now())
+            noted = update(accounts).where(accounts.c.account == number)
+            await connection.execute(noted.values(last_synced=at))
+            return await _standing(connection, number)
 
-        await self._write(note)
+        return await self._write(note)
 
-    async def last_synced(self, account: int) -> datetime | None:
-        """Return when everything of an account was caught up last.
-
-        Raises:
-            StateError: the database could not be read.
-        """
-        accounts = schema.accounts.c
-        async with self.connect() as connection:
-            found: datetime | None = await connection.scalar(
-                select(accounts.last_synced).where(accounts.account == account)
-            )
-        return found
-
-    async def unreadable(self, account: int) -> int:
-        """Return how many rows of an account there are that cannot be read.
+    async def standing(self, account: Account) -> Standing:
+        """Return how an account stands.
 
         Raises:
             StateError: the database could not be read.
         """
-        columns = schema.unreadable.c
         async with self.connect() as connection:
-            found = await connection.scalar(select(func.count()).where(columns.account == account))
-        return found or 0
+            number = await known_account(connection, account)
+            if number is not None:
+                return await _standing(connection, number)
+        number = await self.account(account)
+        async with self.connect() as connection:
+            return await _standing(connection, number)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -431,6 +440,14 @@ class MirrorStore:
                 " nothing of this was; let one process alone have an account",
                 account=place.name,
             )
+
+
+async def _standing(connection: AsyncConnection, account: int) -> Standing:
+    accounts, unreadable = schema.accounts.c, schema.unreadable.c
+    unread = select(func.count()).where(unreadable.account == account).scalar_subquery()
+    question = select(accounts.last_synced, unread).where(accounts.account == account)
+    last_synced, count = (await connection.execute(question)).one()
+    return Standing(last_synced, count)
 
 
 async def _nothing(_: AsyncConnection) -> None:

@@ -21,7 +21,7 @@ from ppapi_async.mirror.schema import coverage, status_changes, unreadable
 from ppapi_async.mirror.upsert import insert_or_update, insert_unless_known
 from ppapi_async.models import Exchange, UnreadableRow
 from ppapi_async.protocol.fields import EARLIEST, INT64
-from ppapi_async.transport.fairness import in_turns, let_others_run
+from ppapi_async.transport.fairness import ITEMS_OF_TURN, in_turns, let_others_run
 from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import Record, ResourceName
 
@@ -107,18 +107,30 @@ class WindowWriter:
 
     async def prepare(self) -> None:
         """Make rows of the records, before the transaction: nobody waits for that then."""
-        async for record in in_turns(self.reading.records):
-            problem = self.codec.problem(record)
-            if problem is None:
-                try:
-                    row = self.codec.row_of(record)
-                except ValueError as error:
-                    path, _, reason = str(error).partition(": ")
-                    problem = (path, reason)
-                else:
+        records = self.reading.records
+        for first in range(0, len(records), ITEMS_OF_TURN):
+            some = records[first : first + ITEMS_OF_TURN]
+            rows = self.codec.rows_of(some)
+            if rows is not None:
+                for record, row in zip(some, rows, strict=True):
                     self._answer[record.id] = Incoming(record, row)
-                    continue
-            self._unstorable.append(_unstorable(record, problem))
+            else:
+                for record in some:
+                    self._prepare(record)
+            await let_others_run()
+
+    def _prepare(self, record: RowRecord) -> None:
+        problem = self.codec.problem(record)
+        if problem is None:
+            try:
+                row = self.codec.row_of(record)
+            except ValueError as error:
+                path, _, reason = str(error).partition(": ")
+                problem = (path, reason)
+            else:
+                self._answer[record.id] = Incoming(record, row)
+                return
+        self._unstorable.append(_unstorable(record, problem))
 
     async def write(self, connection: AsyncConnection) -> Commit:
         """Compare the window with the database, and write what is news."""

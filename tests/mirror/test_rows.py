@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 
+import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from sqlalchemy import select
 
 from ppapi_async import Account, Exchange, Link, Payout
 from ppapi_async.mirror import schema
-from ppapi_async.mirror.rows import RowRecord, dump, load
+from ppapi_async.mirror.rows import Codec, RowRecord, dump, load
 from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.models import Info, PayoutMethod, PayoutStatus
 from ppapi_async.protocol.fields import EARLIEST, LATEST
@@ -155,3 +156,29 @@ async def test_wide_windows(store: MirrorStore) -> None:
     await store.commit(place, reading(*rows[::2], proven_at=PROVEN))
     gone = await store.end_pass(place, PROVEN, "{}", believe=True, first=None)
     assert [one.id for one in gone.changes] == list(range(2, 3_001, 2))
+
+
+@pytest.mark.parametrize("sqlite", [True, False])
+def test_many_rows_at_once_are_as_each_by_itself(sqlite: bool) -> None:
+    """What is odd in any of them sends all of them the slower way."""
+    codec = Codec.of("exchanges", sqlite=sqlite)
+    plain = [
+        exchange(1),
+        exchange(2, psys_give="Сбербанк", course_give=Decimal("1.50"), extra={"tip": "5"}),
+    ]
+    assert codec.rows_of(plain) == [codec.row_of(one) for one in plain]
+    for odd in (
+        exchange(3, hash="a\0b"),
+        exchange(3, amount_get=Decimal("-0")),
+        exchange(3, amount_get=Decimal("1E+9")),
+        exchange(3, amount_get=Decimal("NaN")),
+        exchange(3, amount_get=Decimal("1." + "3" * 60)),
+        exchange(2**63, minute=0),
+    ):
+        assert codec.rows_of([*plain, odd]) is None
+
+
+def test_what_cannot_be_written_is_left_to_be_looked_at() -> None:
+    """An instant without a zone has no form in the database."""
+    odd = evolve(exchange(1), time=PROVEN.replace(tzinfo=None))
+    assert Codec.of("exchanges", sqlite=True).rows_of([odd]) is None
