@@ -173,7 +173,7 @@ def _notes(notes: Sequence[str]) -> Markup:
 
 
 def _labels(labels: Sequence[str]) -> Markup:
-    """Return the labels of a horizontal axis; every other one only where there is room."""
+    """Return the labels of a horizontal axis; two of three only where there is room."""
     count = len(labels)
     step = -(-count // _MOST_LABELS) if count else 1
     written = []
@@ -185,7 +185,7 @@ def _labels(labels: Sequence[str]) -> Markup:
         at = {"start": place / count * 100, "end": (place + 1) / count * 100, "mid": middle}[side]
         written.append(
             Markup('<text class="{}" x="{}%" y="{}">{}</text>').format(
-                side if number % 2 == 0 else f"{side} wide",
+                side if number % 3 == 0 else f"{side} wide",
                 _short(at),
                 _HEAD + _PLOT + 16,
                 labels[place],

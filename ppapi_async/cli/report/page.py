@@ -98,7 +98,6 @@ class ReportPage:
         rewards = rewards_of(data, writer, limits)
         lines, complete = coverage_lines(data, writer)
         figures = key_figures(data, rewards, writer)
-        findings = finding_groups(data, writer, limits)
         return _squeezed(
             self._template.render(
                 data=data,
@@ -113,8 +112,7 @@ class ReportPage:
                 rewards=rewards,
                 figures=figures,
                 unnamed_count=unnamed_left(data, figures),
-                findings=findings,
-                shown_findings=sum(len(one.lines) for one in findings),
+                findings=finding_groups(data, writer, limits),
                 funnel_bars=funnel_bars(data, writer),
                 funnels=[funnel_table(one, rewards, writer, limits) for one in data.funnels],
                 best=best_sub_ids(data, writer, limits),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from itertools import groupby
 
 from attrs import frozen
 from markupsafe import Markup
@@ -74,6 +73,8 @@ class KeyFigure:
 
     currency: Markup
     accrued: Markup
+    size: str
+    """A class for numbers that are long."""
     line: Markup
     details: tuple[tuple[str, Markup], ...]
 
@@ -103,9 +104,12 @@ def _figure(
         added = sum((one for one in amounts if one is not None), Decimal())
         return writer.amount(added, currency)
 
+    accrued = total(one.accrued for one in accounts)
+    length = len(accrued.striptags())
     return KeyFigure(
         writer.unit(currency),
-        total(one.accrued for one in accounts),
+        accrued,
+        "" if length < 10 else "long" if length < 14 else "huge",
         sparkline(rewards.lines.get(currency, ())),
         (
             ("forecast", total(one.forecast for one in accounts)),
@@ -133,23 +137,29 @@ class FindingGroup:
     kind: FindingKind
     severity: Severity
     lines: tuple[FindingLine, ...]
+    more: int
+    """How many of this kind are left out."""
 
 
 def finding_groups(data: ReportData, writer: Writer, limits: Limits) -> list[FindingGroup]:
-    """Return the findings by kind, that of the gravest one first."""
-    first: dict[FindingKind, int] = {}
-    for number, one in enumerate(data.findings):
-        first.setdefault(one.kind, number)
-    shown = sorted(data.findings[: limits.findings], key=lambda one: first[one.kind])
+    """Return the findings by kind, that of the gravest one first; none takes the room of others."""
+    by_kind: dict[FindingKind, list[Finding]] = {}
+    for one in data.findings:
+        by_kind.setdefault(one.kind, []).append(one)
     currencies = {one.name: one.currency for one in data.accounts}
-    groups = []
-    for kind, members in groupby(shown, key=lambda one: one.kind):
-        found = list(members)
-        lines = tuple(
-            _finding(one, currencies.get(one.account, ""), writer, limits.evidence) for one in found
+    most = max(1, limits.findings // max(1, len(by_kind)))
+    return [
+        FindingGroup(
+            kind,
+            found[0].severity,
+            tuple(
+                _finding(one, currencies.get(one.account, ""), writer, limits.evidence)
+                for one in found[:most]
+            ),
+            max(0, len(found) - most),
         )
-        groups.append(FindingGroup(kind, found[0].severity, lines))
-    return groups
+        for kind, found in by_kind.items()
+    ]
 
 
 def _finding(finding: Finding, currency: str, writer: Writer, most: int) -> FindingLine:
@@ -160,7 +170,7 @@ def _finding(finding: Finding, currency: str, writer: Writer, most: int) -> Find
     count = finding.count if is_counted else len(finding.evidence)
     facts = tuple(_facts(finding, finding.currency or currency, writer))
     is_all = finding.account == ALL_ACCOUNTS
-    account = writer.say("all_accounts") if is_all else writer.site(finding.account)
+    account = writer.say("all_accounts") if is_all else writer.site(finding.account, 40)
     return FindingLine(account, facts, rows, max(0, count - len(rows)))
 
 

@@ -110,6 +110,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "forecast": ("Forecast", "Прогноз"),
     "paid": ("Paid", "Выплачено"),
     "unnamed": ("Currency not named", "Валюта не названа"),
+    "unnamed_short": ("each by itself, below", "каждая сама по себе, ниже"),
     "unnamed_text": (
         (
             "These sites have paid nothing out yet, and the API does not name their currency. Each "
