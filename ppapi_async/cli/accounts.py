@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from ppapi_async.cli.output import note, plain
 if TYPE_CHECKING:
     from ppapi_async.account import Account
 
-__all__ = ["accounts_path", "choose", "load"]
+__all__ = ["accounts_path", "check_known", "choose", "load"]
 
 
 def accounts_path(given: str | None) -> Path:
@@ -65,10 +65,19 @@ def choose(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
     Raises:
         click.UsageError: there is none of a name; a similar one is suggested.
     """
-    known = {account.name: account for account in accounts}
+    check_known([account.name for account in accounts], names)
+    return [account for account in accounts if not names or account.name in names]
+
+
+def check_known(known: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse names that no account has.
+
+    Raises:
+        click.UsageError: there is none of a name; a similar one is suggested.
+    """
+    there = list(known)
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else "'ppapi list' shows them"
             raise click.UsageError(f"there is no account {name!r}; {hint}")
-    return [account for account in accounts if not names or account.name in names]

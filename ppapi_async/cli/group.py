@@ -25,7 +25,8 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "At the sites": {
         "payout": "Request a payout, once; settle what is unknown.",
     },
-    "From the copy": {
+    "Your own copy": {
+        "export": "Write clicks, orders or payouts to a file.",
         "report": "Draw a report of the copy as one page.",
         "serve": "Show the report on a local address, always as it is now.",
     },

@@ -196,6 +196,7 @@ class MirrorSnapshot:
         start: Instant = None,
         end: Instant = None,
         accounts: Collection[str] | None = None,
+        stored: bool = False,
     ) -> AsyncGenerator[list[Values], None]:
         """Read rows in order of their time, in pieces, with little memory.
 
@@ -209,6 +210,8 @@ class MirrorSnapshot:
             start: rows from then on; None: from the beginning.
             end: rows before it; None: all.
             accounts: only of these names.
+            stored: hand values out as this database has them, all but `account`; see
+                `ppapi_async.mirror.types`. That is quicker for who writes texts of them.
 
         Raises:
             ValueError: an argument is not usable.
@@ -229,7 +232,7 @@ class MirrorSnapshot:
         )
         convert = _Conversion.of(
             ROWS[resource], wanted, {number: name for name, number in numbers.items()},
-            is_sqlite=self.is_sqlite,
+            is_sqlite=self.is_sqlite, stored=stored,
         )  # fmt: skip
         async for piece in rows:
             yield convert(piece)
@@ -360,12 +363,20 @@ class _Conversion:
 
     @classmethod
     def of(
-        cls, table: Table, wanted: Sequence[str], names: dict[int, str], *, is_sqlite: bool
+        cls,
+        table: Table,
+        wanted: Sequence[str],
+        names: dict[int, str],
+        *,
+        is_sqlite: bool,
+        stored: bool,
     ) -> _Conversion:
         """Return how these columns are made."""
         read = [name for name in wanted if name != "account"]
         places = tuple(1 if name == "account" else 3 + read.index(name) for name in wanted)
-        ways = [_way(table.columns[name], is_sqlite=is_sqlite) for name in wanted]
+        ways = [
+            None if stored else _way(table.columns[name], is_sqlite=is_sqlite) for name in wanted
+        ]
         of_account = cast("Convert", names.__getitem__)
         return cls(
             places,

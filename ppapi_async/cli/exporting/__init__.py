@@ -1,0 +1,1 @@
+"""Rows of a mirror, or of the sites, as files."""
