@@ -68,10 +68,11 @@ def command(
     database: str | None,
     accounts_file: str | None,
 ) -> int:
-    """Write clicks (links), orders (exchanges) or payouts to a file.
+    """Write clicks, orders or payouts to a file.
 
-    They are those of your copy, which 'ppapi sync' makes, in order of time; or, with --live, of
-    the sites. Amounts are exact in every format. A file is put in its place when it is whole.
+    Clicks are links, and orders exchanges, as sites call them. They are those of your copy, which
+    'ppapi sync' makes, in order of time; or, with --live, of the sites. Amounts are exact in every
+    format. A file is put in its place when it is whole.
 
     In CSV a ' stands before what a spreadsheet would run as a formula; --raw leaves it out.
     The columns are in docs/export.md.

@@ -38,15 +38,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _write(path: Path) -> Iterator[BinaryIO]:
-    target = path.resolve()  # where links lead to, so that they stay
     try:
-        status = target.stat()
+        status = path.stat()
     except FileNotFoundError:
         status = None
     if status is not None and not stat.S_ISREG(status.st_mode):
-        with target.open("wb") as file:
+        with path.open("wb") as file:
             yield file
         return
+    target = path.resolve()  # where links lead to, so that they stay
     beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.part")
     # Not in text mode on Windows, and nobody else's file.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

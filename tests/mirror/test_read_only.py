@@ -244,3 +244,12 @@ async def test_exact_sums_by_sql(tmp_path: Path) -> None:
             await connection.scalar(text("SELECT decimal_sum(partner_reward) FROM exchanges"))
             == "3.00"
         )
+
+
+async def test_stored_values_are_those_of_the_database(filled_url: str) -> None:
+    """As they stand there, for who writes texts of them; the account's name as it is."""
+    chosen = ("account", "partner_reward", "time", "extra", "accrued")
+    rows = await read(filled_url, "exchanges", *chosen, end=NOON + MINUTE, stored=True)
+    of_sqlite = ("dva␛", "2", "2026-01-31 12:00:00.000000", '{"fee":0.10}', 0)
+    of_postgres = ("dva␛", Decimal(2), NOON, '{"fee":0.10}', False)
+    assert rows[1] == (of_sqlite if filled_url.startswith("sqlite") else of_postgres)

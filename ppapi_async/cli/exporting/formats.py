@@ -39,6 +39,9 @@ class RowFormat(Protocol):
     def end(self) -> None:
         """Write what comes after the last row."""
 
+    def close(self) -> None:
+        """Write nothing more, ended or not."""
+
 
 @define(eq=False)
 class CsvRows(RowFormat):
@@ -78,6 +81,9 @@ class CsvRows(RowFormat):
 
     def end(self) -> None:
         """Do nothing: nothing comes after the last row."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
 
     def _write(self, rows: Sequence[Values]) -> None:
         # In pieces, for one write of many rows is quicker than many of one.
@@ -150,6 +156,9 @@ class JsonLines(RowFormat):
 
     def end(self) -> None:
         """Do nothing: nothing comes after the last row."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
 
     def _values(
         self, kind: ValueKind, values: Sequence[object], accounts: Sequence[object]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import cast
@@ -48,7 +49,8 @@ class ParquetRows(RowFormat):
         }
         self._columns, self._wide = columns, wide
         self._schema = pa.schema([(column.name, types[column.kind]) for column in columns])
-        self._writer = pq.ParquetWriter(_Output(sink), self._schema, compression="zstd")
+        self._output = _Output(sink)
+        self._writer = pq.ParquetWriter(self._output, self._schema, compression="zstd")
         self._held: list[pa.RecordBatch] = []
         self._count = 0
 
@@ -73,10 +75,15 @@ class ParquetRows(RowFormat):
         self._write_group()
         self._writer.close()
 
+    def close(self) -> None:
+        """Write nothing more, which the writer would do by itself if it was not ended."""
+        self._output.is_left = True
+        self._writer.close()
+
     def _write_group(self) -> None:
         if self._held:
             self._writer.write_table(
-                pa.Table.from_batches(self._held, self._schema), row_group_size=_GROUP
+                pa.Table.from_batches(self._held, self._schema), row_group_size=self._count
             )
         self._held, self._count = [], 0
 
@@ -96,11 +103,10 @@ class ParquetRows(RowFormat):
             values = [bool(one) for one in values]
         elif column.kind is ValueKind.AMOUNT:
             values = [None if one is None else Decimal(cast("str", one)) for one in values]
-        try:
+        if column.kind is not ValueKind.AMOUNT:
             return pa.array(values, type_)
-        except pa.ArrowInvalid:
-            if column.kind is not ValueKind.AMOUNT:
-                raise
+        with contextlib.suppress(pa.ArrowInvalid):
+            return pa.array(values, type_)
         row = next(index for index, one in enumerate(values) if not _fits(one, type_))
         amount = cast("Decimal", values[row])
         cure = "or jsonl" if self._wide else "or jsonl, or pass --wide-amounts"
@@ -126,26 +132,17 @@ class _Output:
         self._sink = sink
         self._at = 0
         self.closed = False
+        self.is_left = False
+        """Whether what comes is thrown away."""
 
     def write(self, data: bytes) -> int:
-        self._sink.write(bytes(data))
+        if not self.is_left:
+            self._sink.write(bytes(data))
         self._at += len(data)
         return len(data)
 
     def tell(self) -> int:
         return self._at
 
-    def flush(self) -> None:
-        """Do nothing: whoever has the file does."""
-
     def close(self) -> None:
         self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False

@@ -118,7 +118,9 @@ async def open_mirror(
     async with ReadOnlyMirror(url) as mirror:
         async with mirror.connect() as connection:
             wanted = accounts.c
-            query = select(wanted.name, wanted.timezone, wanted.last_synced)
+            query = select(wanted.name, wanted.timezone, wanted.last_synced).order_by(
+                wanted.account
+            )
             found = {one.name: one for one in await connection.execute(query)}
             counting = (
                 select(wanted.name, func.count())

@@ -124,9 +124,10 @@ async def _write(export: Export, source: RowSource, sink: Sink) -> int:
                     format_.write(piece)
                     counter.add(len(piece), instant_of(cast("str", piece[-1][time])))
                     await let_others_run()
+        format_.end()
     finally:
         counter.end()
-    format_.end()
+        format_.close()
     return counter.rows
 
 
