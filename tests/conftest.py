@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from tests.postgres import (
 __all__ = [
     "COLLECTED", "DEPTH", "IS_THOROUGH",
     "breakable_postgres", "database_url", "dealt", "own_postgres", "postgres_server",
-    "postgres_url",
+    "postgres_url", "untraced",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -105,12 +106,20 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     It takes half the time then. pytest-cov 7 means to see to it, but in the workers of xdist a
     second tracer of its own remains.
     """
-    untraced = any(map(item.get_closest_marker, ("no_cover", "hypothesis")))
-    trace = sys.gettrace() if untraced else None
-    if trace is None:
+    is_traced = not any(map(item.get_closest_marker, ("no_cover", "hypothesis")))
+    with contextlib.nullcontext() if is_traced else untraced():
         return (yield)
+
+
+@contextlib.contextmanager
+def untraced() -> Generator[None]:
+    """Stop the tracer of coverage for a while, if there is one."""
+    trace = sys.gettrace()
+    if trace is None:
+        yield
+        return
     sys.settrace(None)
     try:
-        return (yield)
+        yield
     finally:
         sys.settrace(trace)

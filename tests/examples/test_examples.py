@@ -48,6 +48,7 @@ from tests.leaks import assert_absent
 if TYPE_CHECKING:  # aiogram takes seconds to import: only the tests of the bot do
     from aiogram import Bot
 
+pytestmark = pytest.mark.usefixtures("_aiogram")
 KEY = "Ab3dEf6hIj9kLmN0pQrStUv2xYz45678"
 CHAT, STRANGER = 42, 666
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

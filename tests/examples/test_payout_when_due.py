@@ -351,6 +351,7 @@ def test_wrong_arguments(
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("_aiogram")
 def test_the_bot_starts(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the token and the chat of the environment, and not without."""
     from examples import telegram_bot

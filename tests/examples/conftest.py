@@ -1,0 +1,14 @@
+"""What tests of the examples share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import untraced
+
+
+@pytest.fixture(scope="session")
+def _aiogram() -> None:
+    """Import what the bot needs: it takes seconds, and traced twice as many."""
+    with untraced():
+        import aiogram  # noqa: F401
