@@ -39,13 +39,20 @@ def test_every_snippet_is_python() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """To files that are there, and headings of the page."""
-    headings = {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.MULTILINE)}
+    """To files that are there, and headings of a page."""
+    root = Path(__file__).parents[2]
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in headings
-        elif "://" not in target:
-            assert Path(__file__).parents[2].joinpath(target).exists(), target
+        if "://" in target:
+            continue
+        name, _, heading = target.partition("#")
+        assert (root / name).exists(), target
+        if heading:
+            assert heading in _headings((root / (name or "README.md")).read_text("utf-8")), target
+
+
+def _headings(page: str) -> set[str]:
+    """Return the headings of a page as links have them."""
+    return {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", page, re.MULTILINE)}
 
 
 STUB = """#!/bin/sh
