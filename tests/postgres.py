@@ -278,6 +278,7 @@ class Cable:
     _lines: set[_Line] = field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = field(init=False, factory=set)
     _takes: bool = field(init=False, default=True)
+    _loses_answers: bool = field(init=False, default=False)
 
     @classmethod
     def to(cls, url: str) -> Cable:
@@ -331,6 +332,10 @@ class Cable:
         """Let new connections through; those that are dead stay so."""
         self._takes = True
 
+    def close_at_answer(self) -> None:
+        """Close the connection on which the server answers next: what it was told, it has done."""
+        self._loses_answers = True
+
     def close(self) -> None:
         """Close the connections that are open, so that both sides see it."""
         for line in list(self._lines):
@@ -362,6 +367,9 @@ class Cable:
         try:
             while data := await source.read(65_536):
                 await self._open.wait()
+                if self._loses_answers and sink is line.here:
+                    self._loses_answers = False
+                    line.abort()
                 if not line.is_dead:
                     self.forwarded += len(data)
                     sink.write(data)

@@ -28,6 +28,7 @@ from ppapi_async.secret import Redactor, Secret
 from ppapi_async.transport.closing import wait_until_done
 
 if TYPE_CHECKING:
+    import aiosqlite
     import psycopg  # only who uses PostgreSQL has it
     from sqlalchemy.engine.interfaces import DBAPIModule  # not in SQLAlchemy 2.0
 
@@ -145,6 +146,7 @@ class MirrorDatabase:
     _writers: asyncio.Semaphore
     _lock: WriterLock | None = None
     _under_way: set[asyncio.Task[object]] = field(factory=set)
+    _is_closed: bool = False
 
     @property
     def _driver_error(self) -> type[Exception]:
@@ -222,9 +224,12 @@ class MirrorDatabase:
                 return
         if not migrate:
             raise migrations.missing_error(self._shown)
-        async with self.connect(writes=True) as connection:
+
+        async def migrated(connection: AsyncConnection) -> None:
             await connection.run_sync(migrations.migrate, self._shown)
             await connection.commit()
+
+        await self.write(migrated)
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do some work, which ends with a commit, in a transaction that writes.
@@ -272,7 +277,17 @@ class MirrorDatabase:
             task.exception()  # whoever would have asked may have been cancelled
 
     async def aclose(self) -> None:
-        """Close all connections, and let others have the file."""
+        """Close all connections, and let others have the file.
+
+        What is being written ends first. A connection that is lent is closed when it is given
+        back, and there are no more. Cancelled, however often, it closes all the same.
+        """
+        self._is_closed = True
+        closing = asyncio.create_task(self._close())
+        await wait_until_done([closing])
+        closing.result()
+
+    async def _close(self) -> None:
         try:
             await wait_until_done(self._under_way)
             await self.engine.dispose()
@@ -286,8 +301,11 @@ class MirrorDatabase:
 
         Raises:
             StateError: the database could not be reached, or what was done with the connection
-                failed. Nothing of the transaction is kept then.
+                failed. Nothing of the transaction is kept then. Or it is closed.
         """
+        if self._is_closed:
+            raise StateError(f"the mirror {self._shown} is closed")
+        borrowers: OSError | None = None
         with self.telling():
             async with self.engine.connect() as connection:
                 await connection.execution_options(writes=writes)
@@ -296,6 +314,13 @@ class MirrorDatabase:
                 except self._driver_error:  # SQLAlchemy does not know of it
                     await connection.invalidate()
                     raise
+                except OSError as error:  # a file of the borrower's, or a timeout
+                    borrowers = error
+                finally:
+                    if self._is_closed:  # the pool would keep it for ever
+                        await connection.invalidate()
+        if borrowers is not None:
+            raise borrowers
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
@@ -407,6 +432,15 @@ def _sqlite_engine(path: Path, factory: type[_SqliteConnection]) -> AsyncEngine:
         # What writes says so at once: two that have read and then want to write would block.
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def interrupt(
+        connection: DBAPIConnection, _: ConnectionPoolEntry, __: BaseException | None
+    ) -> None:
+        # Its thread goes on with what was cancelled, and who cancels would wait for that.
+        driver = cast("aiosqlite.Connection", getattr(connection, "driver_connection", connection))
+        with contextlib.suppress(StopIteration, ValueError):  # done at once; closed already
+            driver.interrupt().send(None)
 
     return engine
 

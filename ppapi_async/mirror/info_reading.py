@@ -20,6 +20,7 @@ __all__ = ["InfoReader", "MirrorReader"]
 class MirrorReader(Protocol):
     """Brings one resource of one account up to date."""
 
+    connection: Connection
     resource: ResourceName
     requests: int
     """Sent so far, as far as they belong to windows."""
@@ -41,6 +42,12 @@ class MirrorReader(Protocol):
 
     async def place(self) -> Place:
         """Return the resource's place in the database."""
+
+    def forget_place(self) -> None:
+        """Look the place up anew the next time: somebody else may have moved it.
+
+        While a reading is under way that sees to it itself.
+        """
 
     def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
         """Read what is due, and yield what each transaction has changed.
@@ -87,6 +94,11 @@ class InfoReader:
                 self._account = await self.store.account(account)
             self._place = await self.store.place(self._account, account.name, self.resource)
         return self._place
+
+    def forget_place(self) -> None:
+        """Look the place up anew the next time, unless a reading is under way."""
+        if not self._lock.locked():
+            self._worked, self._place = self.worked, None
 
     async def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
         """Ask for the info, and write it if it is news."""

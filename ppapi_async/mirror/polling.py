@@ -16,7 +16,7 @@ from ppapi_async.fleet.member import Member
 from ppapi_async.mirror.info_reading import MirrorReader
 from ppapi_async.mirror.journal import revision_of
 from ppapi_async.mirror.records import MirrorChange
-from ppapi_async.mirror.store import MirrorStore, Place
+from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.models import UnreadableRow
 from ppapi_async.protocol.unreadable import unreadable_error
 from ppapi_async.session import connection_of
@@ -59,14 +59,9 @@ class MirrorPoller:
 
     async def poll(self) -> AsyncGenerator[Delivery[Record], None]:
         """Yield what is to be delivered, one by one as they are acknowledged."""
-        place = await self.reader.place()
-        if place.delivered is None:
-            await self.store.deliver_from_now(place)
-        while changes := await self.store.undelivered(await self.reader.place(), _AT_ONCE):
-            for change in changes:
-                delivery = self._delivery(change)
+        async with contextlib.aclosing(self._from_before()) as waiting:
+            async for delivery in waiting:
                 yield delivery
-                delivery.check()
         async with contextlib.aclosing(self.reader.read()) as commits:
             async for commit in commits:
                 for change in commit.changes:
@@ -74,9 +69,33 @@ class MirrorPoller:
                     yield delivery
                     delivery.check()
                 if commit.unreadable:
-                    report = self._report(place, commit.unreadable)
+                    report = self._report(commit.unreadable)
                     yield report
                     report.check()
+
+    async def _from_before(self) -> AsyncGenerator[Delivery[Record], None]:
+        """Yield the changes that wait to be delivered."""
+        is_over = False
+        try:
+            place = await self.reader.place()
+            if place.delivered is None:
+                await self.store.deliver_from_now(place)
+            while changes := await self._undelivered():
+                for change in changes:
+                    delivery = self._delivery(change)
+                    yield delivery
+                    delivery.check()
+            is_over = True
+        finally:
+            if not is_over:  # what was delivered may have been saved or not
+                self.reader.forget_place()
+
+    async def _undelivered(self) -> list[MirrorChange[Record]]:
+        changes = await self.store.undelivered(await self.reader.place(), _AT_ONCE)
+        if changes:  # another process may have read them, and moved the place on
+            self.reader.forget_place()
+            changes = await self.store.undelivered(await self.reader.place(), _AT_ONCE)
+        return changes
 
     def _delivery(self, change: MirrorChange[Record]) -> Delivery[Record]:
         return Delivery(change, functools.partial(self._acknowledge, revision_of(change)))
@@ -85,9 +104,10 @@ class MirrorPoller:
         # A synchronisation may have looked the place up anew.
         await self.store.deliver(await self.reader.place(), revision)
 
-    def _report(self, place: Place, rows: tuple[UnreadableRow, ...]) -> Delivery[Record]:
-        error = unreadable_error(rows, account=place.name, method=self.method)
-        return Delivery(RowsUnreadable(place.name, error), _nothing_to_save)
+    def _report(self, rows: tuple[UnreadableRow, ...]) -> Delivery[Record]:
+        name = self.reader.connection.account.name
+        error = unreadable_error(rows, account=name, method=self.method)
+        return Delivery(RowsUnreadable(name, error), _nothing_to_save)
 
 
 async def _nothing_to_save() -> None:

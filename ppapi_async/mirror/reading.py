@@ -184,6 +184,11 @@ class ResourceReader(Generic[RowT]):
         """Return the resource's place in the database."""
         return self._place or await self._open()
 
+    def forget_place(self) -> None:
+        """Look the place up anew the next time, unless a reading is under way."""
+        if not self._lock.locked():
+            self._worked, self._place = self.worked, None
+
     async def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
         """Read what is due, and yield what each transaction has changed."""
         async with self._lock:

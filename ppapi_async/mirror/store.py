@@ -74,6 +74,8 @@ class Place:
     """The position as it was saved last; None: there is none yet."""
     delivered: int | None
     """The revision up to which changes have been delivered; None: `follow` was never used."""
+    lock: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
+    """Held while it is written: who delivers and who reads take turns."""
 
 
 @frozen
@@ -129,9 +131,7 @@ class MirrorStore:
         )
         try:
             await database.bring_up(migrate=migrate)
-            async with database.connect(writes=True) as connection:
-                await follow_restore(connection)
-                await connection.commit()
+            await database.write(_follow_restore)
         except BaseException:
             await database.aclose()
             raise
@@ -415,7 +415,10 @@ class MirrorStore:
             ending.result()
             return result
 
-        return await self._database.write(write)
+        if place is None:
+            return await self._database.write(write)
+        async with place.lock:
+            return await self._database.write(write)
 
     async def _pass_fence(
         self,
@@ -448,6 +451,11 @@ async def _standing(connection: AsyncConnection, account: int) -> Standing:
     question = select(accounts.last_synced, unread).where(accounts.account == account)
     last_synced, count = (await connection.execute(question)).one()
     return Standing(last_synced, count)
+
+
+async def _follow_restore(connection: AsyncConnection) -> None:
+    await follow_restore(connection)
+    await connection.commit()
 
 
 async def _nothing(_: AsyncConnection) -> None:
