@@ -5,8 +5,9 @@ They go past SQLAlchemy's types, see `rows`, and in pieces, so that nothing hold
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
@@ -195,16 +196,31 @@ class RowTable(Generic[RowT]):
     ) -> None:
         columns = ", ".join(self.codec.columns)
         sql = f"SELECT {columns}, gone_at FROM {self.name} WHERE {where}"  # noqa: S608
-        result = await self.connection.exec_driver_sql(sql, parameters)
-        while some := result.fetchmany(_AT_ONCE):
-            for row in some:
-                values = tuple(row)
-                found[values[0]] = Stored(
-                    row=values[:-1],
-                    is_gone=values[-1] is not None,
-                    in_window=in_window,
-                )
-            await let_others_run()
+        async with contextlib.aclosing(self._pieces_of(sql, parameters)) as pieces:
+            async for some in pieces:
+                for row in some:
+                    values = tuple(row)
+                    found[cast("int", values[0])] = Stored(
+                        row=values[:-1],
+                        is_gone=values[-1] is not None,
+                        in_window=in_window,
+                    )
+                await let_others_run()
+
+    async def _pieces_of(
+        self, sql: str, parameters: Parameters
+    ) -> AsyncGenerator[Sequence[Sequence[Value]], None]:
+        """Yield what a question finds, some rows at a time."""
+        if self.sqlite:
+            result = await self.connection.exec_driver_sql(sql, parameters)
+            while some := result.fetchmany(_AT_ONCE):
+                yield cast("Sequence[Sequence[Value]]", some)
+            return
+        # SQLAlchemy would make values of all rows in one go, for which everybody waits.
+        async with (await self._driver()).cursor() as cursor:
+            await cursor.execute(sql, parameters)
+            while rows := await cursor.fetchmany(_AT_ONCE):
+                yield rows
 
     async def _set(self, values: str, ids: Sequence[int], instant: datetime) -> None:
         for some in _pieces(ids, 20 * _AT_ONCE):
@@ -217,13 +233,16 @@ class RowTable(Generic[RowT]):
 
     async def _copy(self, sql: str, rows: Iterable[Parameters]) -> None:
         """Put rows in as PostgreSQL takes most of them in a second."""
-        connection = await self.connection.get_raw_connection()
-        driver = cast("psycopg.AsyncConnection", connection.driver_connection)
-        async with driver.cursor() as cursor, cursor.copy(sql) as copy:
+        async with (await self._driver()).cursor() as cursor, cursor.copy(sql) as copy:
             for some in _pieces(rows, _AT_ONCE):
                 for row in some:
                     await copy.write_row(row)
                 await let_others_run()
+
+    async def _driver(self) -> psycopg.AsyncConnection:
+        """Return PostgreSQL's own connection."""
+        connection = await self.connection.get_raw_connection()
+        return cast("psycopg.AsyncConnection", connection.driver_connection)
 
     async def _many(self, sql: str, rows: Iterable[Parameters]) -> None:
         for some in _pieces(rows, _AT_ONCE):
