@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import TextIO
 
 import click
 
@@ -23,9 +24,11 @@ __all__ = ["COMMANDS", "Commands", "ppapi", "run"]
 
 COMMANDS: Mapping[str, Mapping[str, str]] = {
     "At the sites": {
+        "info": "Show balances, and what can be paid out now.",
         "payout": "Request a payout, once; settle what is unknown.",
     },
     "Your own copy": {
+        "sync": "Copy everything into a database, and keep it up to date.",
         "export": "Write clicks, orders or payouts to a file.",
         "report": "Draw a report of the copy as one page.",
         "serve": "Show the report on a local address, always as it is now.",
@@ -42,6 +45,15 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 _KNOWN = {name: text for section in COMMANDS.values() for name, text in section.items()}
 _HOMES = {"list": "listing", "report": "report.command"}
 """The modules of commands that are not called as they are; each has its `command`."""
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is just now: beside bars that is what moves them out of the way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class Commands(click.Group):
@@ -110,7 +122,7 @@ class Commands(click.Group):
 @click.pass_context
 def ppapi(context: click.Context, verbose: int) -> None:
     """Look after partner accounts at Premium Exchanger sites."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("ppapi_async")
     before = log.level

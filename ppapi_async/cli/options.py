@@ -18,6 +18,7 @@ __all__ = [
     "accounts_option",
     "database_option",
     "duration",
+    "json_fields",
     "json_option",
     "moment",
     "utc_option",
@@ -130,29 +131,40 @@ def utc_option(function: F) -> F:
     )(function)
 
 
-def json_option(columns: Sequence[Column]) -> Callable[[F], F]:
+def json_fields(
+    columns: Sequence[Column], value: str | None, context: click.Context | None = None
+) -> tuple[str, ...] | None:
+    """Return the fields that `--json` names; None without it.
+
+    Raises:
+        click.UsageError: it names none, or one that there is not; the message lists all.
+    """
+    if value is None:
+        return None
+    known = [column.name for column in columns]
+    wanted = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    unknown = [name for name in wanted if name not in known]
+    if wanted and not unknown:
+        return wanted
+    width = max(map(len, known))
+    listed = "\n".join(f"  {one.name.ljust(width)}  {one.help}".rstrip() for one in columns)
+    problem = f"there is no field {unknown[0]!r}" if unknown else "name fields"
+    raise click.UsageError(
+        f"--json: {problem}; choose from, with commas between:\n{listed}", context
+    )
+
+
+def json_option(columns: Sequence[Column] | None = None) -> Callable[[F], F]:
     """Add `--json FIELDS`: a list of objects with these fields, in place of a table.
 
     Args:
-        columns: what there is.
+        columns: what there is; None: the command says, with `json_fields`.
     """
-    known = [column.name for column in columns]
 
     def fields_of(
         context: click.Context, _: click.Parameter, value: str | None
-    ) -> tuple[str, ...] | None:
-        if value is None:
-            return None
-        wanted = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-        unknown = [name for name in wanted if name not in known]
-        if wanted and not unknown:
-            return wanted
-        width = max(map(len, known))
-        listed = "\n".join(f"  {one.name.ljust(width)}  {one.help}".rstrip() for one in columns)
-        problem = f"there is no field {unknown[0]!r}" if unknown else "name fields"
-        raise click.UsageError(
-            f"--json: {problem}; choose from, with commas between:\n{listed}", context
-        )
+    ) -> tuple[str, ...] | str | None:
+        return value if columns is None else json_fields(columns, value, context)
 
     return click.option(
         "--json",

@@ -27,7 +27,7 @@ from click.testing import CliRunner
 from ppapi_async import cli
 from ppapi_async.cli.main import main
 
-__all__ = ["Ran", "Terminal", "ppapi", "started"]
+__all__ = ["Ran", "Terminal", "bare", "ppapi", "started"]
 
 # Commands are loaded when they run; a test that is not measured may be the first to run one.
 for _module in pkgutil.walk_packages(cli.__path__, f"{cli.__name__}."):
@@ -41,6 +41,11 @@ _LEAD = (
 )
 """Makes the terminal the one from which Ctrl-C comes, then becomes the command."""
 _PATIENCE = 60.0
+
+
+def bare(text: str) -> str:
+    """Return text without colours and movements of the cursor."""
+    return _ESCAPES.sub("", text)
 
 
 @frozen
@@ -146,7 +151,7 @@ class Terminal:
     @property
     def text(self) -> str:
         """All that was written so far, without colours and movements of the cursor."""
-        return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
+        return bare(self.raw).replace("\r\n", "\n")
 
     @property
     def raw(self) -> str:

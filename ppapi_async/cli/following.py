@@ -1,0 +1,145 @@
+"""What `sync --follow` does: keeps the copy up to date for ever, and prints what changes.
+
+A change goes to stdout, how the accounts get on to stderr. A change is printed before it counts as
+delivered: what was not, because the process was killed, say, is printed by the next run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from datetime import timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from ppapi_async.cli.changes import change_line
+from ppapi_async.cli.exits import CommandFailed, exit_of
+from ppapi_async.cli.failures import words_of
+from ppapi_async.cli.output import duration_text, note, plain, say
+from ppapi_async.cli.syncing import MirrorOptions
+from ppapi_async.fleet.status import (
+    AccountFailed,
+    AccountPhase,
+    AccountRecovered,
+    AccountSuspended,
+    ShardsGained,
+    ShardsLost,
+)
+from ppapi_async.mirror import Mirror, MirrorChange, MirrorEvent
+from ppapi_async.watching.changes import RowsUnreadable
+from ppapi_async.watching.resources import Record
+
+__all__ = ["follow", "json_line"]
+
+_LOOK = 1.0
+"""Seconds between two looks at how many accounts are caught up."""
+_SELDOM = 30.0
+"""Seconds between two lines that say so."""
+
+
+async def follow(
+    options: MirrorOptions,
+    *,
+    interval: timedelta,
+    fields: Sequence[str] | None,
+    is_utc: bool,
+) -> None:
+    """Follow the accounts until cancelled.
+
+    Args:
+        options: the copy.
+        interval: from one look at an account to the next.
+        fields: of the JSON that is printed for each change; None prints lines for people.
+        is_utc: show times in UTC, not in the zone of their account.
+
+    Raises:
+        StateError: the database cannot be opened, or is another process's.
+        CommandFailed: no account has ever worked, and that will not pass by itself.
+    """
+    zones = {one.name: None if is_utc else ZoneInfo(one.timezone) for one in options.accounts}
+    count = len(options.accounts)
+    async with options.mirror() as mirror:
+        every = duration_text(interval)
+        note(f"following {count:,} account{'' if count == 1 else 's'}, each every {every}")
+        telling = asyncio.create_task(_tell_when_caught_up(mirror))
+        try:
+            async with aclosing(mirror.follow(interval=interval)) as events:
+                async for event in events:
+                    _print(event, fields, zones.get(event.account))
+                    if isinstance(event, AccountSuspended):
+                        _end_if_nothing_works(mirror)
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+
+
+async def _tell_when_caught_up(mirror: Mirror) -> None:
+    """Say now and then how many accounts were read to the end, until all have been."""
+    loop = asyncio.get_running_loop()
+    told = loop.time()
+    while True:
+        await asyncio.sleep(_LOOK)
+        mine = [one for one in mirror.status().values() if one.phase is not AccountPhase.ELSEWHERE]
+        done = sum(one.last_success is not None for one in mine)
+        if mine and done == len(mine):
+            note("all accounts are caught up" if len(mine) > 1 else "the account is caught up")
+            return
+        if loop.time() - told >= _SELDOM:
+            told = loop.time()
+            note(f"{done:,} of {len(mine):,} accounts are caught up …")
+
+
+def _print(event: MirrorEvent, fields: Sequence[str] | None, zone: tzinfo | None) -> None:
+    match event:
+        case MirrorChange():
+            say(
+                change_line(event, event.seen_at, zone)
+                if fields is None
+                else json_line(event, fields)
+            )
+            sys.stdout.flush()
+        case AccountFailed(account=name, error=error):
+            note(f"{plain(name)}: fails, and is tried again: {words_of(error)}")
+        case AccountRecovered(account=name):
+            note(f"{plain(name)}: works again")
+        case AccountSuspended(account=name, error=error):
+            note(f"{plain(name)}: is left alone until the next start: {words_of(error)}")
+        case RowsUnreadable(account=name, error=error):
+            note(f"{plain(name)}: {words_of(error)}")
+        case ShardsGained(accounts=names):
+            note(f"follows {_named(names)}")
+        case ShardsLost(accounts=names, error=trouble):
+            why = "" if trouble is None else f": {words_of(trouble)}"
+            note(f"lets {_named(names)} go{why}")
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(map(plain, names[:3]))
+    return f"{shown} and {len(names) - 3:,} more" if len(names) > 3 else shown
+
+
+def _end_if_nothing_works(mirror: Mirror) -> None:
+    statuses = mirror.status().values()
+    errors = [one.last_error for one in statuses if one.phase is AccountPhase.SUSPENDED]
+    if len(errors) == len(statuses):
+        found = [error for error in errors if error is not None]
+        raise CommandFailed("no account works, and that will not pass by itself", exit_of(found))
+
+
+def json_line(change: MirrorChange[Record], fields: Sequence[str]) -> str:
+    """Return a change as a line of JSON: amounts as exact text, instants in ISO 8601."""
+    whole = {
+        "seen_at": change.seen_at.isoformat(),
+        "account": change.account,
+        "resource": change.resource,
+        "kind": str(change.kind),
+        "id": change.id,
+        "fields": list(change.fields),
+        "record": change.record.to_dict(),
+        "previous": None if change.previous is None else change.previous.to_dict(),
+        "cursor": change.cursor,
+    }
+    return json.dumps({name: whole[name] for name in fields})
