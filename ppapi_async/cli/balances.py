@@ -21,7 +21,7 @@ from ppapi_async.models import Info, PayoutMethod
 from ppapi_async.session import Session
 from ppapi_async.transport.retry import Retry
 
-__all__ = ["UNKNOWN", "Balance", "ask", "row_of", "show_methods", "totals"]
+__all__ = ["UNKNOWN", "AccountBalance", "ask", "row_of", "show_methods", "totals"]
 
 _EXACT = Context(prec=10_000)
 """More digits than any amount has: nothing is rounded."""
@@ -37,7 +37,7 @@ _CURRENCY = re.compile(r"[^\W_][\w.-]{0,15}")
 
 
 @frozen
-class Balance:
+class AccountBalance:
     """What an account has answered."""
 
     account: Account
@@ -67,7 +67,7 @@ class Balance:
         return info is not None and info.balance > 0 and not self.missing and bool(info.items)
 
 
-async def ask(accounts: Sequence[Account]) -> list[Balance]:
+async def ask(accounts: Sequence[Account]) -> list[AccountBalance]:
     """Ask accounts what they have; a failure is a value. They come by name, as people sort."""
     slots = asyncio.Semaphore(_AT_ONCE)
     ordered = sorted(accounts, key=lambda account: _as_sorted(account.name))
@@ -75,7 +75,7 @@ async def ask(accounts: Sequence[Account]) -> list[Balance]:
     with progress_of(len(ordered)) as progress:
         async with Fleet(ordered, concurrency=_AT_ONCE, timeout=_TIMEOUT, retry=_RETRY) as fleet:
 
-            async def ask_one(account: Account) -> Balance:
+            async def ask_one(account: Account) -> AccountBalance:
                 async with slots:
                     found = await _ask(account, fleet.session(account.name))
                 progress.end(account.name, has_failed=found.error is not None)
@@ -90,12 +90,12 @@ def _as_sorted(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-async def _ask(account: Account, session: Session) -> Balance:
+async def _ask(account: Account, session: Session) -> AccountBalance:
     try:
         info = await session.get_info()
     except PPAPIError as error:
-        return Balance(account, session.dialect, error=error)
-    return Balance(account, session.dialect, info, await _currency(session))
+        return AccountBalance(account, session.dialect, error=error)
+    return AccountBalance(account, session.dialect, info, await _currency(session))
 
 
 async def _currency(session: Session) -> str | None:
@@ -123,7 +123,7 @@ def _time_of(row: Mapping[str, object]) -> int:
 # --- what is shown
 
 
-def row_of(balance: Balance, *, unknown: str | None = None) -> Mapping[str, Cell]:
+def row_of(balance: AccountBalance, *, unknown: str | None = None) -> Mapping[str, Cell]:
     """Return a row of the table; `unknown` stands for a currency that is not known."""
     info = balance.info
     row: dict[str, Cell] = {
@@ -147,7 +147,7 @@ def row_of(balance: Balance, *, unknown: str | None = None) -> Mapping[str, Cell
     return row
 
 
-def _payout_words(balance: Balance, info: Info) -> str:
+def _payout_words(balance: AccountBalance, info: Info) -> str:
     if balance.is_due:
         return "yes"
     if info.balance <= 0:
@@ -164,7 +164,7 @@ def _method_text(method: PayoutMethod) -> str:
     )
 
 
-def show_methods(columns: Sequence[Column], balances: Iterable[Balance]) -> None:
+def show_methods(columns: Sequence[Column], balances: Iterable[AccountBalance]) -> None:
     """Print a row for each payout method, where a person looks at it."""
     if is_terminal():
         show(
@@ -184,9 +184,9 @@ def show_methods(columns: Sequence[Column], balances: Iterable[Balance]) -> None
         )
 
 
-def totals(balances: Sequence[Balance]) -> list[str]:
+def totals(balances: Sequence[AccountBalance]) -> list[str]:
     """Return a line for each currency: the total, and how much of it can be paid out now."""
-    known: dict[str, list[Balance]] = defaultdict(list)
+    known: dict[str, list[AccountBalance]] = defaultdict(list)
     unknown = 0
     for one in balances:
         if one.info is not None and one.currency is not None:
@@ -205,7 +205,7 @@ def totals(balances: Sequence[Balance]) -> list[str]:
     return lines
 
 
-def _sum(balances: Iterable[Balance]) -> Decimal:
+def _sum(balances: Iterable[AccountBalance]) -> Decimal:
     amounts = (one.info.balance for one in balances if one.info is not None)
     return functools.reduce(_EXACT.add, amounts, Decimal())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppapi_async import Account, Dialect
-from ppapi_async.cli.balances import Balance, row_of, totals
+from ppapi_async.cli.balances import AccountBalance, row_of, totals
 from ppapi_async.models import Info, PayoutMethod
 from ppapi_async.sandbox import Fault, Sandbox
 from tests.cli.sites import accounts_text, running, write_accounts
@@ -129,10 +129,10 @@ def test_payouts_that_cannot_be_read_leave_the_currency_open(home: Path) -> None
 def test_amounts_of_one_currency_are_added_exactly() -> None:
     """And never those of two."""
 
-    def balance(name: str, amount: str, currency: str | None) -> Balance:
+    def balance(name: str, amount: str, currency: str | None) -> AccountBalance:
         account = Account("https://site.example", "k" * 32, name=name)
         info = Info(balance=Decimal(amount), min_payout=Decimal(10), items=(METHOD,))
-        return Balance(account, None, info, currency)
+        return AccountBalance(account, None, info, currency)
 
     found = [
         balance("a", "1000000000000000000000000000000", "USD"),
@@ -165,7 +165,7 @@ def test_what_can_be_paid_out(balance: str, items: tuple[PayoutMethod, ...], sai
     """A balance from the least on, if there is a way."""
     info = Info(balance=Decimal(balance), min_payout=Decimal(10), items=items)
     account = Account("https://site.example", "k" * 32, name="a")
-    row = row_of(Balance(account, None, info))
+    row = row_of(AccountBalance(account, None, info))
     assert row["payout"] == said
     assert row["due"] == (said == "yes")
 
