@@ -47,6 +47,7 @@ from ppapi_async.fleet.status import WorkerStatus
 from ppapi_async.storage.postgres import PostgresState
 from ppapi_async.storage.stores import State, check
 from ppapi_async.storage.worker_table import SHARDS, Known, Registration, WorkerTable
+from ppapi_async.transport.closing import wait_until_done
 
 if TYPE_CHECKING:
     from ppapi_async.storage.postgres_session import PostgresSession
@@ -194,21 +195,33 @@ class Sharing:
         self._takes = False
 
     async def aclose(self) -> None:
-        """Hand over what is owned, and leave the group."""
+        """Hand over what is owned, and leave the group.
+
+        Cancelled, it hands nothing over but gives all up; however often, it leaves.
+        """
         self.take_no_more()
         running, self._running = self._running, None
         if running is None:
             return
-        try:
-            tenure = self._tenure
-            if tenure is not None:
-                self._give(tenure, tenure.held)
-                while tenure.leaving:
-                    await asyncio.wait(set(tenure.leaving.values()))
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
-            await self._leave()
+        handing = asyncio.create_task(self._hand_all_over())
+        closing = asyncio.create_task(self._close(running, handing))
+        await wait_until_done([closing], handing.cancel)
+        closing.result()
+
+    async def _close(self, running: asyncio.Task[None], handing: asyncio.Task[None]) -> None:
+        await asyncio.wait([handing])
+        running.cancel()
+        await asyncio.wait([running])
+        await self._leave()
+        if not handing.cancelled():
+            handing.result()
+
+    async def _hand_all_over(self) -> None:
+        tenure = self._tenure
+        if tenure is not None:
+            self._give(tenure, tenure.held)
+            while tenure.leaving:
+                await asyncio.wait(set(tenure.leaving.values()))
 
     async def _leave(self) -> None:
         tenure, self._tenure = self._tenure, None

@@ -298,6 +298,27 @@ async def test_a_database_that_says_nothing_is_not_waited_for(
         assert repr(sharing) == "<Sharing 'group': 0 of 0 accounts>"
 
 
+@pytest.mark.parametrize("times", [1, 2, 20])
+async def test_a_worker_that_is_cancelled_while_it_leaves_gives_all_up(
+    postgres_url: str, times: int
+) -> None:
+    """At once and not when its session has run out, however often it is cancelled."""
+    accounts, owner = accounts_of(3), Owner(patience=60.0)
+    sharing = Sharing(PostgresState(postgres_url, hung_after=60), "group", owner, accounts)
+    await sharing.__aenter__()
+    await until(lambda: len(owner.mine) == 3)
+    leaving = asyncio.create_task(sharing.aclose())
+    await until(lambda: owner.told[-1] == "hand over")
+    for _ in range(times):
+        leaving.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    assert owner.told == ["take", "hand over", "lose"]
+    async with worker(postgres_url, accounts) as (_, other):
+        await until(lambda: len(other.mine) == 3)
+
+
 async def test_a_database_that_falls_silent_amid_joining_is_given_up(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

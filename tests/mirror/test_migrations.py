@@ -153,3 +153,13 @@ def test_a_state_of_watches_is_refused_before_anything_is_written(tmp_path: Path
 
 _PLAIN = {"sqlite": "sqlite", "postgr": "postgresql+psycopg"}
 """The drivers of plain connections, by the beginning of an url."""
+
+
+async def test_the_log_is_not_told_of_each_opening(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that logs at INFO reads of a migration, and nothing when there is none."""
+    await (await MirrorStore.open(database_url)).aclose()
+    with caplog.at_level("INFO"):
+        await (await MirrorStore.open(database_url)).aclose()
+    assert not caplog.records

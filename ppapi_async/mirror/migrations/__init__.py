@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.schema import DDLElement, SetColumnComment, SetTableComment
 
 from ppapi_async.errors import StateError
@@ -104,8 +104,13 @@ def _scripts() -> ScriptDirectory:
 
 
 def _version(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
+    # Alembic would tell the log about itself, whenever a mirror is opened.
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = connection.scalar(
+        select(column("version_num")).select_from(table(VERSION_TABLE))
+    )
+    return found
 
 
 def _check_known(scripts: ScriptDirectory, version: str, shown: str) -> None:
@@ -131,6 +136,6 @@ def _take_file(connection: Connection, shown: str) -> None:
 
 
 def _comments() -> Iterator[DDLElement]:
-    for table in metadata.sorted_tables:
-        yield SetTableComment(table)
-        yield from map(SetColumnComment, table.columns)
+    for one in metadata.sorted_tables:
+        yield SetTableComment(one)
+        yield from map(SetColumnComment, one.columns)
