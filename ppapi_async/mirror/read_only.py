@@ -32,7 +32,7 @@ from ppapi_async.transport.closing import wait_until_done
 if TYPE_CHECKING:
     import psycopg  # only who uses PostgreSQL has it
 
-__all__ = ["MirrorSnapshot", "ReadOnlyMirror", "columns_of"]
+__all__ = ["MirrorSnapshot", "ReadOnlyMirror", "Values", "columns_of"]
 
 T = TypeVar("T")
 Values: TypeAlias = tuple[object, ...]
@@ -188,6 +188,19 @@ class MirrorSnapshot:
         """
         return self._reader.read(sql, parameters)
 
+    async def fold(
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        work: Callable[[list[Values]], object],
+    ) -> None:
+        """Call a function with each piece of what a statement finds; see `read`.
+
+        With SQLite it is called in the thread that reads, one piece after the other: what is made
+        of millions of rows then neither holds the event loop nor goes from processor to processor.
+        """
+        await self._reader.fold(sql, parameters, work)
+
     async def rows(
         self,
         resource: str,
@@ -244,6 +257,11 @@ class _RowReader(Protocol):
     def read(self, sql: str, parameters: Sequence[object]) -> AsyncGenerator[list[Values], None]:
         """Read what a statement finds."""
 
+    async def fold(
+        self, sql: str, parameters: Sequence[object], work: Callable[[list[Values]], object]
+    ) -> None:
+        """Call a function with what a statement finds, piece by piece."""
+
     def rows(
         self,
         table: Table,
@@ -268,6 +286,23 @@ class _SqliteReader(_RowReader):
         try:
             while piece := await self._in_thread(lambda: cursor.fetchmany(_PIECE)):
                 yield piece
+        finally:
+            cursor.close()
+
+    async def fold(
+        self, sql: str, parameters: Sequence[object], work: Callable[[list[Values]], object]
+    ) -> None:
+        cursor = await self._in_thread(lambda: self._connection.execute(sql, tuple(parameters)))
+
+        def step() -> bool:
+            piece = cursor.fetchmany(_PIECE)
+            if piece:
+                work(piece)
+            return bool(piece)
+
+        try:
+            while await self._in_thread(step):
+                pass
         finally:
             cursor.close()
 
@@ -328,6 +363,13 @@ class _PostgresReader(_RowReader):
                     piece = await cursor.fetchmany(_PIECE)
         finally:
             await cursor.close()
+
+    async def fold(
+        self, sql: str, parameters: Sequence[object], work: Callable[[list[Values]], object]
+    ) -> None:
+        async with contextlib.aclosing(self.read(sql, parameters)) as pieces:
+            async for piece in pieces:
+                work(piece)
 
     async def rows(
         self,

@@ -143,7 +143,7 @@ class MirrorFacts:
                 number, seen_to - _LATE_HISTORY, seen_to - accrual_limit(waits)
             ),
             accrual_times=waits,
-            balance=await self._balance(number, currency),
+            balance=await self._balance(number, currency, sums),
             gaps=[(one.resource, gap) for one in self.coverage(row) for gap in gaps_of(one.ranges)],
             unreadable=self.unreadable.get(number, ()),
             unreadable_count=self.unreadable_counts.get(number, 0),
@@ -177,7 +177,7 @@ class MirrorFacts:
             found[one] = found.get(one, 0) + int(day[place])
         return found
 
-    async def _balance(self, number: int, currency: str) -> BalanceFacts | None:
+    async def _balance(self, number: int, currency: str, sums: AccountSums) -> BalanceFacts | None:
         """Return what the balance should be made of; None where that is not known completely.
 
         All orders and payouts must have been read since the balance was, from the beginning on,
@@ -194,14 +194,16 @@ class MirrorFacts:
                 return None
         credited = await self.reader.credited(number, told.read_at)
         unsure = total(amount for at, amount in money.changed if at > told.read_at)
+        in_report = sums.totals()
         facts = BalanceFacts(
             balance=told.balance,
             told_at=told.read_at,
-            accrued=credited.accrued,
+            accrued=total((credited.accrued, Decimal(in_report[5]))),
             waiting=money.waits(currency),
             paid=money.ever_done,
             unsure_less=total((credited.fresh, unsure, money.vanished)),
-            unsure_more=total((credited.fresh, unsure, credited.open)),
+            # The mirror looks at old orders seldom: what it knows as open may be credited since.
+            unsure_more=total((credited.fresh, unsure, credited.open, Decimal(in_report[6]))),
         )
         if facts.balance >= total((facts.accrued, -facts.waiting, -facts.paid)):
             return facts

@@ -168,8 +168,7 @@ class _Gathering:
     async def _add_up(self, row: AccountRow) -> AccountSums:
         currency = self.money[row.number].currency
         sums = AccountSums(self.calendar, currency, self.sub_ids, self.referrers)
-        async for piece in self.reader.visitor_rows(row.number):
-            sums.add(piece)
+        await self.reader.visitor_rows(row.number, sums.add)
         sums.finish()
         for ordinal, day in sums.days.items():
             self.days.append(
@@ -187,7 +186,7 @@ class _Gathering:
             self.click_hours[hour] += sums.click_hours[hour]
             self.order_hours[hour] += sums.order_hours[hour]
         for (give, give_by, get, get_by), way in sums.directions.items():
-            key = _currency_label(give, give_by), _currency_label(get, get_by)
+            key = _currency_label(give, give_by), _currency_label(get or "", get_by)
             known = self.directions.get(key) or Direction(give=key[0], get=key[1])
             self.directions[key] = evolve(
                 known,

@@ -6,7 +6,7 @@ their digits. The SQL is plain, for millions of rows go through it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import cast
@@ -17,7 +17,7 @@ from ppapi_async.cli.report.data import Exhibit, PayoutLine
 from ppapi_async.cli.report.findings import SHOWN, LateOrder, LateOrders, TakenBack, UnreadableFact
 from ppapi_async.cli.report.sums import EXACT, VisitorRow
 from ppapi_async.mirror.coverage import Proven
-from ppapi_async.mirror.read_only import MirrorSnapshot
+from ppapi_async.mirror.read_only import MirrorSnapshot, Values
 from ppapi_async.mirror.rows import load
 from ppapi_async.mirror.types import instant_of, instant_text, load_json, unescape
 from ppapi_async.mirror.views import CANCELLED
@@ -59,14 +59,14 @@ class Balance:
 
 @define(kw_only=True)
 class Credited:
-    """What all orders of an account have been credited, and what of it is not sure."""
+    """What orders of an account beside those of the report were credited, and what is not sure."""
 
     accrued: Decimal = Decimal()
+    """Of orders of other times, and of those that are gone."""
     fresh: Decimal = Decimal()
-    """What was perhaps not yet when the balance was read."""
+    """Of all orders, what was perhaps not credited yet when the balance was read."""
     open: Decimal = Decimal()
-    """Rewards that are not credited as far as the mirror knows, which looks at old orders seldom.
-    """
+    """What is not credited, of orders of other times."""
 
 
 @define(eq=False)
@@ -290,8 +290,8 @@ class ReportReader:
         async for number, found, count in self._read(sql, bounds):
             yield cast("int", number), f"{found}:00:00.000000", cast("int", count)
 
-    def visitor_rows(self, number: int) -> AsyncGenerator[list[VisitorRow], None]:
-        """Read clicks and orders of an account, by visitor and time, clicks first.
+    async def visitor_rows(self, number: int, add: Callable[[list[VisitorRow]], object]) -> None:
+        """Hand over clicks and orders of an account, by visitor and time, clicks first.
 
         Clicks of before the report come too, of visitors who ordered within it: an order may belong
         to one. Orders that are gone do not come.
@@ -299,25 +299,23 @@ class ReportReader:
         words = self._words
         lost = ", ".join(f"'{status}'" for status in CANCELLED)
         start, end = self._bounds()
-        # In SQLite `+` keeps it from an index by which each row would be looked up by itself.
-        by_visitor = "+user_hash" if self._snapshot.is_sqlite else "user_hash"
+        # In SQLite `+` keeps it from an index by which each order would be looked up by itself.
+        visitor = "+user_hash" if self._snapshot.is_sqlite else "user_hash"
         sql = (
-            "SELECT * FROM ("  # noqa: S608
-            f"SELECT user_hash, {words.time('time')} AS time, 0 AS kind, referrer AS a,"
-            " query_string AS b, '' AS c, '' AS d, '' AS e,"
-            f" {words.flag('time >= ?')} AS bits, id"
+            f"SELECT {visitor}, {words.time('time')}, 0, referrer, query_string,"  # noqa: S608
+            f" NULL, NULL, NULL, {words.flag('time >= ?')}, id"
             " FROM links WHERE account = ? AND time < ? AND (time >= ? OR (user_hash <> ''"
             " AND user_hash IN (SELECT user_hash FROM exchanges"
             " WHERE account = ? AND time >= ? AND time < ? AND gone_at IS NULL)))"
-            f" UNION ALL SELECT user_hash, {words.time('time')}, 1,"
+            f" UNION ALL SELECT {visitor}, {words.time('time')}, 1,"
             f" {words.amount('partner_reward')}, currency_code_give, psys_give, currency_code_get,"
             f" psys_get, {words.flag('exchange_success')} + 2 * {words.flag('accrued')}"
             f" + 4 * {words.flag(f'''COALESCE(status, '') IN ({lost})''')}, id"
             " FROM exchanges WHERE account = ? AND time >= ? AND time < ? AND gone_at IS NULL"
-            f") AS met ORDER BY {by_visitor}, time, kind, id"
+            " ORDER BY 1, 2, 3, 10"
         )
         parameters = (start, number, end, start, number, start, end, number, start, end)
-        return cast("AsyncGenerator[list[VisitorRow], None]", self._snapshot.read(sql, parameters))
+        await self._snapshot.fold(sql, parameters, cast("Callable[[list[Values]], object]", add))
 
     async def late_orders(self, number: int, start: datetime, end: datetime) -> LateOrders:
         """Return orders of a time that were carried out and not credited, though they are to be."""
@@ -341,29 +339,34 @@ class ReportReader:
         return LateOrders(first=first, count=count, rewards=rewards)
 
     async def credited(self, number: int, read_at: datetime) -> Credited:
-        """Return what all orders of an account have been credited, gone ones too.
+        """Return what orders of an account have been credited that are in no sum of the report.
 
         Args:
             number: of the account.
             read_at: when its balance was read.
         """
         words, found = self._words, Credited()
+        outside = "(time < ? OR time >= ? OR gone_at IS NOT NULL)"
+        fresh = "(changed_at > ? OR (changed_at IS NULL AND time > ?))"
         sql = (
             f"SELECT {words.amount('partner_reward')}, {words.flag('accrued')},"  # noqa: S608
-            f" {words.flag('changed_at > ? OR (changed_at IS NULL AND time > ?)')} FROM exchanges"
-            " WHERE account = ? AND (accrued OR gone_at IS NULL)"
+            f" {words.flag(outside)}, {words.flag(fresh)}, {words.flag('gone_at IS NULL')}"
+            f" FROM exchanges WHERE account = ? AND ({outside} OR {fresh})"
         )
-        parameters = (words.parameter(read_at), words.parameter(read_at - _FRESH), number)
-        async for piece in self._snapshot.read(sql, parameters):
+        limits = *self._bounds(), words.parameter(read_at), words.parameter(read_at - _FRESH)
+
+        def add(rows: list[Values]) -> None:
             with localcontext(EXACT):
-                for reward, is_accrued, is_fresh in piece:
+                for reward, is_accrued, is_outside, is_fresh, is_there in rows:
                     amount = Decimal(cast("str", reward))
-                    if not is_accrued:
-                        found.open += amount
-                    else:
+                    if is_accrued and is_outside:
                         found.accrued += amount
-                        if is_fresh:
-                            found.fresh += amount
+                    if is_accrued and is_fresh:
+                        found.fresh += amount
+                    if is_outside and is_there and not is_accrued:
+                        found.open += amount
+
+        await self._snapshot.fold(sql, (*limits, number, *limits), add)
         return found
 
     async def gone(self, number: int, currency: str) -> tuple[Exhibit, ...]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
-from typing import TypeAlias
+from itertools import chain
+from typing import TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from attrs import define, field
@@ -26,6 +26,7 @@ __all__ = [
     "EXACT",
     "IN_RANGE",
     "LOST",
+    "QUARTERS",
     "AccountSums",
     "LabelSums",
     "VisitorRow",
@@ -44,18 +45,20 @@ COMPLETED, ACCRUED, LOST = 1, 2, 4
 IN_RANGE = 1
 """The bit of a click that is within the report; others are there for orders to be joined to."""
 
-VisitorRow: TypeAlias = tuple[str, str, int, str, str, str | None, str, str | None, int, int]
+VisitorRow: TypeAlias = tuple[str, str, int, str, str, str | None, str | None, str | None, int, int]
 """A click or an order: user_hash, time in UTC as SQLite has it, 0 for a click and 1 for an order;
-then referrer, query_string, "", "", "" of a click, or partner_reward, currency_code_give,
-psys_give, currency_code_get, psys_get of an order; its bits and its id."""
+then referrer, query_string and three times None of a click, or partner_reward, currency_code_give,
+psys_give, currency_code_get, psys_get of an order; its bits, and its id."""
 _Parts: TypeAlias = tuple[tuple[str, str], ...]
 """Names and values of what may be sub-ids."""
 _Sums: TypeAlias = list[int | Decimal]
 """Clicks, visitors, orders, completed ones, accrued ones, accrued, forecast."""
+KeyT = TypeVar("KeyT")
 _ZERO = Decimal()
-_QUARTERS = {f"{minute:02}": str(minute // 15) for minute in range(60)}
+QUARTERS = {f"{minute:02}": str(minute // 15) for minute in range(60)}
+"""Which quarter of its hour a minute is in, both as texts."""
 _MOST_APART = 50_000
-"""Different query strings of an account, and referrers, that are kept apart at once."""
+"""Different query strings of an account, and hosts, that are kept apart at once."""
 _LONGEST = 500
 """Characters of a query or a host that are looked at; sites cut queries at 500 bytes."""
 _HOST = re.compile(
@@ -82,7 +85,9 @@ class ZoneDays:
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
-        self._known: dict[str, tuple[int, int] | None] = {}
+        self.known: dict[str, tuple[int, int] | None] = {}
+        """What `place` returns, by the quarter of an hour: an instant's first 14 characters and
+        `QUARTERS` of its minute. None where that does not say it."""
 
     def place(self, time: str) -> tuple[int, int]:
         """Return the day, as an ordinal, and the hour of the week, from 0 on Monday's midnight.
@@ -91,17 +96,13 @@ class ZoneDays:
             time: an instant in UTC, as `2026-11-28 17:00:00.000000`.
         """
         # Zones differ from UTC by whole quarters of an hour, and have since 1972.
-        key = time[:14] + _QUARTERS[time[14:16]]
-        try:
-            found = self._known[key]
-        except KeyError:
+        key = time[:14] + QUARTERS[time[14:16]]
+        if key not in self.known:
             start = datetime.fromisoformat(f"{time[:14]}{15 * int(key[14]):02}:00+00:00")
             first = self._local(start)
             last = self._local(start + timedelta(minutes=14, seconds=59, microseconds=999_999))
-            found = self._known[key] = first if first == last else None
-        if found is None:
-            return self._local(datetime.fromisoformat(f"{time}+00:00"))
-        return found
+            self.known[key] = first if first == last else None
+        return self.known[key] or self._local(datetime.fromisoformat(f"{time}+00:00"))
 
     def day(self, moment: datetime) -> date:
         """Return the day of an instant."""
@@ -124,9 +125,17 @@ def host_of(referrer: str) -> str:
     >>> host_of("https://user@www.Forum.example:8080/topic?page=2")
     'forum.example'
     """
-    found = _HOST.match(referrer.strip()[:_LONGEST])
-    host = found[1].lower() if found else ""
-    return host or NO_REFERRER
+    place = referrer.split("/", 3)
+    # As nearly all are; each page of a site is another text, and its host mostly the same.
+    is_plain = len(place) > 2 and not place[1] and place[0][-1:] == ":"
+    return _host_of(place[2]) if is_plain else _host_of(referrer.strip()[:_LONGEST])
+
+
+@functools.lru_cache(maxsize=10_000)
+def _host_of(address: str) -> str:
+    """Return the host of an address with or without its scheme and path."""
+    found = _HOST.match(address[:_LONGEST])
+    return (found[1].lower() if found else "") or NO_REFERRER
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -194,12 +203,6 @@ class LabelSums:
             amounts[0] += sums[5]
             amounts[1] += sums[6]
 
-    def add_visitors(self, label: str, visitors: int) -> None:
-        """Add visitors to a label that is known."""
-        counts = self.counts.get(label)
-        if counts is not None:
-            counts[1] += visitors
-
     def _make_room(self) -> None:
         for label in [one for one, counts in self.counts.items() if not counts[2]]:
             for place, count in enumerate(self.counts.pop(label)):
@@ -221,95 +224,116 @@ class AccountSums:
     """By the day's ordinal; visitors are not told."""
     click_hours: list[int] = field(factory=lambda: [0] * 168)
     order_hours: list[int] = field(factory=lambda: [0] * 168)
-    directions: dict[tuple[str, str | None, str, str | None], _Sums] = field(factory=dict)
+    directions: dict[tuple[str, str | None, str | None, str | None], _Sums] = field(factory=dict)
     """By code and payment system given, and those got."""
     visitors: int = 0
     unjoined: _Sums = field(factory=_empty)
     """Orders of visitors of whom there is no click."""
     _by_query: dict[str, _Sums] = field(factory=dict)
     _by_parts: dict[_Parts, _Sums] = field(factory=dict)
+    _parts: dict[int, _Parts] = field(factory=dict)
+    """By the identity of their sums."""
     _by_host: dict[str, _Sums] = field(factory=dict)
-    _by_referrer: dict[str, _Sums] = field(factory=dict)
     _came_by: dict[frozenset[_Parts], int] = field(factory=dict)
     """How many visitors came by several sets of sub-ids, by which."""
     # The visitor whose rows come just now.
     _who: str = ""
-    _seen: dict[int, _Parts] = field(factory=dict)
-    """Sub-ids that the visitor came by, by the identity of their sums; so are the hosts."""
-    _seen_hosts: set[int] = field(factory=set)
+    _first: tuple[_Sums, _Sums] | None = None
+    """The sums of the sub-ids and the host of the first click within the report."""
     _last: tuple[_Sums, _Sums] | None = None
-    """The sums of the sub-ids and the host of the last click."""
+    """Those of the last click."""
+    _seen: dict[int, _Sums] = field(factory=dict)
+    """If there were several: the sums of sub-ids and hosts that the visitor came by, by identity.
+    """
     _pending: list[tuple[int, Decimal]] = field(factory=list)
     """Orders before the first click: bits and reward."""
 
-    def add(self, rows: Iterable[VisitorRow]) -> None:
+    def add(self, rows: Iterable[VisitorRow]) -> None:  # noqa: C901, PLR0912 - see below
         """Add rows, which come sorted by visitor and time, clicks first."""
-        place, days, directions = self.calendar.place, self.days, self.directions
+        # Millions of rows go through here. So what nearly all of them need is done in this loop,
+        # in local names, and what few need, in methods.
+        known, place, quarters = self.calendar.known, self.calendar.place, QUARTERS
+        days, directions, pending, seen = self.days, self.directions, self._pending, self._seen
+        by_query, by_host = self._by_query, self._by_host
+        click_hours, order_hours = self.click_hours, self.order_hours
+        current, first, last = self._who, self._first, self._last
+        is_full = self._is_full()
         with localcontext(EXACT):
-            for who, time, kind, first, second, third, fourth, fifth, bits, _ in rows:
-                if who != self._who:
-                    self._end_visitor()
-                    self._who = who
-                if kind == 0:
-                    self._add_click(time, first, second, bits)
+            for who, time, kind, one, two, three, four, five, bits, _ in rows:
+                if who != current:
+                    if pending or seen or is_full:
+                        is_full = self._end_visitor()
+                    current, first, last = who, None, None
+                day, hour = known.get(time[:14] + quarters[time[14:16]]) or place(time)
+                if kind:
+                    direction = two, three, four, five
+                    way = directions.get(direction) or _new(directions, direction)
+                    sums = days.get(day) or _new(days, day)
+                    order_hours[hour] += 1
+                    reward = Decimal(one)
+                    if last is None:
+                        pending.append((bits, reward))
+                        _add_order(bits, reward, (sums, way))
+                    else:
+                        _add_order(bits, reward, (sums, way, *last))
                     continue
-                day, hour = place(time)
-                sums = days.get(day)
-                if sums is None:
-                    sums = days[day] = _empty()
-                direction = second, third, fourth, fifth
-                on_way = directions.get(direction)
-                if on_way is None:
-                    on_way = directions[direction] = _empty()
-                reward = Decimal(first)
-                self.order_hours[hour] += 1
-                if self._last is not None:
-                    _add_order(bits, reward, (sums, on_way, *self._last))
-                else:
-                    _add_order(bits, reward, (sums, on_way))
-                    self._pending.append((bits, reward))
+                click = (
+                    by_query.get(two) or self._sums_of_query(two),
+                    by_host.get(host := host_of(one)) or _new(by_host, host),
+                )
+                if bits & IN_RANGE:
+                    (days.get(day) or _new(days, day))[0] += 1
+                    click_hours[hour] += 1
+                    click[0][0] += 1
+                    click[1][0] += 1
+                    if not who:
+                        continue
+                    if first is None:
+                        first = click
+                        self.visitors += 1
+                        click[0][1] += 1
+                        click[1][1] += 1
+                    elif click[0] is not first[0] or click[1] is not first[1]:
+                        self._note_again(first, click)
+                if who:
+                    last = click
+                    if pending:
+                        for order, reward in pending:
+                            _add_order(order, reward, click)
+                        pending.clear()
+        self._who, self._first, self._last = current, first, last
 
-    def _add_click(self, time: str, referrer: str, query: str, bits: int) -> None:
-        by_parts, by_host = self._by_query.get(query), self._by_referrer.get(referrer)
-        if by_parts is None:
-            by_parts = self._by_parts.setdefault(sub_ids_of(query), _empty())
-            self._by_query[query] = by_parts
-        if by_host is None:
-            by_host = self._by_host.setdefault(host_of(referrer), _empty())
-            self._by_referrer[referrer] = by_host
-        if bits & IN_RANGE:
-            day, hour = self.calendar.place(time)
-            sums = self.days.get(day)
-            if sums is None:
-                sums = self.days[day] = _empty()
-            sums[0] += 1
-            by_parts[0] += 1
-            by_host[0] += 1
-            self.click_hours[hour] += 1
-            if self._who and id(by_parts) not in self._seen:
-                by_parts[1] += 1
-                self.visitors += not self._seen
-                self._seen[id(by_parts)] = sub_ids_of(query)
-            if self._who and id(by_host) not in self._seen_hosts:
-                by_host[1] += 1
-                self._seen_hosts.add(id(by_host))
-        if self._who:
-            self._last = by_parts, by_host
-            if self._pending:
-                for order, reward in self._pending:
-                    _add_order(order, reward, self._last)
-                self._pending = []
+    def _sums_of_query(self, query: str) -> _Sums:
+        parts = sub_ids_of(query)
+        found = self._by_parts.get(parts) or _new(self._by_parts, parts)
+        self._parts[id(found)] = parts
+        self._by_query[query] = found
+        return found
 
-    def _end_visitor(self) -> None:
+    def _note_again(self, first: tuple[_Sums, _Sums], click: tuple[_Sums, _Sums]) -> None:
+        """Count a visitor who has come before by what he comes by for the first time."""
+        if not self._seen:
+            self._seen.update({id(sums): sums for sums in first})
+        for sums in click:
+            if id(sums) not in self._seen:
+                sums[1] += 1
+                self._seen[id(sums)] = sums
+
+    def _end_visitor(self) -> bool:
+        """Count what is known only when no more rows of a visitor come; tell if memory is short."""
         for bits, reward in self._pending:
             _add_order(bits, reward, (self.unjoined,))
-        if len(self._seen) > 1:
-            came_by = frozenset(self._seen.values())
+        self._pending.clear()
+        came_by = frozenset(self._parts[one] for one in self._seen if one in self._parts)
+        if len(came_by) > 1:
             self._came_by[came_by] = self._came_by.get(came_by, 0) + 1
-        self._last, self._pending = None, []
-        self._seen, self._seen_hosts = {}, set()
-        if len(self._by_query) > _MOST_APART or len(self._by_referrer) > _MOST_APART:
+        self._seen.clear()
+        if self._is_full():
             self._hand_over()
+        return False
+
+    def _is_full(self) -> bool:
+        return len(self._by_query) > _MOST_APART or len(self._by_host) > _MOST_APART
 
     def finish(self) -> None:
         """Hand over what is known of sub-ids and referrers; no more rows come."""
@@ -318,28 +342,36 @@ class AccountSums:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        clicks: dict[tuple[str, str], int] = {}
+        """Move what is known of sub-ids and referrers to the sums over all accounts."""
+        own = self._references()
+        labels: dict[_Parts, list[str]] = {}
+        by_label: dict[str, _Sums] = {}
         for parts, sums in self._by_parts.items():
-            for part in parts:
-                clicks[part] = clicks.get(part, 0) + int(sums[0])
-        total = sum(int(sums[0]) for sums in self._by_parts.values())
-        own = reference_parameters(clicks, total)
-
-        def labels(parts: _Parts) -> list[str]:
             found = [f"{name}={value}" for name, value in parts if (name, value) not in own]
-            return found or [NO_SUB_ID]
-
-        for parts, sums in self._by_parts.items():
-            for label in labels(parts):
-                self.sub_ids.add(label, sums, self.currency)
+            labels[parts] = found or [NO_SUB_ID]
+            for label in labels[parts]:
+                _add_sums(by_label.get(label) or _new(by_label, label), sums)
         for several, visitors in self._came_by.items():
-            times = Counter(label for parts in several for label in labels(parts))
-            for label, count in times.items():  # they were counted once for each of these
-                self.sub_ids.add_visitors(label, -visitors * (count - 1))
+            seen: set[str] = set()
+            for label in chain.from_iterable(labels[parts] for parts in several):
+                if label in seen:  # these visitors were counted with another set already
+                    by_label[label][1] -= visitors
+                seen.add(label)
+        for label, sums in by_label.items():
+            self.sub_ids.add(label, sums, self.currency)
         for host, sums in self._by_host.items():
             self.referrers.add(host, sums, self.currency)
-        self._by_query, self._by_parts, self._came_by = {}, {}, {}
-        self._by_referrer, self._by_host = {}, {}
+        for known in (self._by_query, self._by_parts, self._parts, self._came_by, self._by_host):
+            known.clear()
+
+    def _references(self) -> frozenset[tuple[str, str]]:
+        clicks: dict[tuple[str, str], int] = {}
+        total = 0
+        for parts, sums in self._by_parts.items():
+            total += int(sums[0])
+            for part in parts:
+                clicks[part] = clicks.get(part, 0) + int(sums[0])
+        return reference_parameters(clicks, total)
 
     def totals(self) -> _Sums:
         """Return the sums over all days; visitors are counted once."""
@@ -348,16 +380,27 @@ class AccountSums:
         return total
 
 
+def _new(sums: dict[KeyT, _Sums], key: KeyT) -> _Sums:
+    sums[key] = _empty()
+    return sums[key]
+
+
 def _add_order(bits: int, reward: Decimal, to: Iterable[_Sums]) -> None:
+    is_completed, is_accrued = bits & COMPLETED, bits & ACCRUED
     for sums in to:
         sums[2] += 1
-        if bits & COMPLETED:
+        if is_completed:
             sums[3] += 1
-        if bits & ACCRUED:
+        if is_accrued:
             sums[4] += 1
             sums[5] += reward
         elif not bits & LOST:
             sums[6] += reward
+
+
+def _add_sums(to: _Sums, sums: _Sums) -> None:
+    for place in range(5) if not sums[2] else range(7):
+        to[place] += sums[place]
 
 
 def added(several: Iterable[_Sums]) -> _Sums:
@@ -365,8 +408,7 @@ def added(several: Iterable[_Sums]) -> _Sums:
     total = _empty()
     with localcontext(EXACT):
         for sums in several:
-            for place, value in enumerate(sums):
-                total[place] += value
+            _add_sums(total, sums)
     return total
 
 
