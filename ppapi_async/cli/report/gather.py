@@ -30,7 +30,7 @@ from ppapi_async.cli.report.ranking import (
     amounts_added,
     best_directions,
     funnel_of,
-    steps_of,
+    label_funnel,
 )
 from ppapi_async.cli.report.reading import AccountRow, ReportReader
 from ppapi_async.cli.report.sums import EXACT, AccountSums, LabelSums, ZoneDays, total
@@ -246,16 +246,14 @@ class _Gathering:
         unjoined = amounts_added(self.unjoined_accrued)
         unjoined = {currency: amount for currency, amount in unjoined.items() if amount}
         by_visitor = [
-            funnel_of(
+            label_funnel(
                 by,
-                (evolve(one, label=unescape(one.label)) for one in steps_of(sums)),
+                sums,
                 self.worth,
                 most=_MOST_STEPS,
                 orders=orders,
                 unjoined_orders=self.unjoined_orders,
                 unjoined_accrued=unjoined,
-                more=[_left_out(sums)] if sums.labels_left_out else [],
-                more_count=sums.labels_left_out,
             )
             for by, sums in (("sub_id", self.sub_ids), ("referrer", self.referrers))
         ]
@@ -297,18 +295,7 @@ def _by_weekday(hours: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
 def _currency_label(code: str, system: str | None) -> str:
     """Return what a currency is called: with its payment system where the site names it."""
-    if not system or system in code:
+    code, system = unescape(code), unescape(system or "")
+    if system in code:
         return code or "—"
     return system if code in system else f"{system} {code}"
-
-
-def _left_out(sums: LabelSums) -> FunnelStep:
-    clicks, visitors, orders, completed, accrued = sums.left_out
-    return FunnelStep(
-        label="",
-        clicks=clicks,
-        visitors=visitors,
-        orders=orders,
-        completed=completed,
-        accrued_orders=accrued,
-    )

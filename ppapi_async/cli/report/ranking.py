@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 from ppapi_async.cli.report.data import Amounts, Direction, Funnel, FunnelStep
 from ppapi_async.cli.report.sums import LabelSums, total
 
-__all__ = ["Worth", "amounts_added", "best_directions", "funnel_of", "steps_of"]
+__all__ = ["Worth", "amounts_added", "best_directions", "funnel_of", "label_funnel"]
 
 
 @define(eq=False)
@@ -100,22 +100,48 @@ def funnel_of(
     )
 
 
-def steps_of(sums: LabelSums) -> list[FunnelStep]:
-    """Return a step for each label."""
+def label_funnel(
+    by: str,
+    sums: LabelSums,
+    worth: Worth,
+    *,
+    most: int,
+    orders: int,
+    unjoined_orders: int,
+    unjoined_accrued: Amounts,
+) -> Funnel:
+    """Return the funnel by sub-id or by referrer; see `funnel_of`."""
     none: dict[str, list[Decimal]] = {}
-    return [
-        FunnelStep(
-            label=label,
-            clicks=counts[0],
-            visitors=counts[1],
-            orders=counts[2],
-            completed=counts[3],
-            accrued_orders=counts[4],
-            accrued={name: two[0] for name, two in sums.amounts.get(label, none).items()},
-            forecast={name: two[1] for name, two in sums.amounts.get(label, none).items()},
-        )
+    steps = [
+        _step_of(label, counts, sums.amounts.get(label, none))
         for label, counts in sums.counts.items()
     ]
+    return funnel_of(
+        by,
+        steps,
+        worth,
+        most=most,
+        orders=orders,
+        unjoined_orders=unjoined_orders,
+        unjoined_accrued=unjoined_accrued,
+        more=[_step_of("", sums.left_out, none)] if sums.labels_left_out else [],
+        more_count=sums.labels_left_out,
+    )
+
+
+def _step_of(
+    label: str, counts: Sequence[int], amounts: Mapping[str, Sequence[Decimal]]
+) -> FunnelStep:
+    return FunnelStep(
+        label=label,
+        clicks=counts[0],
+        visitors=counts[1],
+        orders=counts[2],
+        completed=counts[3],
+        accrued_orders=counts[4],
+        accrued={currency: two[0] for currency, two in amounts.items()},
+        forecast={currency: two[1] for currency, two in amounts.items()},
+    )
 
 
 def best_directions(

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 from attrs import define, field
 
 from ppapi_async.cli.report.data import NO_REFERRER, NO_SUB_ID
+from ppapi_async.mirror.types import unescape
 
 __all__ = [
     "ACCRUED",
@@ -134,7 +135,7 @@ def host_of(referrer: str) -> str:
 @functools.lru_cache(maxsize=10_000)
 def _host_of(address: str) -> str:
     """Return the host of an address with or without its scheme and path."""
-    found = _HOST.match(address[:_LONGEST])
+    found = _HOST.match(unescape(address)[:_LONGEST])
     return (found[1].lower() if found else "") or NO_REFERRER
 
 
@@ -304,7 +305,7 @@ class AccountSums:
         self._who, self._first, self._last = current, first, last
 
     def _sums_of_query(self, query: str) -> _Sums:
-        parts = sub_ids_of(query)
+        parts = sub_ids_of(unescape(query))
         found = self._by_parts.get(parts) or _new(self._by_parts, parts)
         self._parts[id(found)] = parts
         self._by_query[query] = found
