@@ -113,6 +113,9 @@ async def test_many_rows_come_in_pieces(database_url: str) -> None:
         assert found == sorted(found)
         assert len(set(found)) == 5_000
         assert snapshot.accounts == {"one": 1}
+        folded: list[object] = []
+        await snapshot.fold("SELECT id FROM links WHERE id >= ?", [2_000], folded.extend)
+        assert sorted(folded) == [(one,) for one in range(2_000, 5_000)]  # type: ignore[type-var]
         read = snapshot.read("SELECT id FROM links WHERE id > ? AND date LIKE '%' LIMIT 1", [4_998])
         async with contextlib.aclosing(read):
             assert [piece async for piece in read] == [[(4_999,)]]
@@ -140,6 +143,9 @@ async def test_a_query_that_fails(filled_url: str) -> None:
         with pytest.raises(OSError, match="my disk is full"):
             async with mirror.snapshot():
                 raise OSError("my disk is full")
+        with pytest.raises(ZeroDivisionError):
+            async with mirror.snapshot() as snapshot:
+                await snapshot.fold("SELECT 1", (), lambda rows: len(rows) / 0)
         async with mirror.snapshot() as snapshot:  # it goes on
             async for piece in snapshot.rows("exchanges", ("id",)):
                 assert len(piece) == 4

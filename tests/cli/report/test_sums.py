@@ -93,8 +93,8 @@ def test_an_order_belongs_to_the_last_click_before_it() -> None:
 def test_orders_without_a_click_are_told() -> None:
     """Of unknown visitors, too, whose clicks belong to nobody."""
     sums = sums_of(
-        click("", 0, "sub=x"), click("", 0, "sub=x", bits=0), order("", 1, "1"), order("c", 1, "2.5"), order("d", 2, "4", LOST),
-        click("e", 3, "sub=x"),
+        click("", 0, "sub=x"), click("", 0, "sub=x", bits=0), click("e", 3, "sub=x"),
+        order("", 1, "1"), order("c", 1, "2.5"), order("d", 2, "4", LOST),
     )  # fmt: skip
     assert sums.unjoined == [0, 0, 3, 2, 2, Decimal("3.5"), 0]
     assert labels(sums.sub_ids) == {"sub=x": (2, 1, 0, 0, 0)}
