@@ -137,6 +137,27 @@ def balance_of(connection: Connection, account: str) -> dict[str, object]:
     return found[0]
 
 
+def test_the_last_click_of_a_second_is_the_one_with_the_greatest_id(opened: Connection) -> None:
+    """And it is the account's own: the same visitor may click later, at another site."""
+    put_link(opened, 2, NOON, user_hash="a", query_string="sub=2", referrer="two")
+    put_link(opened, 3, NOON, user_hash="a", query_string="sub=3", referrer="three")
+    later = NOON + timedelta(hours=1)
+    put_link(opened, 9, later, account=2, user_hash="a", query_string="sub=9")
+    rows = asked(opened, "SELECT * FROM clicks_to_orders ORDER BY account")
+    names = ("first_query_string", "last_query_string", "first_referrer")
+    assert [rows[0][name] for name in names] == ["sub=2", "sub=3", "two"]
+    assert rows[1]["last_query_string"] == "sub=9"
+
+
+def test_what_waits_was_not_paid_last(opened: Connection) -> None:
+    """`last_paid` is of what has been paid, also where something later waits."""
+    later = NOON + timedelta(days=1)
+    put_payout(opened, 1, "5", status="1")
+    put_payout(opened, 2, "5", time=later)
+    last = balance_of(opened, "one")["last_paid"]
+    assert str(last)[:10] == f"{NOON:%Y-%m-%d}"
+
+
 def test_balances_are_set_against_rewards_and_payouts(opened: Connection) -> None:
     """What is left of the rewards is the latest balance; else the view says by how much not."""
     put_balance(opened, 1, "999")
