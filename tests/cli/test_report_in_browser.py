@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -95,6 +96,44 @@ async def check_keyboard(tab: Tab) -> list[str]:
     return [*found, "no details are reached"]
 
 
+async def check_tooltips(tab: Tab) -> list[str]:
+    """Point at a bar and at an hour: each says what it is, above the chart and within it."""
+    found = []
+    for number in (0, await tab.run("document.querySelectorAll('.plot').length - 1")):
+        place = await tab.run(f"""(() => {{
+            const area = document.querySelectorAll(".plot")[{number}].querySelector(".area");
+            area.scrollIntoView({{block: "center", behavior: "instant"}});
+            const box = area.getBoundingClientRect();
+            return [box.left + box.width / 2, box.top + box.height / 2];
+        }})()""")
+        x, y = cast("list[float]", place)
+        await tab.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        shown = await tab.run("""(() => {
+            const texts = [...document.querySelectorAll(".notes text")];
+            const one = texts.filter((text) => getComputedStyle(text).visibility === "visible");
+            if (one.length !== 1) return `${one.length} texts`;
+            const plot = one[0].closest(".plot").getBoundingClientRect();
+            const box = one[0].getBoundingClientRect();
+            const isWithin = box.left >= plot.left && box.right <= plot.right + 1
+                && box.top >= plot.top && box.bottom <= plot.top + 24;
+            return isWithin ? one[0].textContent : "it is cut";
+        })()""")
+        if not re.search(r"\d", cast("str", shown)) or shown == "0 texts":
+            found.append(f"chart {number}: {shown}")
+    return found
+
+
+async def check_print(tab: Tab) -> list[str]:
+    """Have a sheet of paper: no table is cut, and what only a screen needs is not there."""
+    await tab.look(794)
+    await tab.send("Emulation.setEmulatedMedia", media="print")
+    wide = await tab.run("document.documentElement.scrollWidth")
+    is_bare = await tab.run("!document.querySelector('nav').checkVisibility()")
+    await tab.send("Emulation.setEmulatedMedia", media="")
+    found = [] if wide == 794 else [f"the sheet is {wide} wide"]
+    return found if is_bare else [*found, "the contents are printed"]
+
+
 async def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     """At three widths, in both schemes, from an empty mirror to three hundred accounts."""
     tab, found = await browser.tab(), []
@@ -106,11 +145,13 @@ async def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
         assert await tab.run("document.querySelector('h1').offsetHeight > 20"), "there is no text"
         if name == "four":
             found += [f"{name} {one}" for one in await check_keyboard(tab)]
+            found += [f"{name} {one}" for one in await check_tooltips(tab)]
+            found += [f"{name} {one}" for one in await check_print(tab)]
         for width in WIDTHS:
             found += [f"{name} {one}" for one in await check_looks(tab, width)]
         if name in {"empty", "calm", "four"}:
             found += [f"{name} {one}" for one in await check_contrasts(tab)]
-    assert found == []
+    assert not found, "\n".join(found[:40])
     assert {one.rpartition("/")[2] for one in tab.requests} == {f"{name}.html" for name in PAGES}
     assert tab.complaints == []
     await check_live_page(await browser.tab())

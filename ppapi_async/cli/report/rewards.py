@@ -111,7 +111,11 @@ class Rewards:
     grain: Grain
     charts: tuple[RewardChart, ...]
     cards: tuple[RewardCard, ...]
+    """Of currencies beyond those that have a chart."""
     more_cards: int
+    unnamed: tuple[RewardCard, ...]
+    """Of accounts whose currency is not named."""
+    more_unnamed: int
     lines: Mapping[str, Sequence[Decimal]]
     """The rewards of each currency over time, and of each account under `@name`."""
 
@@ -136,12 +140,16 @@ def rewards_of(data: ReportData, writer: Writer, limits: Limits) -> Rewards:
     full = (order if len(order) <= _FEW_CURRENCIES else named)[: limits.charts]
     rest = [one for one in order if one not in full]
     rest.sort(key=lambda one: -sum(accounts[name].orders for name in by_currency[one]))
+    named = [one for one in rest if not one.startswith(UNNAMED)]
+    unnamed = [one for one in rest if one.startswith(UNNAMED)]
     sums = {one: _added(by_currency[one].values(), count) for one in order}
     return Rewards(
         calendar.grain,
         tuple(_chart(one, by_currency[one], calendar, writer) for one in full),
-        tuple(_card(one, by_currency[one], sums[one]) for one in rest[: limits.cards]),
-        max(0, len(rest) - limits.cards),
+        tuple(_card(one, by_currency[one], sums[one]) for one in named[: limits.cards]),
+        max(0, len(named) - limits.cards),
+        tuple(_card(one, by_currency[one], sums[one]) for one in unnamed[: limits.cards]),
+        max(0, len(unnamed) - limits.cards),
         sums | {f"@{name}": values for name, values in by_account.items()},
     )
 

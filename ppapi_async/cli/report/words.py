@@ -110,6 +110,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "forecast": ("Forecast", "Прогноз"),
     "paid": ("Paid", "Выплачено"),
     "unnamed": ("Currency not named", "Валюта не названа"),
+    "more_currencies": ("More currencies", "Другие валюты"),
     "unnamed_short": ("each by itself, below", "каждая сама по себе, ниже"),
     "unnamed_text": (
         (

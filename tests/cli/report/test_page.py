@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from html.parser import HTMLParser
+from itertools import combinations
 
 import pytest
 from attrs import evolve
@@ -335,6 +337,18 @@ def test_many_unnamed_currencies_are_small_charts() -> None:
     assert "and 28 more accounts" in page.text
 
 
+def test_currencies_beyond_the_charts_are_small_ones() -> None:
+    """They are named, and stand apart from those that are not."""
+    accounts = [summary(code, code, accrued=Decimal(5)) for code in "ABCDEFG"]
+    days = tuple(DaySum(day=END.date(), account=one.name, accrued=one.accrued) for one in accounts)
+    text = seen(week(accounts=tuple(accounts), days=days)).text
+    assert "Credited rewards in E" in text
+    assert "Credited rewards in F" not in text
+    assert "More currencies" in text
+    assert "F 5.00\u00a0F" in text.replace("\n", " ")
+    assert "Currency not named" not in text
+
+
 def test_steps_that_are_cut_are_added_to_the_rest() -> None:
     """What the table leaves out stands in its last row, summed up."""
     steps = tuple(
@@ -464,3 +478,36 @@ def test_accounts_beyond_the_colours_are_others() -> None:
 def test_a_zone_that_is_not_known_here_is_no_error() -> None:
     """The days are then those of UTC."""
     assert "Partner report" in seen(week(accounts=(summary(),), zone="No/Where")).text
+
+
+_SIGHTS = {
+    "all": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    "no green": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+    "no blue": ((1.256, -0.077, -0.179), (-0.078, 0.931, 0.148), (0.005, 0.691, 0.304)),
+}
+"""What is left of linear red, green and blue, after Machado, Oliveira and Fernandes (2009)."""
+
+
+def lab(colour: str, sight: str) -> tuple[float, float, float]:
+    """Return a colour in CIELAB, in which distances are as people see them."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+    red, green, blue = (
+        sum(share * one for share, one in zip(row, linear, strict=True)) for row in _SIGHTS[sight]
+    )
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.0888
+    x, y, z = (max(one, 0) ** (1 / 3) if one > 0.0089 else 7.787 * one + 0.138 for one in (x, y, z))
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("sight", _SIGHTS)
+def test_colours_are_told_apart(sight: str) -> None:
+    """All colours of a chart differ well, light and dark, whichever cones somebody lacks."""
+    page = PAGES["en"].draw(empty())
+    for palette in re.findall(r"--s1: #.*", page):
+        colours = [lab(one, sight) for one in re.findall(r"--s\d: #(\w{6})", palette)]
+        assert len(colours) == 8
+        assert min(math.dist(*pair) for pair in combinations(colours, 2)) > 15
