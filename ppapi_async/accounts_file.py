@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import tomllib
 import warnings
 from collections import ChainMap, Counter
@@ -29,7 +30,7 @@ from ppapi_async.account import Account, Dialect
 from ppapi_async.files import Stop, exposed, exposed_programs, read, run
 from ppapi_async.secret import Redactor, Secret
 
-__all__ = ["load_accounts"]
+__all__ = ["AccountEntry", "inspect_accounts", "load_accounts", "statements_of"]
 
 _Fields: TypeAlias = dict[str, Secret]
 """A table in which no field is wrong; a command is quoted as for a shell, false is empty."""
@@ -45,6 +46,7 @@ _NAME = "{name}"
 _EXAMPLE = '[[accounts]], and below it url = "https://site.example" and key_env = "SITE_KEY"'
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
 _KEYS_WITHIN = (r"api_key=([^&#\s]+)", r"://[^/:?#\s]*:([^/?#\s]+)@")  # in a link, of a proxy
+_PATIENCE = 30.0  # seconds, for a pipe in place of a file
 _LARGEST, _LARGEST_KEY = 4 * 1024 * 1024, 64 * 1024
 _SHORTEST_KEY = 4  # shorter ones are part of every message
 _ADVICE = {
@@ -139,6 +141,52 @@ def load_accounts(
     return [account for entry in entries if (account := accounts[entry.place]) is not None]
 
 
+@frozen
+class AccountEntry:
+    """An account of a file, and where its key comes from."""
+
+    account: Account
+    """With its key only if the file has that; see `has_key`."""
+    source: str
+    """The field: api_key, link, key_env, key_file or key_command."""
+    key_from: str
+    """The same in words, without any key: what names the variable, file or program is told only
+    where it cannot be a key that was put there by mistake."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the account has its key."""
+        return self.source not in _FETCHED
+
+
+def inspect_accounts(
+    path: str | os.PathLike[str], content: bytes | None = None
+) -> list[AccountEntry]:
+    """Read accounts as `load_accounts` does, but fetch no keys: nothing is run, no key is read.
+
+    Args:
+        path: the file; where it would be, if the content is given.
+        content: what it holds or will hold; None: it is read.
+
+    Warns and raises as `load_accounts` does.
+    """
+    report = Report(str(Path(path)))
+    entries = _entries(report, _PATIENCE) if content is None else _entries_in(report, content)
+    for warning in dict.fromkeys(report.warnings):
+        warnings.warn(warning, UserWarning, stacklevel=2)
+    found: list[AccountEntry] = []
+    for entry in entries:
+        is_here = entry.source not in _FETCHED
+        account = _with_key(report, entry, _PATIENCE) if is_here else entry.account
+        if account is not None:
+            found.append(
+                AccountEntry(account, entry.source, entry.key_from(Path(report.path).parent))
+            )
+    if report.problems:
+        raise ValueError(report.text())
+    return found
+
+
 @define
 class Report:
     """What is wrong with the file at a path, and what to warn of, without the keys in it."""
@@ -184,6 +232,13 @@ def _entries(report: Report, seconds: float) -> list[_Entry]:
         problem = "there is no such file of accounts; a relative path starts at the working"
         problem += f" directory, and the file has for each account {_EXAMPLE}"
         raise FileNotFoundError(errno.ENOENT, problem, report.path) from None
+    entries = _entries_in(report, content)
+    report.warnings += exposed(report.path, status, holds_key=bool(report.keys))
+    return entries
+
+
+def _entries_in(report: Report, content: bytes) -> list[_Entry]:
+    """Return the accounts of a file's content in which nothing is wrong so far."""
     document = _document(report, content)
     for name in document.keys() - _TOP:
         report.add("", name, _unknown(name, _TOP))
@@ -209,7 +264,6 @@ def _entries(report: Report, seconds: float) -> list[_Entry]:
             report.add(place, "name", problem)
         if entry.source == "key_env":
             report.exported[_exportable(*entry.words())] += 1
-    report.warnings += exposed(report.path, status, holds_key=bool(report.keys))
     return entries
 
 
@@ -251,7 +305,7 @@ def lines_of(text: str) -> dict[_Place, int]:
     """
     lines: dict[_Place, int] = {}
     header, number = "", -1
-    for line, statement in _statements(text):
+    for line, statement in statements_of(text):
         if is_header := statement.lstrip().startswith("["):
             header = statement
             number += tomllib.loads(header) == {"accounts": [{}]}
@@ -264,7 +318,7 @@ def lines_of(text: str) -> dict[_Place, int]:
     return lines
 
 
-def _statements(text: str) -> Iterator[tuple[int, str]]:
+def statements_of(text: str) -> Iterator[tuple[int, str]]:
     """Yield the statements with their lines, blank ones among them."""
     line, start, depth = 1, 0, 0
     text += "\n"
@@ -348,6 +402,22 @@ class _Entry:
         text = self.fields[self.source].reveal()
         words = shlex.split(text) if self.source == "key_command" else [text]
         return [word.replace(_NAME, self.account.name) for word in words]
+
+    def key_from(self, folder: Path) -> str:
+        """Return in words where the key comes from; a key may stand where its source belongs."""
+        if self.source not in _FETCHED:
+            return "the accounts file"
+        word, *arguments = self.words()
+        if self.source == "key_env":
+            is_name = self.has_name() or word in os.environ or re.fullmatch("[A-Z_]+", word)
+            return f"variable {word}" if is_name else "a variable that is not set"
+        if self.source == "key_file":
+            is_path = self.has_name()
+            with contextlib.suppress(OSError, RuntimeError, ValueError):
+                is_path = is_path or (folder / Path(word).expanduser()).exists()
+            return f"file {word}" if is_path else "a file that is not there"
+        is_program = arguments or shutil.which(word)
+        return f"command {Path(word).name}" if is_program else "a command that is not there"
 
 
 def _entry(report: Report, place: str, own: _Fields, defaults: _Fields) -> _Entry | None:

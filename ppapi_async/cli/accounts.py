@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 import platformdirs
 
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.output import note, plain
+from ppapi_async.cli.output import note, plain, quoted
 
 if TYPE_CHECKING:
     from ppapi_async.account import Account
+    from ppapi_async.accounts_file import AccountEntry
 
-__all__ = ["accounts_path", "check_known", "choose", "load"]
+__all__ = ["accounts_path", "check_known", "choose", "inspect", "load"]
+
+T = TypeVar("T")
 
 
 def accounts_path(given: str | None) -> Path:
@@ -38,11 +41,29 @@ def load(given: str | None) -> list[Account]:
     """
     from ppapi_async.accounts_file import load_accounts
 
+    return _read(given, load_accounts)
+
+
+def inspect(given: str | None) -> list[AccountEntry]:
+    """Return what the file says of accounts; no key is fetched.
+
+    Args:
+        given: its path, as the user said it; None: the platform's place.
+
+    Raises:
+        CommandFailed: there is none, or something is wrong in it.
+    """
+    from ppapi_async.accounts_file import inspect_accounts
+
+    return _read(given, inspect_accounts)
+
+
+def _read(given: str | None, reading: Callable[[Path], list[T]]) -> list[T]:
     path = accounts_path(given)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            accounts = load_accounts(path)
+            found = reading(path)
         except FileNotFoundError:
             raise CommandFailed(
                 f"there is no accounts file {plain(str(path))}; 'ppapi init' writes one, --accounts"
@@ -56,7 +77,7 @@ def load(given: str | None) -> list[Account]:
             raise CommandFailed(str(error), Exit.USAGE) from None
     for warning in caught:
         note(f"warning: {warning.message}")
-    return accounts
+    return found
 
 
 def choose(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
@@ -80,4 +101,4 @@ def check_known(known: Iterable[str], names: Sequence[str]) -> None:
         if name not in there:
             near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else "'ppapi list' shows them"
-            raise click.UsageError(f"there is no account {name!r}; {hint}")
+            raise click.UsageError(f"there is no account {quoted(name)}; {hint}")

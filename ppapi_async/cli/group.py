@@ -17,12 +17,18 @@ from typing import TextIO
 import click
 
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.output import note
+from ppapi_async.cli.output import note, quoted
 from ppapi_async.version import __version__
 
 __all__ = ["COMMANDS", "Commands", "ppapi", "run"]
 
 COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Accounts": {
+        "init": "Write a first accounts file.",
+        "add": "Add an account to the accounts file.",
+        "list": "List the accounts.",
+        "remove": "Remove accounts from the accounts file.",
+    },
     "At the sites": {
         "info": "Show balances, and what can be paid out now.",
         "payout": "Request a payout, once; settle what is unknown.",
@@ -82,7 +88,7 @@ class Commands(click.Group):
         if args and args[0] not in _KNOWN and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], _KNOWN, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "'ppapi --help' lists them"
-            ctx.fail(f"there is no command {args[0]!r}; {hint}")
+            ctx.fail(f"there is no command {quoted(args[0])}; {hint}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
@@ -145,7 +151,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     except click.UsageError as error:
         program = error.ctx.command_path.removesuffix(" request") if error.ctx else "ppapi"
-        note(f"{program}: {_words(error)}")
+        note(f"{program}: {_without_keys(_words(error), argv)}")
         return Exit.USAGE
     except click.ClickException as error:
         note(f"ppapi: {error.format_message()}")
@@ -169,3 +175,12 @@ def _words(error: click.UsageError) -> str:
     if type(error) is click.BadParameter and isinstance(error.param, click.Option):
         return f"{error.param.opts[0]}: {error.message}"
     return error.format_message()
+
+
+def _without_keys(message: str, argv: Sequence[str] | None) -> str:
+    """Return what click says of arguments, without those that may be keys."""
+    for argument in sys.argv[1:] if argv is None else argv:
+        for part in (argument, argument.partition("=")[2]):
+            if part and (shown := quoted(part)).startswith("("):
+                message = message.replace(repr(part), shown).replace(part, shown)
+    return message

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import click
 
-from ppapi_async.cli.output import Column
+from ppapi_async.cli.output import Column, quoted
 
 __all__ = [
     "LAST_PORT",
@@ -94,7 +95,13 @@ def zone(value: str | ZoneInfo) -> ZoneInfo:
     try:
         return ZoneInfo(value)
     except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        raise click.BadParameter(f"{value!r} is unknown; pass one such as Europe/Moscow") from None
+        names = {name.lower(): name for name in sorted(available_timezones())}
+        cities = {name.rpartition("/")[2]: name for name in names}
+        wanted = value.strip().lower().replace(" ", "_")
+        near = difflib.get_close_matches(wanted, names | cities, n=1, cutoff=0.75)
+        found = names.get(near[0]) or names[cities[near[0]]] if near else None
+        hint = f"did you mean {found}?" if found else "pass one such as Europe/Moscow"
+        raise click.BadParameter(f"{quoted(value)} is unknown; {hint}") from None
 
 
 def accounts_option(function: F) -> F:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, tzinfo
@@ -26,6 +27,7 @@ __all__ = [
     "note",
     "number_text",
     "plain",
+    "quoted",
     "say",
     "show",
     "time_text",
@@ -44,6 +46,8 @@ Cell: TypeAlias = (
 ) | None
 """What a place of a table may hold; a mapping is amounts by currency, None is nothing."""
 
+_MAY_BE_KEY = re.compile(r"://|api_key|[0-9A-Za-z]{24}")
+"""What no message repeats: a link has the key, and keys have 32 letters and digits or more."""
 _DAY = 86_400
 _DECIMALS = 2
 
@@ -76,6 +80,16 @@ def plain(text: str) -> str:
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
     )
+
+
+def quoted(argument: str) -> str:
+    """Return what a user passed, for a message; not if it may be a key or have one in it.
+
+    >>> quoted("onw"), quoted("https://site.example/api.html?api_key=k3y")
+    ("'onw'", '(not repeated: it may hold a key)')
+    """
+    may_be_key = _MAY_BE_KEY.search(argument) is not None
+    return "(not repeated: it may hold a key)" if may_be_key else repr(argument)
 
 
 def say(text: str = "") -> None:
