@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "At the sites": {
         "info": "Show balances, and what can be paid out now.",
+        "watch": "Show changes as they come.",
         "payout": "Request a payout, once; settle what is unknown.",
     },
     "Your own copy": {

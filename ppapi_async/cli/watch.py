@@ -1,0 +1,196 @@
+"""The command `watch`: changes as they come."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import platformdirs
+
+from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.options import accounts_option, duration, moment, utc_option
+from ppapi_async.cli.output import note, plain
+
+if TYPE_CHECKING:
+    from ppapi_async.secret import Secret
+    from ppapi_async.watching.resources import ResourceName
+
+__all__ = ["command"]
+
+_RESOURCES: tuple[ResourceName, ...] = ("links", "exchanges", "payouts", "info")
+_LARGEST_SECRET = 4096
+
+
+def _resources(value: str | tuple[ResourceName, ...]) -> tuple[ResourceName, ...]:
+    if isinstance(value, tuple):
+        return value
+    wanted = [one.strip() for one in value.split(",")]
+    known = tuple(one for one in _RESOURCES if one in wanted)
+    unknown = [one for one in wanted if one not in _RESOURCES]
+    if unknown or not known:
+        raise click.BadParameter(
+            f"{plain(unknown[0] if unknown else '')!r} is none; choose from"
+            f" {', '.join(_RESOURCES)}, with commas between"
+        )
+    return known
+
+
+@click.command("watch")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--resources",
+    type=_resources,
+    default=",".join(_RESOURCES),
+    metavar="RESOURCE,…",
+    help="Any of links, exchanges, payouts, info; all of them otherwise.",
+)
+@click.option(
+    "--interval",
+    type=duration,
+    default="60s",
+    metavar="DURATION",
+    help="From one look at an account to the next; 60s otherwise.",
+)
+@click.option(
+    "--since",
+    type=moment,
+    metavar="WHEN",
+    help="Begin with what is from then on, in the first run.",
+)
+@click.option(
+    "--state",
+    metavar="FILE",
+    help="Keeps what was delivered, so that a later run goes on; otherwise a file of your own in the"
+    " place for data.",
+)
+@click.option("--from-now", is_flag=True, help="Forget that; begin with what happens from now on.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@click.option(
+    "--exec", "program", metavar="CMD", help="Run this for each change, with its JSON on stdin."
+)
+@click.option("--shell", is_flag=True, help="--exec: have a shell run it.")
+@click.option(
+    "--webhook",
+    metavar="URL",
+    envvar="PPAPI_WEBHOOK",
+    help="POST each change there, signed; PPAPI_WEBHOOK says it, too.",
+)
+@click.option(
+    "--webhook-secret-file",
+    metavar="FILE",
+    help="Holds what signs; otherwise PPAPI_WEBHOOK_SECRET does.",
+)
+@click.option("--allow-http", is_flag=True, help="--webhook: send it where others can read it.")
+@click.option(
+    "--timeout",
+    type=duration,
+    default="30s",
+    metavar="DURATION",
+    help="How long a program or an answer may take; 30s otherwise.",
+)
+@click.option(
+    "--skip-refused",
+    is_flag=True,
+    help="--webhook: go on without a change that the server refuses for good.",
+)
+@utc_option
+@accounts_option
+def command(
+    names: tuple[str, ...],
+    *,
+    resources: tuple[ResourceName, ...],
+    interval: timedelta,
+    since: datetime | None,
+    state: str | None,
+    from_now: bool,
+    as_json: bool,
+    program: str | None,
+    shell: bool,
+    webhook: str | None,
+    webhook_secret_file: str | None,
+    allow_http: bool,
+    timeout: timedelta,
+    skip_refused: bool,
+    utc: bool,
+    accounts_file: str | None,
+) -> None:
+    """Show changes as they come.
+
+    It looks at all accounts, or those of these names, until it is ended, through outages and
+    restarts. A change counts as delivered when it was printed, when the program has ended with 0,
+    and when the server has answered with 2xx. Until then they get it again and again, and nothing
+    that comes after it: each change at least once, in order.
+
+    \b
+    Examples:
+      ppapi watch
+      ppapi watch one two --resources exchanges,payouts --since 2d
+      ppapi watch --json | jq .record
+      ppapi watch --exec 'notify-me --from-stdin'
+      ppapi watch --webhook https://bot.example --webhook-secret-file secret
+
+    docs/watch.md says how a server checks the signature.
+
+    Exit codes: 130 ended by Ctrl-C or SIGTERM, a second run goes on; 1 a server refuses a change
+    for good; 5 all keys are refused.
+    """
+    from ppapi_async.cli.accounts import choose, load
+    from ppapi_async.cli.running import run
+    from ppapi_async.cli.watching.program import words_of
+    from ppapi_async.cli.watching.watching import WatchPlan, watch
+    from ppapi_async.cli.watching.webhook import webhook_url
+
+    if shell and program is None:
+        raise click.UsageError("--shell: goes with --exec")
+    url = None if webhook is None else webhook_url(webhook, allow_http=allow_http)
+    plan = WatchPlan(
+        accounts=choose(load(accounts_file), names),
+        resources=resources,
+        interval=interval,
+        since=since,
+        state=_state_path(state),
+        from_now=from_now,
+        as_json=as_json,
+        utc=utc,
+        timeout=timeout,
+        skip_refused=skip_refused,
+        words=None if program is None else words_of(program, shell=shell),
+        webhook=None if url is None else (url, _secret(webhook_secret_file)),
+    )
+    run(lambda: watch(plan))
+
+
+def _state_path(given: str | None) -> Path:
+    if given:
+        return Path(given).expanduser()
+    return platformdirs.user_data_path("ppapi", appauthor=False) / "watch.db"
+
+
+def _secret(file: str | None) -> Secret:
+    """Return what signs.
+
+    Raises:
+        CommandFailed: there is none, or it is not usable.
+    """
+    from ppapi_async.cli.watching.webhook import secret_of
+    from ppapi_async.files import exposed, read
+
+    if file is None:
+        if not os.environ.get("PPAPI_WEBHOOK_SECRET"):
+            raise CommandFailed(
+                "--webhook: what is sent is signed: set PPAPI_WEBHOOK_SECRET, or pass"
+                " --webhook-secret-file FILE",
+                Exit.USAGE,
+            )
+        return secret_of(os.environ["PPAPI_WEBHOOK_SECRET"])
+    path = Path(file).expanduser()
+    try:
+        content, status = read(path, _LARGEST_SECRET)
+    except OSError as error:
+        raise CommandFailed(f"{plain(file)}: {error.strerror}", Exit.USAGE) from None
+    for warning in exposed(str(path), status, holds_key=True):
+        note(f"warning: {plain(warning)}")
+    return secret_of(content.decode("utf-8", "replace"))

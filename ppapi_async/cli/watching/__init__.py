@@ -1,0 +1,1 @@
+"""What `ppapi watch` does with the changes of many accounts."""
