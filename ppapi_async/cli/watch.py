@@ -63,7 +63,7 @@ def _resources(value: str | tuple[ResourceName, ...]) -> tuple[ResourceName, ...
 @click.option(
     "--state",
     metavar="FILE",
-    help="Keeps what was delivered, so that a later run goes on; otherwise a file of your own in the"
+    help="Keeps what was delivered, so that a later run goes on; otherwise a file of yours in the"
     " place for data.",
 )
 @click.option("--from-now", is_flag=True, help="Forget that; begin with what happens from now on.")
