@@ -203,10 +203,14 @@ def sparkline(values: Sequence[Decimal], *, most: int = 45) -> Markup:
 
     Args:
         values: from left to right.
-        most: how many points are drawn; more values are added up to as many.
+        most: how many points are drawn; of more values, each point is the sum of some, and the
+            first ones, which would be too few for a point, are left out.
     """
     size = -(-len(values) // most) or 1
-    points = [sum(values[at : at + size], Decimal()) for at in range(0, len(values), size)]
+    points = [
+        sum(values[at : at + size], Decimal())
+        for at in range(len(values) % size, len(values), size)
+    ]
     if len(points) < 2 or not any(points):
         return Markup("")
     low, high = min(*points, Decimal()), max(*points, Decimal())

@@ -120,11 +120,13 @@ def test_no_bars() -> None:
 
 
 def test_sparkline() -> None:
-    """A line from the lowest to the highest; many values are added up to few."""
+    """A line from the lowest to the highest; many values are few points, each of as many."""
     (path,) = drawn(sparkline(numbers(0, 5, 10))).iter("path")
     assert path.get("d") == "M0 22L1 12L2 2"
     (path,) = drawn(sparkline(numbers(*range(100)), most=10)).iter("path")
     assert path.get("d", "").count("L") == 9
+    (path,) = drawn(sparkline([Decimal(5)] * 91, most=45)).iter("path")
+    assert set(re.findall(r" ([\d.]+)", path.get("d", ""))) == {"2"}
     assert [sparkline(numbers(*values)) for values in ((), (1,), (0, 0, 0))] == ["", "", ""]
 
 
