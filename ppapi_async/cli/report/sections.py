@@ -64,6 +64,14 @@ _COUNTED = {
     FindingKind.ROWS_UNREADABLE: "rows",
 }
 """What the count of a finding counts; the others have none worth telling."""
+_ROWS_OF = {
+    "links": "resource_links",
+    "exchanges": "resource_exchanges",
+    "payouts": "resource_payouts",
+    "info": "resource_info",
+}
+_TIMES_OF = {"links": "links", "exchanges": "exchanges", "payouts": "payout_rows", "info": "info"}
+"""What to call a row of a resource, and a time of it."""
 _OLDEST = {FindingKind.PAYOUT_WAITING, FindingKind.ACCRUALS_LAG}
 
 
@@ -190,7 +198,7 @@ def _facts(finding: Finding, currency: str, writer: Writer) -> Iterable[Markup]:
             apart = writer.money(finding.amount - finding.expected, currency, finding.account)
             yield writer.say("fact_difference", amount=apart)
         else:
-            yield writer.say("fact_usually", amount=numbers.short(finding.expected))
+            yield _usually(kind, finding.expected, writer)
     if finding.lasting is not None:
         key = "fact_oldest" if kind in _OLDEST and finding.count > 1 else "fact_lasting"
         yield writer.say(key, time=numbers.lasting(finding.lasting))
@@ -200,15 +208,24 @@ def _facts(finding: Finding, currency: str, writer: Writer) -> Iterable[Markup]:
         yield writer.say("fact_since", moment=numbers.moment(finding.since))
 
 
+def _usually(kind: FindingKind, expected: Decimal, writer: Writer) -> Markup:
+    """Return what there usually is in place of nothing."""
+    if kind == FindingKind.CLICKS_WITHOUT_ORDERS:
+        return writer.say("fact_usual_orders", amount=writer.counted("orders", int(expected)))
+    return writer.say("fact_usually", amount=writer.counted("events", int(expected)))
+
+
 def _evidence(
     one: Exhibit, account: str, currency: str, writer: Writer
 ) -> tuple[Markup, Markup, Markup, Markup]:
-    key = f"resource_{one.resource}"
-    known = {"links", "exchanges", "payouts", "info"}
-    what = writer.say(key) if one.resource in known else writer.site(one.resource)
+    keys = _ROWS_OF if one.until is None else _TIMES_OF
+    key = keys.get(one.resource)
+    what = writer.site(one.resource) if key is None else writer.say(key)
     if one.id is not None:
         what = Markup("{} {}").format(what, one.id)
     times = [writer.numbers.moment(at) for at in (one.at, one.until) if at is not None]
+    if one.at is None and one.until is not None:
+        times = [writer.say("period_open", end=writer.numbers.moment(one.until))]
     sides = [writer.site(side) for side in (one.before, one.after) if side is not None]
     amount = Markup("")
     if one.amount is not None:

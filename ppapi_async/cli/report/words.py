@@ -93,7 +93,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "year": ("Year", "Год"),
     "account": ("Account", "Аккаунт"),
     "currency": ("Currency", "Валюта"),
-    "of_all": ("{share} of {whole}", "{share} от {whole}"),
     # An empty mirror.
     "empty_title": ("Nothing here yet", "Здесь пока ничего нет"),
     "empty_text": (
@@ -207,7 +206,11 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "fact_usual": ("usually {time}", "обычно {time}"),
     "fact_expected": ("should be {amount}", "должно быть {amount}"),
     "fact_difference": ("difference {amount}", "разница {amount}"),
-    "fact_usually": ("usually {amount}", "обычно {amount}"),
+    "fact_usual_orders": (
+        "so many usually bring {amount}",
+        "обычно при стольких кликах — {amount}",
+    ),
+    "fact_usually": ("usually {amount} in such a time", "обычно за такое время {amount}"),
     "fact_balance": ("balance {amount}", "баланс {amount}"),
     "evidence": ("Evidence", "Подтверждения"),
     "evidence_none": (
@@ -369,7 +372,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Payouts are of an account as a whole, so they are shown by account only.",
         "Выплаты относятся к аккаунту целиком, поэтому показаны только по аккаунтам.",
     ),
-    "scale": ("to {amount}", "до {amount}"),
 }
 """English, Russian."""
 
@@ -391,10 +393,6 @@ COUNTED: Mapping[str, tuple[tuple[str, str], tuple[str, str, str]]] = {
         ("and {n} more finding", "and {n} more findings"),
         ("и ещё {n} замечание", "и ещё {n} замечания", "и ещё {n} замечаний"),
     ),
-    "urgent": (
-        ("{n} where money is at stake", "{n} where money is at stake"),
-        ("{n} — речь о деньгах", "{n} — речь о деньгах", "{n} — речь о деньгах"),
-    ),
     "complete_accounts": (
         ("{n} account is proven complete", "{n} accounts are proven complete"),
         (
@@ -403,16 +401,12 @@ COUNTED: Mapping[str, tuple[tuple[str, str], tuple[str, str, str]]] = {
             "{n} аккаунтов подтверждены полностью",
         ),
     ),
-    "due_accounts": (
-        ("{n} account can be paid out now", "{n} accounts can be paid out now"),
-        (
-            "{n} аккаунт можно вывести сейчас",
-            "{n} аккаунта можно вывести сейчас",
-            "{n} аккаунтов можно вывести сейчас",
-        ),
-    ),
     "clicks": (("{n} click", "{n} clicks"), ("{n} клик", "{n} клика", "{n} кликов")),
     "orders": (("{n} order", "{n} orders"), ("{n} заявка", "{n} заявки", "{n} заявок")),
+    "events": (
+        ("{n} click or order", "{n} clicks and orders"),
+        ("{n} клик или заявка", "{n} клика и заявки", "{n} кликов и заявок"),
+    ),
     "unjoined": (("{n} order", "{n} orders"), ("{n} заявку", "{n} заявки", "{n} заявок")),
     "rewards": (
         ("{n} reward", "{n} rewards"),

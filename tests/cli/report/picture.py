@@ -19,11 +19,11 @@ __all__ = ["main"]
 _WIDTH, _HEIGHT = 1280, 1064
 
 
-async def _draw(chromium: str, report: Path) -> bytes:
+async def _draw(chromium: str, url: str) -> bytes:
     async with Browser(chromium) as browser:
         tab = await browser.tab()
         await tab.look(_WIDTH)
-        await tab.open(report.absolute().as_uri())
+        await tab.open(url)
         return await tab.shoot(_HEIGHT)
 
 
@@ -36,7 +36,8 @@ def main(report: str, picture: str) -> None:
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit("there is no Chromium here")
-    Path(picture).write_bytes(asyncio.run(_draw(chromium, Path(report))))
+    url = Path(report).absolute().as_uri()
+    Path(picture).write_bytes(asyncio.run(_draw(chromium, url)))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from decimal import Decimal
 from functools import partial
 from html.parser import HTMLParser
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppapi_async.cli.report import page
 from ppapi_async.cli.report.data import (
     AccountSummary,
     DaySum,
@@ -34,7 +36,7 @@ from ppapi_async.cli.report.data import Coverage as CoverageData
 from ppapi_async.cli.report.limits import Limits
 from ppapi_async.cli.report.page import ReportPage
 from ppapi_async.cli.report.rewards import Timeline, rewards_of
-from ppapi_async.cli.report.words import LANGUAGES, Language
+from ppapi_async.cli.report.words import COUNTED, LANGUAGES, TEXTS, Language
 from ppapi_async.cli.report.writing import Writer
 from tests.cli.report.made_up import END, empty, made_up
 
@@ -259,7 +261,23 @@ def test_a_name_is_isolated_and_cut() -> None:
         ),
         (
             finding(kind=FindingKind.CLICKS_WITHOUT_ORDERS, count=412, expected=Decimal(12)),
-            "412 clicksusually 12",
+            "412 clicksso many usually bring 12 orders",
+        ),
+        (
+            finding(
+                kind=FindingKind.SITE_QUIET,
+                expected=Decimal(300),
+                evidence=(Exhibit(resource="links", at=END),),
+            ),
+            "usually 300 clicks and orders in such a time",
+        ),
+        (
+            finding(
+                kind=FindingKind.COVERAGE_INCOMPLETE,
+                count=2,
+                evidence=(Exhibit(resource="links", until=END),),
+            ),
+            "2 times WhatWhenChangeAmount Clicksfrom the beginning to 28 Nov 2026, 11:30",
         ),
         (
             finding(
@@ -511,3 +529,13 @@ def test_colours_are_told_apart(sight: str) -> None:
         colours = [lab(one, sight) for one in re.findall(r"--s\d: #(\w{6})", palette)]
         assert len(colours) == 8
         assert min(math.dist(*pair) for pair in combinations(colours, 2)) > 15
+
+
+def test_each_text_is_shown_somewhere() -> None:
+    """No text is left over from what the page had once."""
+    folder = Path(page.__file__).parent
+    places = [*folder.glob("*.py"), *(folder / "templates").iterdir()]
+    used = "".join(one.read_text("utf-8") for one in places if one.name != "words.py")
+    families = ("severity_", "kind_", "status_", "label_", "by_")  # made of a value and this
+    for key in (*TEXTS, *COUNTED):
+        assert key.startswith(families) or f'"{key}"' in used or f"'{key}'" in used, key
