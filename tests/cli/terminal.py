@@ -181,6 +181,19 @@ class Terminal:
             pass
         return self._process.wait(timeout=_PATIENCE)
 
+    def interrupt(self) -> int:
+        r"""Press Ctrl-C until the command ends, as a person would; return the exit code.
+
+        One that comes just before Python begins to read a line is heeded after that line only.
+        """
+        until = time.monotonic() + _PATIENCE
+        while self._process.poll() is None and time.monotonic() < until:
+            self.type("\x03")
+            soon = time.monotonic() + 0.5
+            while self._read(soon):
+                pass
+        return self.end()
+
     def _read(self, until: float) -> bool:
         """Take what comes; False if nothing more does."""
         ready, _, _ = select.select([self._ours], [], [], max(0.0, until - time.monotonic()))

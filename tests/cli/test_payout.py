@@ -352,11 +352,14 @@ def test_a_balance_that_was_paid_out_meanwhile_is_not_sent(
 @pytest.mark.no_cover
 def test_on_a_terminal_the_name_is_to_be_typed(site: Sandbox) -> None:
     """Anything else requests nothing; Ctrl-C at the question neither."""
-    for typed, code in (("yes\n", 1), ("\x03", 130), ("one\n", 0)):
+    for typed, code in (("yes\n", 1), (None, 130), ("one\n", 0)):
         with Terminal("payout", "one", "11", WALLET) as terminal:
             shown = terminal.wait_for("Type one to request it")
             assert WALLET in shown
             assert booked(site) == []
+            if typed is None:
+                assert terminal.interrupt() == code, terminal.text
+                continue
             terminal.type(typed)
             assert terminal.end() == code, terminal.text
     assert len(booked(site)) == 1
