@@ -71,7 +71,6 @@ class MirrorFacts:
     unreadable_counts: dict[int, int] = field(factory=dict)
     _proven: dict[tuple[int, str], list[Proven]] = field(factory=dict)
     _payout_times: dict[int, array[float]] = field(factory=dict)
-    _accrual_times: dict[int, array[float]] = field(factory=dict)
     _limits: dict[str, dict[int, tuple[str, str]]] = field(factory=dict)
     """When the first and the last row is, by table."""
     _earlier: dict[str, dict[int, dict[date, int]]] = field(factory=dict)
@@ -98,8 +97,6 @@ class MirrorFacts:
                 shown.append(row)
         async for number, seconds in reader.payout_times():
             facts._payout_times.setdefault(number, array("d")).append(seconds)
-        async for number, seconds in reader.accrual_times(now - _HISTORY):
-            facts._accrual_times.setdefault(number, array("d")).append(seconds)
         for table in _LISTS:
             facts._limits[table] = {
                 number: (first, last)
@@ -119,7 +116,7 @@ class MirrorFacts:
         """Return what findings of an account are made of."""
         number, currency = row.number, self.money[row.number].currency
         seen_to = min(self.reader.end, self.now, row.last_synced or self.now)
-        waits = _durations(self._accrual_times.get(number, ()))
+        waits = _durations(await self.reader.accrual_times(number, self.now - _HISTORY))
         last_click, click_day = self._last_of("links", number)
         last_order, order_day = self._last_of("exchanges", number)
         return AccountFacts(

@@ -25,6 +25,8 @@ from ppapi_async.models import Exchange
 
 __all__ = ["AccountRow", "Balance", "Credited", "ReportReader"]
 
+_CHANGES = 2_000
+"""How many of an account's latest changes say how long rewards take here."""
 _FRESH = timedelta(days=2)
 """Orders that have never changed and are older had been credited when they were read first."""
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
@@ -180,20 +182,24 @@ class ReportReader:
         async for number, seen, time in self._read(sql):
             yield cast("int", number), _between(time, seen)
 
-    async def accrual_times(self, since: datetime) -> AsyncIterator[tuple[int, float]]:
-        """Yield how many seconds orders took to be credited, as far as that was seen since then.
+    async def accrual_times(self, number: int, since: datetime) -> list[float]:
+        """Return how many seconds orders of an account took to be credited, of late.
 
-        `time` is when the order was carried out where a change of status moves it, and when it was
-        placed elsewhere; what is late is measured by the same.
+        As far as that was seen since then, and of so many changes. `time` is when the order was
+        carried out where a change of status moves it, and when it was placed elsewhere; what is
+        late is measured by the same.
         """
         sql = (
             f"SELECT c.account, {self._words.time('c.seen_at')}, {self._words.time('e.time')}"  # noqa: S608
-            " FROM changes c JOIN exchanges e ON e.account = c.account AND e.id = c.id"
-            " WHERE c.resource = 'exchanges' AND c.kind = 'changed' AND e.accrued"
-            f" AND c.seen_at >= ? AND {self._words.text('c.fields')} LIKE '%\"accrued\"%'"
+            " FROM (SELECT account, id, kind, seen_at, fields FROM changes"
+            " WHERE account = ? AND resource = 'exchanges' AND seen_at >= ?"
+            f" ORDER BY revision DESC LIMIT {_CHANGES}) AS c"
+            " JOIN exchanges e ON e.account = c.account AND e.id = c.id"
+            " WHERE c.kind = 'changed' AND e.accrued"
+            f" AND {self._words.text('c.fields')} LIKE '%\"accrued\"%'"
         )
-        async for number, seen, time in self._read(sql, [self._words.parameter(since)]):
-            yield cast("int", number), _between(time, seen)
+        rows = self._read(sql, [number, self._words.parameter(since)])
+        return [_between(time, seen) async for _, seen, time in rows]
 
     async def taken_back(self) -> dict[int, list[TakenBack]]:
         """Return orders that had been credited more than they are now, by the account's number.
@@ -208,9 +214,11 @@ class ReportReader:
             f" {words.time('e.gone_at')}, {words.time('e.time')}"
             " FROM changes c JOIN exchanges e ON e.account = c.account AND e.id = c.id"
             " WHERE c.resource = 'exchanges' AND c.kind IN ('changed', 'gone')"
-            f" AND c.seen_at >= ? AND c.seen_at < ? AND {words.is_true('c.before', 'accrued')}"
-            f" AND (c.kind = 'gone' OR NOT {words.is_true('c.after', 'accrued')}"
-            f" OR {words.text('c.fields')} LIKE '%\"partner_reward\"%')"
+            # First what is known without looking into rows: nearly all that is credited stays so.
+            f" AND c.seen_at >= ? AND c.seen_at < ? AND (c.kind = 'gone'"
+            f" OR {words.text('c.fields')} LIKE '%\"partner_reward\"%'"
+            f" OR (NOT e.accrued AND {words.text('c.fields')} LIKE '%\"accrued\"%'))"
+            f" AND {words.is_true('c.before', 'accrued')}"
             " ORDER BY c.account, c.id, c.revision"
         )
         found: dict[int, dict[int, TakenBack]] = {}
@@ -432,9 +440,8 @@ def _instant(text: object) -> datetime | None:
 
 def _between(earlier: object, later: object) -> float:
     """Return the seconds from one instant to another, 0 if it is none."""
-    return max(
-        0.0, (instant_of(cast("str", later)) - instant_of(cast("str", earlier))).total_seconds()
-    )
+    first, last = datetime.fromisoformat(str(earlier)), datetime.fromisoformat(str(later))
+    return max(0.0, (last - first).total_seconds())
 
 
 def _problem(problems: str) -> str:
