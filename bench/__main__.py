@@ -7,7 +7,18 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from bench import decode, fleet, memory, mirror, requests, sharing, stall, stream, watching
+from bench import (
+    decode,
+    fleet,
+    memory,
+    mirror,
+    report,
+    requests,
+    sharing,
+    stall,
+    stream,
+    watching,
+)
 from bench.measure import Line, save, table
 
 _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
@@ -20,6 +31,7 @@ _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
     "fleet": fleet.measure,
     "sharing": sharing.measure,
     "mirror": mirror.measure,
+    "report": report.measure,
 }
 _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "decode": partial(decode.measure, rounds=40),
@@ -30,6 +42,7 @@ _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "watching": partial(watching.measure, polls=360),
     "fleet": partial(fleet.measure, interval=10, seconds=30, many_seconds=50, rounds=3),
     "mirror": partial(mirror.measure, rows=20_000, accounts=200),
+    "report": partial(report.measure, rows=200_000, rounds=1),
     "sharing": partial(sharing.measure, accounts=300, seconds=20),
 }
 
