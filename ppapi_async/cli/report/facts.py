@@ -14,15 +14,17 @@ from ppapi_async.cli.report.findings import (
     SHOWN,
     AccountFacts,
     BalanceFacts,
+    LateOrder,
+    LateOrders,
     TakenBack,
     UnreadableFact,
     accrual_limit,
 )
 from ppapi_async.cli.report.proofs import gaps_of, proven_share, ranges_of
 from ppapi_async.cli.report.reading import AccountRow, Balance, ReportReader
-from ppapi_async.cli.report.sums import AccountSums, ZoneDays, total
+from ppapi_async.cli.report.sums import AccountSums, LateSums, ZoneDays, total
 from ppapi_async.mirror.coverage import Proven
-from ppapi_async.mirror.types import instant_of
+from ppapi_async.mirror.types import instant_of, instant_text
 
 __all__ = ["AccountMoney", "MirrorFacts"]
 
@@ -69,6 +71,8 @@ class MirrorFacts:
     unreadable: dict[int, list[UnreadableFact]] = field(factory=dict)
     """The first ones."""
     unreadable_counts: dict[int, int] = field(factory=dict)
+    _waits: dict[int, list[timedelta]] = field(factory=dict)
+    """How long rewards take."""
     _proven: dict[tuple[int, str], list[Proven]] = field(factory=dict)
     _payout_times: dict[int, array[float]] = field(factory=dict)
     _limits: dict[str, dict[int, tuple[str, str]]] = field(factory=dict)
@@ -112,11 +116,30 @@ class MirrorFacts:
                     days[day] = days.get(day, 0) + count
         return facts
 
+    def seen_to(self, row: AccountRow) -> datetime:
+        """Return up to when the mirror knows an account, as far as the report goes."""
+        return min(self.reader.end, self.now, row.last_synced or self.now)
+
+    def read_at(self, row: AccountRow) -> datetime:
+        """Return when the balance of an account was read."""
+        told = self.balances.get(row.number)
+        return told.read_at if told else self.now
+
+    async def late(self, row: AccountRow) -> LateSums:
+        """Return what adds up the late orders of an account, by what is late here."""
+        seen_to = self.seen_to(row)
+        times = await self.reader.accrual_times(row.number, self.now - _HISTORY)
+        self._waits[row.number] = waits = _durations(times)
+        return LateSums(
+            since=instant_text(seen_to - _LATE_HISTORY),
+            before=instant_text(seen_to - accrual_limit(waits)),
+        )
+
     async def of(self, row: AccountRow, sums: AccountSums) -> AccountFacts:
         """Return what findings of an account are made of."""
         number, currency = row.number, self.money[row.number].currency
-        seen_to = min(self.reader.end, self.now, row.last_synced or self.now)
-        waits = _durations(await self.reader.accrual_times(number, self.now - _HISTORY))
+        seen_to = self.seen_to(row)
+        await self.reader.late_orders(number, sums.late)
         last_click, click_day = self._last_of("links", number)
         last_order, order_day = self._last_of("exchanges", number)
         return AccountFacts(
@@ -136,10 +159,15 @@ class MirrorFacts:
             taken_back=self.taken_back.get(number, ()),
             waiting=self.money[number].waiting,
             payout_times=_durations(self._payout_times.get(number, ())),
-            late=await self.reader.late_orders(
-                number, seen_to - _LATE_HISTORY, seen_to - accrual_limit(waits)
+            late=LateOrders(
+                first=[
+                    LateOrder(id=row_id, time=instant_of(time), reward=reward)
+                    for time, row_id, reward in sums.late.first
+                ],
+                count=sums.late.count,
+                rewards=sums.late.rewards,
             ),
-            accrual_times=waits,
+            accrual_times=self._waits.get(number, ()),
             balance=await self._balance(number, currency, sums),
             gaps=[(one.resource, gap) for one in self.coverage(row) for gap in gaps_of(one.ranges)],
             unreadable=self.unreadable.get(number, ()),
@@ -191,16 +219,16 @@ class MirrorFacts:
                 return None
         credited = await self.reader.credited(number, told.read_at)
         unsure = total(amount for at, amount in money.changed if at > told.read_at)
-        in_report = sums.totals()
+        in_report, fresh = sums.totals(), total((credited.fresh, sums.fresh))
         facts = BalanceFacts(
             balance=told.balance,
             told_at=told.read_at,
-            accrued=total((credited.accrued, Decimal(in_report[5]))),
+            accrued=total((credited.accrued, Decimal(in_report[5]), sums.gone)),
             waiting=money.waits(currency),
             paid=money.ever_done,
-            unsure_less=total((credited.fresh, unsure, money.vanished)),
+            unsure_less=total((fresh, unsure, money.vanished)),
             # The mirror looks at old orders seldom: what it knows as open may be credited since.
-            unsure_more=total((credited.fresh, unsure, credited.open, Decimal(in_report[6]))),
+            unsure_more=total((fresh, unsure, credited.open, Decimal(in_report[6]))),
         )
         if facts.balance >= total((facts.accrued, -facts.waiting, -facts.paid)):
             return facts

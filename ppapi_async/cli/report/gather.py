@@ -109,7 +109,7 @@ class _Gathering:
         known = await MirrorFacts.read(self.reader, self.money, self.calendar, now=self.now)
         summaries, facts = [], []
         for row in rows:
-            sums = await self._add_up(row)
+            sums = await self._add_up(row, known)
             facts.append(await known.of(row, sums))
             summaries.append(self._summary(row, sums, known))
         findings = graver_first(
@@ -165,10 +165,11 @@ class _Gathering:
             of_account = self.money[row.number]
             of_account.currency = of_account.currency or f"¤ {row.name}"
 
-    async def _add_up(self, row: AccountRow) -> AccountSums:
+    async def _add_up(self, row: AccountRow, known: MirrorFacts) -> AccountSums:
         currency = self.money[row.number].currency
-        sums = AccountSums(self.calendar, currency, self.sub_ids, self.referrers)
-        await self.reader.visitor_rows(row.number, sums.add)
+        late = await known.late(row)
+        sums = AccountSums(self.calendar, currency, self.sub_ids, self.referrers, late)
+        await self.reader.visitor_rows(row.number, known.read_at(row), sums.add)
         sums.finish()
         for ordinal, day in sums.days.items():
             self.days.append(
@@ -187,13 +188,13 @@ class _Gathering:
             self.order_hours[hour] += sums.order_hours[hour]
         for (give, give_by, get, get_by), way in sums.directions.items():
             key = _currency_label(give, give_by), _currency_label(get or "", get_by)
-            known = self.directions.get(key) or Direction(give=key[0], get=key[1])
+            so_far = self.directions.get(key) or Direction(give=key[0], get=key[1])
             self.directions[key] = evolve(
-                known,
-                orders=known.orders + int(way[2]),
-                completed=known.completed + int(way[3]),
-                accrued=amounts_added((known.accrued, {currency: Decimal(way[5])})),
-                forecast=amounts_added((known.forecast, {currency: Decimal(way[6])})),
+                so_far,
+                orders=so_far.orders + int(way[2]),
+                completed=so_far.completed + int(way[3]),
+                accrued=amounts_added((so_far.accrued, {currency: Decimal(way[5])})),
+                forecast=amounts_added((so_far.forecast, {currency: Decimal(way[6])})),
             )
         self.unjoined_orders += int(sums.unjoined[2])
         self.unjoined_accrued.append({currency: Decimal(sums.unjoined[5])})

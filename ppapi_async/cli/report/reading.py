@@ -14,8 +14,8 @@ from typing import cast
 from attrs import define, field, frozen
 
 from ppapi_async.cli.report.data import Exhibit, PayoutLine
-from ppapi_async.cli.report.findings import SHOWN, LateOrder, LateOrders, TakenBack, UnreadableFact
-from ppapi_async.cli.report.sums import EXACT, VisitorRow
+from ppapi_async.cli.report.findings import SHOWN, TakenBack, UnreadableFact
+from ppapi_async.cli.report.sums import EXACT, FRESH, GONE, LateSums, VisitorRow
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.read_only import MirrorSnapshot, Values
 from ppapi_async.mirror.rows import load
@@ -27,8 +27,11 @@ __all__ = ["AccountRow", "Balance", "Credited", "ReportReader"]
 
 _CHANGES = 2_000
 """How many of an account's latest changes say how long rewards take here."""
-_FRESH = timedelta(days=2)
+_FRESH = "COALESCE(changed_at > ?, time > ?)"
+"""Whether an order has changed since an instant."""
+_NEW = timedelta(days=2)
 """Orders that have never changed and are older had been credited when they were read first."""
+_LOST = ", ".join(f"'{status}'" for status in CANCELLED)
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _PROBLEM = 200
 """Characters of what cannot be read."""
@@ -61,14 +64,13 @@ class Balance:
 
 @define(kw_only=True)
 class Credited:
-    """What orders of an account beside those of the report were credited, and what is not sure."""
+    """What orders of an account of before and after the report have been credited."""
 
     accrued: Decimal = Decimal()
-    """Of orders of other times, and of those that are gone."""
     fresh: Decimal = Decimal()
-    """Of all orders, what was perhaps not credited yet when the balance was read."""
+    """What of it was perhaps not credited yet when the balance was read."""
     open: Decimal = Decimal()
-    """What is not credited, of orders of other times."""
+    """What is not credited, of orders that are there."""
 
 
 @define(eq=False)
@@ -99,6 +101,9 @@ class ReportReader:
             for row in piece:
                 if row[0] in self._chosen:
                     yield row
+
+    def _fresh(self, read_at: datetime) -> tuple[object, object]:
+        return self._words.parameter(read_at), self._words.parameter(read_at - _NEW)
 
     def _bounds(self) -> tuple[object, object]:
         return self._words.parameter(self.start), self._words.parameter(self.end)
@@ -298,14 +303,20 @@ class ReportReader:
         async for number, found, count in self._read(sql, bounds):
             yield cast("int", number), f"{found}:00:00.000000", cast("int", count)
 
-    async def visitor_rows(self, number: int, add: Callable[[list[VisitorRow]], object]) -> None:
+    async def visitor_rows(
+        self, number: int, read_at: datetime, add: Callable[[list[VisitorRow]], object]
+    ) -> None:
         """Hand over clicks and orders of an account, by visitor and time, clicks first.
 
         Clicks of before the report come too, of visitors who ordered within it: an order may belong
-        to one. Orders that are gone do not come.
+        to one.
+
+        Args:
+            number: of the account.
+            read_at: when its balance was read.
+            add: takes them, piece by piece.
         """
         words = self._words
-        lost = ", ".join(f"'{status}'" for status in CANCELLED)
         start, end = self._bounds()
         # In SQLite `+` keeps it from an index by which each order would be looked up by itself.
         visitor = "+user_hash" if self._snapshot.is_sqlite else "user_hash"
@@ -318,63 +329,60 @@ class ReportReader:
             f" UNION ALL SELECT {visitor}, {words.time('time')}, 1,"
             f" {words.amount('partner_reward')}, currency_code_give, psys_give, currency_code_get,"
             f" psys_get, {words.flag('exchange_success')} + 2 * {words.flag('accrued')}"
-            f" + 4 * {words.flag(f'''COALESCE(status, '') IN ({lost})''')}, id"
-            " FROM exchanges WHERE account = ? AND time >= ? AND time < ? AND gone_at IS NULL"
+            f" + 4 * {words.flag(f'''COALESCE(status, '') IN ({_LOST})''')}"
+            f" + {GONE} * {words.flag('gone_at IS NOT NULL')} + {FRESH} * {words.flag(_FRESH)}, id"
+            " FROM exchanges WHERE account = ? AND time >= ? AND time < ?"
             " ORDER BY 1, 2, 3, 10"
         )
-        parameters = (start, number, end, start, number, start, end, number, start, end)
+        fresh = self._fresh(read_at)
+        clicks = start, number, end, start, number, start, end
+        parameters = (*clicks, *fresh, number, start, end)
         await self._snapshot.fold(sql, parameters, cast("Callable[[list[Values]], object]", add))
 
-    async def late_orders(self, number: int, start: datetime, end: datetime) -> LateOrders:
-        """Return orders of a time that were carried out and not credited, though they are to be."""
-        words = self._words
+    async def late_orders(self, number: int, late: LateSums) -> None:
+        """Take in late orders of an account from before the report."""
+        words, start = self._words, self.start
+        until = min(instant_of(late.before), start)
         sql = (
-            f"SELECT account, id, {words.time('time')}, {words.amount('partner_reward')}"  # noqa: S608
+            f"SELECT account, {words.time('time')}, id, {words.amount('partner_reward')}"  # noqa: S608
             " FROM exchanges WHERE account = ? AND time >= ? AND time < ? AND exchange_success"
-            " AND NOT accrued AND gone_at IS NULL ORDER BY time, id"
+            " AND NOT accrued AND gone_at IS NULL"
+            f" AND COALESCE(status, '') NOT IN ({_LOST})"
         )
-        first: list[LateOrder] = []
-        count, rewards = 0, Decimal()
-        bounds = [number, words.parameter(start), words.parameter(end)]
-        async for _, row_id, time, reward in self._read(sql, bounds):
-            amount = Decimal(cast("str", reward))
-            if amount <= 0:
-                continue
-            count, rewards = count + 1, EXACT.add(rewards, amount)
-            if len(first) < SHOWN:
-                at = instant_of(cast("str", time))
-                first.append(LateOrder(id=cast("int", row_id), time=at, reward=amount))
-        return LateOrders(first=first, count=count, rewards=rewards)
+        bounds = [number, words.parameter(instant_of(late.since)), words.parameter(until)]
+        async for _, time, row_id, reward in self._read(sql, bounds):
+            with localcontext(EXACT):
+                late.add(cast("str", time), cast("int", row_id), Decimal(cast("str", reward)))
 
     async def credited(self, number: int, read_at: datetime) -> Credited:
-        """Return what orders of an account have been credited that are in no sum of the report.
+        """Return what orders of an account of before and after the report have been credited.
 
         Args:
             number: of the account.
             read_at: when its balance was read.
         """
         words, found = self._words, Credited()
-        outside = "(time < ? OR time >= ? OR gone_at IS NOT NULL)"
-        fresh = "(changed_at > ? OR (changed_at IS NULL AND time > ?))"
-        sql = (
+        start, end = self._bounds()
+        orders = (
             f"SELECT {words.amount('partner_reward')}, {words.flag('accrued')},"  # noqa: S608
-            f" {words.flag(outside)}, {words.flag(fresh)}, {words.flag('gone_at IS NULL')}"
-            f" FROM exchanges WHERE account = ? AND ({outside} OR {fresh})"
+            f" {words.flag(_FRESH)}, {words.flag('gone_at IS NULL')}"
+            " FROM exchanges WHERE account = ? AND time"
         )
-        limits = *self._bounds(), words.parameter(read_at), words.parameter(read_at - _FRESH)
 
         def add(rows: list[Values]) -> None:
             with localcontext(EXACT):
-                for reward, is_accrued, is_outside, is_fresh, is_there in rows:
+                for reward, is_accrued, is_fresh, is_there in rows:
                     amount = Decimal(cast("str", reward))
-                    if is_accrued and is_outside:
+                    if is_accrued:
                         found.accrued += amount
-                    if is_accrued and is_fresh:
-                        found.fresh += amount
-                    if is_outside and is_there and not is_accrued:
+                        if is_fresh:
+                            found.fresh += amount
+                    elif is_there:
                         found.open += amount
 
-        await self._snapshot.fold(sql, (*limits, number, *limits), add)
+        fresh = self._fresh(read_at)
+        parameters = (*fresh, number, start, *fresh, number, end)
+        await self._snapshot.fold(f"{orders} < ? UNION ALL {orders} >= ?", parameters, add)
         return found
 
     async def gone(self, number: int, currency: str) -> tuple[Exhibit, ...]:

@@ -25,11 +25,14 @@ __all__ = [
     "ACCRUED",
     "COMPLETED",
     "EXACT",
+    "FRESH",
+    "GONE",
     "IN_RANGE",
     "LOST",
     "QUARTERS",
     "AccountSums",
     "LabelSums",
+    "LateSums",
     "VisitorRow",
     "ZoneDays",
     "added",
@@ -41,8 +44,9 @@ __all__ = [
 
 EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
 """More digits than any amount has: no sum is ever rounded."""
-COMPLETED, ACCRUED, LOST = 1, 2, 4
-"""Bits of an order: carried out, credited, cancelled for good."""
+COMPLETED, ACCRUED, LOST, GONE, FRESH = 1, 2, 4, 8, 16
+"""Bits of an order: carried out, credited, cancelled for good; listed no more; and changed since
+the balance was read."""
 IN_RANGE = 1
 """The bit of a click that is within the report; others are there for orders to be joined to."""
 
@@ -58,6 +62,7 @@ KeyT = TypeVar("KeyT")
 _ZERO = Decimal()
 QUARTERS = {f"{minute:02}": str(minute // 15) for minute in range(60)}
 """Which quarter of its hour a minute is in, both as texts."""
+_LATE_SHOWN = 5
 _MOST_APART = 50_000
 """Different query strings of an account, and hosts, that are kept apart at once."""
 _LONGEST = 500
@@ -120,22 +125,17 @@ class ZoneDays:
         return local.toordinal(), 24 * local.weekday() + local.hour
 
 
+@functools.lru_cache(maxsize=10_000)
 def host_of(referrer: str) -> str:
     """Return the host of the page that a visitor came from, `NO_REFERRER` if it was none.
+
+    Args:
+        referrer: the page's address, or its host with what may stand beside that.
 
     >>> host_of("https://user@www.Forum.example:8080/topic?page=2")
     'forum.example'
     """
-    place = referrer.split("/", 3)
-    # As nearly all are; each page of a site is another text, and its host mostly the same.
-    is_plain = len(place) > 2 and not place[1] and place[0][-1:] == ":"
-    return _host_of(place[2]) if is_plain else _host_of(referrer.strip()[:_LONGEST])
-
-
-@functools.lru_cache(maxsize=10_000)
-def _host_of(address: str) -> str:
-    """Return the host of an address with or without its scheme and path."""
-    found = _HOST.match(unescape(address)[:_LONGEST])
+    found = _HOST.match(unescape(referrer).strip()[:_LONGEST])
     return (found[1].lower() if found else "") or NO_REFERRER
 
 
@@ -213,6 +213,26 @@ class LabelSums:
 
 
 @define(eq=False)
+class LateSums:
+    """Orders that were carried out before an instant, and whose rewards were not credited."""
+
+    since: str
+    """Those from then on: an instant as in a `VisitorRow`."""
+    before: str
+    first: list[tuple[str, int, Decimal]] = field(factory=list)
+    """Time, id and reward of the oldest ones."""
+    count: int = 0
+    rewards: Decimal = _ZERO
+
+    def add(self, time: str, row_id: int, reward: Decimal) -> None:
+        """Take an order, if it is one of them; with `EXACT` as the context."""
+        if self.since <= time < self.before and reward > 0:
+            self.count += 1
+            self.rewards += reward
+            self.first = sorted([*self.first, (time, row_id, reward)])[:_LATE_SHOWN]
+
+
+@define(eq=False)
 class AccountSums:
     """What the clicks and orders of one account add up to."""
 
@@ -221,6 +241,11 @@ class AccountSums:
     sub_ids: LabelSums
     """Over all accounts; so are the referrers."""
     referrers: LabelSums
+    late: LateSums
+    gone: Decimal = _ZERO
+    """What orders had been credited that are gone; they count nowhere else."""
+    fresh: Decimal = _ZERO
+    """What had perhaps not been credited when the balance was read, gone ones too."""
     days: dict[int, _Sums] = field(factory=dict)
     """By the day's ordinal; visitors are not told."""
     click_hours: list[int] = field(factory=lambda: [0] * 168)
@@ -235,6 +260,8 @@ class AccountSums:
     _parts: dict[int, _Parts] = field(factory=dict)
     """By the identity of their sums."""
     _by_host: dict[str, _Sums] = field(factory=dict)
+    _by_address: dict[str, _Sums] = field(factory=dict)
+    """The same, by hosts as they are written in referrers, with ports and the like."""
     _came_by: dict[frozenset[_Parts], int] = field(factory=dict)
     """How many visitors came by several sets of sub-ids, by which."""
     # The visitor whose rows come just now.
@@ -249,22 +276,27 @@ class AccountSums:
     _pending: list[tuple[int, Decimal]] = field(factory=list)
     """Orders before the first click: bits and reward."""
 
-    def add(self, rows: Iterable[VisitorRow]) -> None:  # noqa: C901, PLR0912 - see below
+    def add(self, rows: Iterable[VisitorRow]) -> None:  # noqa: C901, PLR0912, PLR0915 - see below
         """Add rows, which come sorted by visitor and time, clicks first."""
         # Millions of rows go through here. So what nearly all of them need is done in this loop,
         # in local names, and what few need, in methods.
         known, place, quarters = self.calendar.known, self.calendar.place, QUARTERS
         days, directions, pending, seen = self.days, self.directions, self._pending, self._seen
-        by_query, by_host = self._by_query, self._by_host
+        by_query, by_address = self._by_query, self._by_address
         click_hours, order_hours = self.click_hours, self.order_hours
         current, first, last = self._who, self._first, self._last
-        is_full = self._is_full()
+        late, is_full = self.late, self._is_full()
         with localcontext(EXACT):
-            for who, time, kind, one, two, three, four, five, bits, _ in rows:
+            for who, time, kind, one, two, three, four, five, bits, row_id in rows:
                 if who != current:
                     if pending or seen or is_full:
                         is_full = self._end_visitor()
                     current, first, last = who, None, None
+                if bits >= GONE:
+                    self._add_odd(bits, Decimal(one))
+                    if bits & GONE:
+                        continue
+                    bits &= COMPLETED | ACCRUED | LOST  # noqa: PLW2901 - what is left of them
                 day, hour = known.get(time[:14] + quarters[time[14:16]]) or place(time)
                 if kind:
                     direction = two, three, four, five
@@ -272,15 +304,19 @@ class AccountSums:
                     sums = days.get(day) or _new(days, day)
                     order_hours[hour] += 1
                     reward = Decimal(one)
+                    if bits == COMPLETED:
+                        late.add(time, row_id, reward)
                     if last is None:
                         pending.append((bits, reward))
                         _add_order(bits, reward, (sums, way))
                     else:
                         _add_order(bits, reward, (sums, way, *last))
                     continue
+                parts = one.split("/", 3)
+                address = parts[2] if len(parts) > 2 and not parts[1] else one
                 click = (
                     by_query.get(two) or self._sums_of_query(two),
-                    by_host.get(host := host_of(one)) or _new(by_host, host),
+                    by_address.get(address) or self._sums_of_address(address),
                 )
                 if bits & IN_RANGE:
                     (days.get(day) or _new(days, day))[0] += 1
@@ -304,11 +340,23 @@ class AccountSums:
                         pending.clear()
         self._who, self._first, self._last = current, first, last
 
+    def _add_odd(self, bits: int, reward: Decimal) -> None:
+        if bits & GONE and bits & ACCRUED:
+            self.gone += reward
+        if bits & FRESH and bits & ACCRUED:
+            self.fresh += reward
+
     def _sums_of_query(self, query: str) -> _Sums:
         parts = sub_ids_of(unescape(query))
         found = self._by_parts.get(parts) or _new(self._by_parts, parts)
         self._parts[id(found)] = parts
         self._by_query[query] = found
+        return found
+
+    def _sums_of_address(self, address: str) -> _Sums:
+        host = host_of(address)
+        found = self._by_host.get(host) or _new(self._by_host, host)
+        self._by_address[address] = found
         return found
 
     def _note_again(self, first: tuple[_Sums, _Sums], click: tuple[_Sums, _Sums]) -> None:
@@ -334,7 +382,7 @@ class AccountSums:
         return False
 
     def _is_full(self) -> bool:
-        return len(self._by_query) > _MOST_APART or len(self._by_host) > _MOST_APART
+        return len(self._by_query) > _MOST_APART or len(self._by_address) > _MOST_APART
 
     def finish(self) -> None:
         """Hand over what is known of sub-ids and referrers; no more rows come."""
@@ -362,8 +410,10 @@ class AccountSums:
             self.sub_ids.add(label, sums, self.currency)
         for host, sums in self._by_host.items():
             self.referrers.add(host, sums, self.currency)
-        for known in (self._by_query, self._by_parts, self._parts, self._came_by, self._by_host):
+        for known in (self._by_query, self._by_parts, self._parts, self._came_by):
             known.clear()
+        self._by_host.clear()
+        self._by_address.clear()
 
     def _references(self) -> frozenset[tuple[str, str]]:
         clicks: dict[tuple[str, str], int] = {}

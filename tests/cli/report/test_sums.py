@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,10 +17,13 @@ from ppapi_async.cli.report.data import NO_REFERRER, NO_SUB_ID
 from ppapi_async.cli.report.sums import (
     ACCRUED,
     COMPLETED,
+    FRESH,
+    GONE,
     IN_RANGE,
     LOST,
     AccountSums,
     LabelSums,
+    LateSums,
     VisitorRow,
     ZoneDays,
     host_of,
@@ -50,9 +53,15 @@ def at(minute: int) -> str:
     return f"{time.isoformat(' ')}.000000"
 
 
+def empty(zone: str = "UTC") -> AccountSums:
+    """Return the sums of an account without rows; what is older than half an hour is late."""
+    late = LateSums(since=at(0), before=at(30))
+    return AccountSums(ZoneDays(ZoneInfo(zone)), "USD", LabelSums(), LabelSums(), late)
+
+
 def sums_of(*rows: VisitorRow, zone: str = "UTC") -> AccountSums:
     """Add rows up, which are sorted as the database does."""
-    sums = AccountSums(ZoneDays(ZoneInfo(zone)), "USD", LabelSums(), LabelSums())
+    sums = empty(zone)
     sums.add(sorted(rows, key=lambda row: row[:3]))
     sums.finish()
     return sums
@@ -101,9 +110,34 @@ def test_orders_without_a_click_are_told() -> None:
     assert sums.totals() == [2, 1, 3, 2, 2, Decimal("3.5"), 0]
 
 
+def test_orders_that_are_gone() -> None:
+    """They count nowhere but in what the balance is made of."""
+    sums = sums_of(
+        click("a", 0), order("a", 1, "1", DONE | GONE), order("a", 2, "2", GONE),
+        order("a", 3, "4", DONE | GONE | FRESH), order("a", 4, "8", DONE | FRESH),
+        order("a", 5, "16", FRESH), order("a", 6, "32"),
+    )  # fmt: skip
+    assert (sums.gone, sums.fresh) == (Decimal(5), Decimal(12))
+    assert sums.totals() == [1, 1, 3, 2, 2, 40, 16]
+
+
+def test_late_orders() -> None:
+    """Carried out, not credited, with something to credit, and within the time."""
+    late = sums_of(
+        *(order("a", 20 - n, "1.5", COMPLETED) for n in range(7)),
+        order("a", 30, "1", COMPLETED), order("a", -1, "1", COMPLETED), order("a", 1, "1", DONE),
+        order("a", 1, "0", COMPLETED), order("a", 1, "1", COMPLETED | LOST), order("a", 1, "1", 0),
+        order("a", 1, "1", COMPLETED | GONE), order("b", 2, "3", COMPLETED | FRESH),
+    ).late  # fmt: skip
+    assert (late.count, late.rewards) == (8, Decimal("13.5"))
+    assert [(time, reward) for time, _, reward in late.first] == [
+        (at(2), 3), *((at(n), Decimal("1.5")) for n in (14, 15, 16, 17)),
+    ]  # fmt: skip
+
+
 def test_rows_come_in_pieces() -> None:
     """A visitor's may be in two of them."""
-    sums = AccountSums(ZoneDays(UTC), "USD", LabelSums(), LabelSums())
+    sums = empty()
     for row in (order("a", 0, "1"), click("a", 1, "sub=x"), order("a", 2, "2"), order("b", 0, "4")):
         sums.add([row])
     sums.finish()
@@ -211,7 +245,7 @@ def test_days_of_zones(time: str, zone: str, day: str, hour: int) -> None:
         ("example.org:8080/path", "example.org"),
         ("https:///nothing", NO_REFERRER),
         ("<script>alert(1)</script>", "<script>alert(1)<"),
-        ("https://" + "x" * 3_000, "x" * 500),
+        ("https://" + "x" * 3_000, "x" * 492),
     ],
 )
 def test_hosts_of_referrers(referrer: str, host: str) -> None:
@@ -252,7 +286,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Query strings are handed over before there are too many, between two visitors."""
     monkeypatch.setattr(module, "_MOST_APART", 2)
     sub_ids = LabelSums(limit=3)
-    sums = AccountSums(ZoneDays(UTC), "USD", sub_ids, LabelSums())
+    sums = empty()
+    sums.sub_ids = sub_ids
     sums.add([click("a", n, f"s={n}") for n in range(4)] + [order("a", 4, "1")])
     sums.add([click("b", n, f"s={n}") for n in range(4)])
     sums.add([click("c", n, f"t={n}") for n in range(4)])
