@@ -168,7 +168,7 @@ async def gather_report(
     async with mirror.snapshot() as snapshot:
         known = snapshot.accounts
         counts = "SELECT timezone, count(*) FROM accounts GROUP BY timezone ORDER BY 2 DESC, 1"
-        zones = [str(name) async for piece in snapshot.read(counts) for name, _ in piece]
+        zones = [name async for piece in snapshot.read(counts) for name, _ in piece]
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -178,7 +178,7 @@ async def gather_report(
         mirror,
         start=start,
         end=end,
-        zone=in_zone or ZoneInfo(zones[0] if zones else "UTC"),
+        zone=in_zone or ZoneInfo(str(zones[0]) if zones else "UTC"),
         accounts=frozenset(names) if names else None,
         now=datetime.now(UTC),
     )

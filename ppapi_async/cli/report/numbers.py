@@ -121,10 +121,9 @@ class Numbers:
         text = f"{day.day}{_NO_BREAK}{month}"
         return f"{text}{_NO_BREAK}{day.year}" if year else text
 
-    def month(self, day: date, *, year: bool = True) -> str:
+    def month(self, day: date) -> str:
         """Return a month: Nov 2026."""
-        name = MONTH_NAMES[self.language][day.month - 1]
-        return f"{name}{_NO_BREAK}{day.year}" if year else name
+        return f"{MONTH_NAMES[self.language][day.month - 1]}{_NO_BREAK}{day.year}"
 
     def days(self, first: date, last: date) -> str:
         """Return a range of days, both included: 30 Aug to 28 Nov 2026."""

@@ -59,12 +59,12 @@ class Timeline:
 
     def name(self, place: int, writer: Writer, *, short: bool = False) -> str:
         """Return what to call a bar."""
-        start = self.starts[place]
+        start, numbers = self.starts[place], writer.numbers
         if self.grain == "year":
             return str(start.year)
-        if self.grain == "month":
-            return writer.numbers.month(start, year=not short or start.month == 1)
-        return writer.numbers.day(start, year=not short)
+        if self.grain == "month" or (short and self.grain == "week"):
+            return numbers.month(start)
+        return numbers.day(start, year=not short)
 
 
 def _starts(grain: Grain, first: date, last: date) -> Iterable[date]:

@@ -227,6 +227,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "resource_info": ("balance", "баланс"),
     # Rewards.
     "rewards": ("Rewards by day", "Начисления по дням"),
+    "rewards_over": ("Rewards over time", "Начисления по времени"),
     "rewards_note": (
         "Credited rewards by the time of the order. Currencies are never added up.",
         "Начисленные вознаграждения по времени заявки. Разные валюты не складываются.",

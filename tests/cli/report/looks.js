@@ -34,7 +34,7 @@
   }
   for (const one of document.querySelectorAll("td, th, summary, h1, h2, h3, h4, p, dt, dd, li, .badge, b, small"))
     if (one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0 && shown(one) && getComputedStyle(one).display !== "inline" && !one.closest("nav, .unseen")) say("text runs out of its place", one);
-  for (const one of document.querySelectorAll(".big, .sum, .value, .plot text"))
+  for (const one of document.querySelectorAll(".big, .sum, .value, .figure dt, .figure dd, .plot text"))
     if (shown(one) && inner(one).height > 1.7 * parseFloat(getComputedStyle(one).fontSize)) say("a number in two lines", one);
   for (const row of document.querySelectorAll("tr")) {
     const cells = [...row.children].filter(shown).map(box);

@@ -16,26 +16,37 @@ from ppapi_async.mirror import Mirror
 from ppapi_async.sandbox import Sandbox
 from tests.cli.terminal import ppapi
 
-__all__ = ["mirror"]
+__all__ = ["fill", "mirror"]
+
+
+async def fill(url: str) -> None:
+    """Mirror two accounts."""
+    sites = [Sandbox(dialect, rows=40, seed=3) for dialect in (Dialect.CLASSIC, Dialect.CLONE)]
+    async with sites[0] as first, sites[1] as second:
+        accounts = [
+            Account(first.url, first.api_key, name="one", timezone="Europe/Moscow"),
+            Account(second.url, second.api_key, name="two", timezone="Europe/Moscow"),
+        ]
+        async with Mirror(url, accounts) as filled:
+            await filled.sync()
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give the path of a mirror of two accounts."""
     path = tmp_path_factory.mktemp("mirror") / "partner.db"
-
-    async def fill() -> None:
-        sites = [Sandbox(dialect, rows=40, seed=3) for dialect in (Dialect.CLASSIC, Dialect.CLONE)]
-        async with sites[0] as first, sites[1] as second:
-            accounts = [
-                Account(first.url, first.api_key, name="one", timezone="Europe/Moscow"),
-                Account(second.url, second.api_key, name="two", timezone="Europe/Moscow"),
-            ]
-            async with Mirror(f"sqlite:///{path}", accounts) as filled:
-                await filled.sync()
-
-    asyncio.run(fill())
+    asyncio.run(fill(f"sqlite:///{path}"))
     return str(path)
+
+
+def test_a_report_of_each_kind_of_database(database_url: str, tmp_path: Path) -> None:
+    """The url is that of `ppapi sync --to`; it may stand in the environment."""
+    asyncio.run(fill(database_url))
+    ran = ppapi("report", env={"PPAPI_MIRROR": database_url})
+    assert ran.code == Exit.DONE, ran.err
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Europe/Moscow" in page
+    assert "2 accounts" in page
 
 
 def test_a_report_is_written_and_its_path_told(mirror: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ppapi_async.cli.report.live import LiveReport, ReportSource, is_loopback, s
 from ppapi_async.cli.report.page import ReportPage
 from ppapi_async.errors import StateError
 from tests.cli.report.made_up import made_up
-from tests.cli.report.test_command import mirror
+from tests.cli.report.test_command import fill, mirror
 from tests.cli.terminal import ppapi, started
 
 __all__ = ["mirror"]
@@ -307,19 +307,25 @@ def test_a_port_that_is_taken(mirror: str) -> None:
     assert f"ppapi serve: 127.0.0.1, port {port}: " in ran.err
 
 
-def test_it_says_where_it_is(mirror: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_where_it_is(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address to stdout; Ctrl-C is how it is meant to end."""
+    asyncio.run(fill(database_url))
 
     @contextlib.asynccontextmanager
     async def interrupted(report: LiveReport, host: str, port: int) -> AsyncIterator[int]:
         async with serving(report, host, port) as found:
-            assert report.source.revision is not None
+            before = await report.source.revision()
+            assert before == await report.source.revision()
+            await fill(database_url)
+            assert before != await report.source.revision()
             assert "1 account" in await report.current()
             asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
             yield found
 
     monkeypatch.setattr(live, "serving", interrupted)
-    ran = ppapi("serve", "--from", mirror, "--port", "0", "--account", "one", "--since", "all")
+    ran = ppapi(
+        "serve", "--from", database_url, "--port", "0", "--account", "one", "--since", "all"
+    )
     assert ran.code == Exit.DONE, ran.err
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", ran.out)
     assert ran.err.endswith("ended\n")
