@@ -9,6 +9,7 @@ from functools import partial
 
 from bench import (
     decode,
+    exporting,
     fleet,
     memory,
     mirror,
@@ -32,6 +33,7 @@ _WHOLE: dict[str, Callable[[], Iterator[Line]]] = {
     "sharing": sharing.measure,
     "mirror": mirror.measure,
     "report": report.measure,
+    "exporting": exporting.measure,
 }
 _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "decode": partial(decode.measure, rounds=40),
@@ -43,6 +45,7 @@ _QUICK: dict[str, Callable[[], Iterator[Line]]] = {
     "fleet": partial(fleet.measure, interval=10, seconds=30, many_seconds=50, rounds=3),
     "mirror": partial(mirror.measure, rows=20_000, accounts=200),
     "report": partial(report.measure, rows=200_000, rounds=1),
+    "exporting": partial(exporting.measure, rows=200_000, accounts=50),
     "sharing": partial(sharing.measure, accounts=300, seconds=20),
 }
 
