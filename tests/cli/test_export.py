@@ -26,7 +26,7 @@ from ppapi_async.accounts_file import load_accounts
 from ppapi_async.cli import export as export_module
 from ppapi_async.cli.exporting import sources, texts
 from ppapi_async.cli.exporting.columns import export_columns
-from ppapi_async.cli.exporting.texts import LocalTimes, defuse, restore
+from ppapi_async.cli.exporting.texts import LocalTimes, defuse, quoted, restore
 from ppapi_async.mirror import Mirror
 from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.mirror.types import instant_text
@@ -606,6 +606,14 @@ def test_any_text_comes_back(text: str) -> None:
         for cell in defused.split(separator):
             if cell:
                 assert cell[0] not in "=+-@\uff1d"
+
+
+@given(st.text())
+def test_cells_are_quoted_as_csv_has_it(text: str) -> None:
+    """As Python's own writer does it, beside other cells."""
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\r\n").writerow(["a", text])
+    assert f"a,{quoted(text)}\r\n" == file.getvalue()
 
 
 @given(st.datetimes(), st.sampled_from(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias, cast
 
 from attrs import define, field
 
 from ppapi_async.cli.exporting.columns import ExportColumn, ValueKind
-from ppapi_async.cli.exporting.texts import LocalTimes, Zones, defuse, extra_document, extra_text
+from ppapi_async.cli.exporting.texts import (
+    LocalTimes,
+    Zones,
+    defuse,
+    extra_document,
+    extra_text,
+    quoted,
+)
 from ppapi_async.cli.output import plain
 from ppapi_async.mirror.types import unescape
 
@@ -68,7 +73,7 @@ class CsvRows(RowFormat):
         self._times = LocalTimes(self.zones)
         if self.mark:
             self.sink.write(b"\xef\xbb\xbf")
-        self._write([tuple(column.name for column in self.columns)])
+        self._write([[column.name for column in self.columns]])
 
     def write(self, rows: Sequence[Values]) -> None:
         """Write some rows."""
@@ -77,7 +82,7 @@ class CsvRows(RowFormat):
             self._texts(column.kind, values, read[0])
             for column, values in zip(self.columns, read, strict=True)
         ]
-        self._write(list(zip(*made, strict=True)))
+        self._write(zip(*made, strict=True))
 
     def end(self) -> None:
         """Do nothing: nothing comes after the last row."""
@@ -85,34 +90,42 @@ class CsvRows(RowFormat):
     def close(self) -> None:
         """Do nothing: nothing is held."""
 
-    def _write(self, rows: Sequence[Values]) -> None:
-        # In pieces, for one write of many rows is quicker than many of one.
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\r\n").writerows(rows)
-        self.sink.write(text.getvalue().encode())
+    def _write(self, rows: Iterable[Sequence[str]]) -> None:
+        # What needs quotes has them: Python's csv looks at every character of every cell for that,
+        # which takes three times as long.
+        self.sink.write("".join([f"{','.join(row)}\r\n" for row in rows]).encode())
 
     def _texts(
         self, kind: ValueKind, values: Sequence[object], accounts: Sequence[object]
-    ) -> Sequence[object]:
+    ) -> Sequence[str]:
         match kind:
             case ValueKind.TEXT:
-                # Names, currencies and browsers are the same in many rows.
-                known = {one: self._text(cast("str | None", one)) for one in set(values)}
-                return [known[one] for one in values]
+                # Names, currencies and browsers are the same in many rows; letters and digits alone
+                # need nothing.
+                texts = cast("Sequence[str | None]", values)
+                known = {
+                    one: one if one is not None and one.isalnum() else self._cell(one)
+                    for one in set(texts)
+                }
+                return [known[one] for one in texts]
             case ValueKind.INSTANT:
-                return self._times.texts(accounts, values)
+                if not any(values):
+                    return [""] * len(values)
+                return [one or "" for one in self._times.texts(accounts, values)]
             case ValueKind.FLAG:
                 return ["true" if one else "false" for one in values]
             case ValueKind.JSON:
-                return [extra_text(one) for one in values]
-            case ValueKind.AMOUNT | ValueKind.NUMBER:
-                return values
+                return [quoted(extra_text(one) or "") for one in values]
+            case ValueKind.AMOUNT:
+                return [cast("str", one) or "" for one in values]
+            case ValueKind.NUMBER:
+                return list(map(str, values))
 
-    def _text(self, text: str | None) -> str | None:
+    def _cell(self, text: str | None) -> str:
         if text is None:
-            return None
+            return ""
         text = text if self.raw else defuse(text)
-        return plain(text) if self.for_terminal else text
+        return quoted(plain(text) if self.for_terminal else text)
 
 
 @define(eq=False)

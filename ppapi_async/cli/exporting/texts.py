@@ -12,7 +12,7 @@ from typing import TypeAlias, cast
 from ppapi_async.mirror.types import amount_text, escape, instant_of, load_json
 from ppapi_async.models import Json
 
-__all__ = ["LocalTimes", "Zones", "defuse", "extra_document", "extra_text", "restore"]
+__all__ = ["LocalTimes", "Zones", "defuse", "extra_document", "extra_text", "quoted", "restore"]
 
 Zones: TypeAlias = Mapping[str, tzinfo]
 """The zone in which the times of an account are written, by its name."""
@@ -23,6 +23,7 @@ _FIRST = frozenset(_SIGNS + "'")
 _BEGINNING = re.compile(f"(?:^|(?<=[;\t\r\n]))(?='*[{re.escape(_SIGNS)}])")
 _DEFUSED = re.compile(f"(?:^|(?<=[;\t\r\n]))'(?='*[{re.escape(_SIGNS)}])")
 _WITHIN = re.compile(f"[;\t\r\n]'*[{re.escape(_SIGNS)}]")
+_NEEDS_QUOTES = re.compile('[,"\r\n]')
 _MOST_HOURS = 100_000
 
 
@@ -41,6 +42,18 @@ def defuse(text: str) -> str:
 def restore(text: str) -> str:
     """Return the text that `defuse` was given."""
     return _DEFUSED.sub("", text)
+
+
+def quoted(text: str) -> str:
+    """Return a cell of CSV, in quotes where it needs them by RFC 4180.
+
+    >>> print(quoted("a"), quoted('a "b", c'))
+    a "a ""b"", c"
+    """
+    if text.isalnum() or _NEEDS_QUOTES.search(text) is None:
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 class LocalTimes:
