@@ -5,6 +5,7 @@ Nothing but the database is needed, which may be written all the while: a report
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -170,7 +171,7 @@ class _Gathering:
         late = await known.late(row)
         sums = AccountSums(self.calendar, currency, self.sub_ids, self.referrers, late)
         await self.reader.visitor_rows(row.number, known.read_at(row), sums.add)
-        sums.finish()
+        await asyncio.to_thread(sums.finish)  # of a large account it takes a while
         for ordinal, day in sums.days.items():
             self.days.append(
                 DaySum(

@@ -321,3 +321,29 @@ async def test_a_report_of_one_account_from_the_beginning(database_url: str) -> 
             await gather(
                 reading, end=moment(END), zone=KOLKATA, accounts=["three"], now=moment(END)
             )
+
+
+async def test_a_report_while_the_mirror_is_written(database_url: str) -> None:
+    """Neither waits for the other, and what a report tells is of one moment."""
+    clock = Clock()
+    async with Sandbox(Dialect.DELEGATING, books=SITES[1].books, clock=clock, cap=50) as sandbox:
+        account = Account(sandbox.url, sandbox.api_key, name="two")
+        async with Mirror(database_url, [account], hooks=clock.hooks(), page_size=50) as mirror:
+            reports: list[ReportData] = []
+
+            async def watch() -> None:
+                async with ReadOnlyMirror(database_url) as reading:
+                    while not (reports and reports[-1].accounts[0].last_synced):
+                        report = await gather(
+                            reading, start=None, end=moment(END), zone=KOLKATA, now=moment(END)
+                        )
+                        reports.extend([report] if report.accounts else [])
+
+            watching = asyncio.create_task(watch())
+            assert (await mirror.sync()).ok
+            await asyncio.wait_for(watching, 60)
+    orders = [one.accounts[0].orders for one in reports]
+    assert orders == sorted(orders)
+    assert orders[-1] == len(SITES[1].books.orders)
+    for report in reports:
+        assert sum(one.orders for one in report.days) == sum(one.orders for one in report.accounts)
