@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from enum import Enum
 
@@ -15,6 +15,8 @@ __all__ = ["change_line", "change_text"]
 
 _LONGEST = 100
 """Characters of a text of a site's."""
+_MOVES = ("time", "date")
+"""Fields that say no more than that there was a change."""
 _SAID = {
     ChangeKind.NEW: "",
     ChangeKind.CHANGED: " has changed to",
@@ -29,9 +31,11 @@ def change_line(change: Change[Record], at: datetime, zone: tzinfo | None = None
     Args:
         change: what has happened.
         at: when it was seen.
-        zone: of the time; None: as it is.
+        zone: that its time is shown in; None: UTC.
     """
-    return f"{time_text(at, zone)}  {plain(change.account)}  {change_text(change)}"
+    local = at.astimezone(zone or UTC)
+    offset = local.isoformat()[-6:]  # several accounts may have several zones
+    return f"{time_text(local)} {offset}  {plain(change.account)}  {change_text(change)}"
 
 
 def change_text(change: Change[Record]) -> str:
@@ -47,8 +51,9 @@ def change_text(change: Change[Record]) -> str:
         pairs = [
             f"{name} {_text(getattr(before, name, None))} → {_text(getattr(record, name, None))}"
             for name in change.fields
+            if name not in _MOVES
         ]
-        return f"{_name(record)}: {', '.join(pairs)}"
+        return f"{_name(record)}: {', '.join(pairs) or 'edited'}"
     if isinstance(record, Info):
         return f"balance {number_text(record.balance)}"
     return f"{_name(record)}{_SAID[change.kind]}: {_facts(record)}"

@@ -65,4 +65,4 @@ def tell_failures(errors: Mapping[str, PPAPIError]) -> None:
     sites = [name for name, error in errors.items() if not isinstance(error, StateError)]
     if sites:
         few = " ".join(shlex.quote(plain(one)) for one in sites) if len(sites) <= _NAMES else "NAME"
-        note(f"'ppapi doctor {few}' looks closer")
+        note(f"a closer look: ppapi doctor {few}")

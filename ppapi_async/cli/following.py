@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
@@ -20,9 +21,7 @@ from ppapi_async.cli.failures import words_of
 from ppapi_async.cli.output import duration_text, note, plain, say
 from ppapi_async.cli.syncing import MirrorOptions
 from ppapi_async.fleet.status import (
-    AccountFailed,
     AccountPhase,
-    AccountRecovered,
     AccountSuspended,
     ShardsGained,
     ShardsLost,
@@ -59,10 +58,11 @@ async def follow(
         CommandFailed: no account has ever worked, and that will not pass by itself.
     """
     zones = {one.name: None if is_utc else ZoneInfo(one.timezone) for one in options.accounts}
-    count = len(options.accounts)
-    async with options.mirror() as mirror:
-        every = duration_text(interval)
-        note(f"following {count:,} account{'' if count == 1 else 's'}, each every {every}")
+    # The library's log says which accounts fail; that one works again is for those who follow.
+    log = logging.getLogger("ppapi_async")
+    log.setLevel(min(log.level, logging.INFO))
+    async with options.mirror(first="now") as mirror:
+        note(f"following {_accounts(len(options.accounts))}, each every {duration_text(interval)}")
         telling = asyncio.create_task(_tell_when_caught_up(mirror))
         try:
             async with aclosing(mirror.follow(interval=interval)) as events:
@@ -77,19 +77,24 @@ async def follow(
 
 
 async def _tell_when_caught_up(mirror: Mirror) -> None:
-    """Say now and then how many accounts were read to the end, until all have been."""
+    """Say now and then how many accounts were read to the end, until nobody is on the way."""
     loop = asyncio.get_running_loop()
     told = loop.time()
     while True:
         await asyncio.sleep(_LOOK)
         mine = [one for one in mirror.status().values() if one.phase is not AccountPhase.ELSEWHERE]
         done = sum(one.last_success is not None for one in mine)
-        if mine and done == len(mine):
-            note("all accounts are caught up" if len(mine) > 1 else "the account is caught up")
+        text = f"{done:,} of {_accounts(len(mine))} caught up"
+        if mine and all(one.last_success is not None or not one.ok for one in mine):
+            note(text)
             return
         if loop.time() - told >= _SELDOM:
             told = loop.time()
-            note(f"{done:,} of {len(mine):,} accounts are caught up …")
+            note(f"{text} …")
+
+
+def _accounts(count: int) -> str:
+    return f"{count:,} account{'' if count == 1 else 's'}"
 
 
 def _print(event: MirrorEvent, fields: Sequence[str] | None, zone: tzinfo | None) -> None:
@@ -101,12 +106,6 @@ def _print(event: MirrorEvent, fields: Sequence[str] | None, zone: tzinfo | None
                 else json_line(event, fields)
             )
             sys.stdout.flush()
-        case AccountFailed(account=name, error=error):
-            note(f"{plain(name)}: fails, and is tried again: {words_of(error)}")
-        case AccountRecovered(account=name):
-            note(f"{plain(name)}: works again")
-        case AccountSuspended(account=name, error=error):
-            note(f"{plain(name)}: is left alone until the next start: {words_of(error)}")
         case RowsUnreadable(account=name, error=error):
             note(f"{plain(name)}: {words_of(error)}")
         case ShardsGained(accounts=names):

@@ -158,17 +158,13 @@ class WorkProgress:
         table.add_column(no_wrap=True, width=_PERCENT, justify="right")
         table.add_column(no_wrap=True, width=_COUNT, justify="right")
         for name, bar in bars:
-            is_known = bar.fraction is not None
             table.add_row(
                 Text(plain(name), overflow="ellipsis"),
                 *([] if is_narrow else [Text(bar.what, style="dim")]),
-                ProgressBar(
-                    total=1.0,
-                    completed=bar.fraction or 0.0,
-                    width=max(1, min(left, _BAR)),
-                    pulse=not is_known,
-                ),
-                Text(f"{math.floor(100 * (bar.fraction or 0))}%" if is_known else ""),
+                Text("")
+                if bar.fraction is None
+                else ProgressBar(total=1.0, completed=bar.fraction, width=max(1, min(left, _BAR))),
+                Text("" if bar.fraction is None else f"{math.floor(100 * bar.fraction)}%"),
                 Text(f"{bar.rows:,} rows"),
             )
         return table
@@ -186,6 +182,12 @@ def progress_of(total: int) -> Iterator[WorkProgress]:
 
     work._shows = True  # noqa: SLF001 - of this module
     console = Console(stderr=True, highlight=False)
-    # What goes to stdout meanwhile may go into a pipe: it is not to be drawn into stderr.
-    with Live(work, console=console, transient=True, redirect_stdout=False, refresh_per_second=8):
+    # What goes to stdout meanwhile is written above the bars; a pipe gets it as it is.
+    with Live(
+        work,
+        console=console,
+        transient=True,
+        redirect_stdout=is_terminal(),
+        refresh_per_second=8,
+    ):
         yield work

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -15,6 +14,7 @@ from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.failures import state_of, words_of
 from ppapi_async.cli.output import Cell, note
 from ppapi_async.cli.progress import WorkProgress, progress_of
+from ppapi_async.fleet.fleet import FirstPoll
 from ppapi_async.mirror import AccountReport, Mirror, MirrorProgress, SyncReport
 from ppapi_async.watching.resources import ResourceName
 
@@ -37,7 +37,7 @@ class MirrorOptions:
     shared: str | None = None
     wait: timedelta | None = None
 
-    def mirror(self) -> Mirror:
+    def mirror(self, *, first: FirstPoll = "turn") -> Mirror:
         """Return the mirror, which is not open yet.
 
         Raises:
@@ -51,6 +51,7 @@ class MirrorOptions:
                 since=self.since,
                 lookback=self.lookback,
                 status_history=self.status_history,
+                first=first,
                 shared=self.shared,
                 wait=self.wait,
             )
@@ -64,24 +65,33 @@ async def sync(options: MirrorOptions) -> SyncReport:
     Raises:
         StateError: the database cannot be opened, or is another process's.
     """
-    slots = asyncio.Semaphore(_AT_ONCE)
     async with options.mirror() as mirror:
-        with _saying_that_nothing_is_lost(), progress_of(len(options.accounts)) as progress:
+        try:
+            return await _catch_up(mirror, options.accounts)
+        except asyncio.CancelledError:
+            note("what was read so far is kept: another run goes on from there")
+            raise
 
-            async def sync_one(account: Account) -> AccountReport:
-                async with slots:
-                    found = await mirror.sync([account.name], progress=partial(_show, progress))
-                report = found.accounts[account.name]
-                progress.end(
-                    account.name,
-                    rows=report.rows,
-                    requests=report.requests,
-                    has_failed=report.error is not None,
-                )
-                return report
 
-            reports = await asyncio.gather(*map(sync_one, options.accounts))
-            return SyncReport(accounts={one.account: one for one in reports})
+async def _catch_up(mirror: Mirror, accounts: Sequence[Account]) -> SyncReport:
+    """Bring the accounts of an open mirror up to date, and show how far that is."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+    with progress_of(len(accounts)) as progress:
+
+        async def sync_one(account: Account) -> AccountReport:
+            async with slots:
+                found = await mirror.sync([account.name], progress=partial(_show, progress))
+            report = found.accounts[account.name]
+            progress.end(
+                account.name,
+                rows=report.rows,
+                requests=report.requests,
+                has_failed=report.error is not None,
+            )
+            return report
+
+        reports = await asyncio.gather(*map(sync_one, accounts))
+    return SyncReport(accounts={one.account: one for one in reports})
 
 
 def _show(progress: WorkProgress, now: MirrorProgress) -> None:
@@ -92,15 +102,6 @@ def _show(progress: WorkProgress, now: MirrorProgress) -> None:
         fraction=now.fraction,
         what=now.resource,
     )
-
-
-@contextmanager
-def _saying_that_nothing_is_lost() -> Iterator[None]:
-    try:
-        yield
-    except asyncio.CancelledError:
-        note("what was read so far is kept: another run goes on from there")
-        raise
 
 
 def row_of(report: AccountReport, *, never: str | None = None) -> Mapping[str, Cell]:

@@ -12,7 +12,7 @@ from ppapi_async.errors import StateError
 from ppapi_async.mirror.schema import account_fingerprints, accounts
 from ppapi_async.mirror.upsert import insert_unless_known
 
-__all__ = ["find_account", "known_account"]
+__all__ = ["find_account", "known_account", "noted_account"]
 
 _LOCK = 0x70706170695F6163
 """Of the database: held while an account is looked up, and written where it is new."""
@@ -33,6 +33,18 @@ async def known_account(connection: AsyncConnection, account: Account) -> int | 
     rows = [tuple(row) for row in found]
     number: int | None = rows[0][0] if rows else None
     return number if rows == [(number, *values.values())] * len(fingerprints) else None
+
+
+async def noted_account(connection: AsyncConnection, account: Account) -> int | None:
+    """Return the number of an account, whatever has changed of it; None if it is new.
+
+    Raises:
+        StateError: the fingerprints are those of two accounts.
+    """
+    numbers = await _known(connection, (account.fingerprint, *account.former_fingerprints))
+    if len(numbers) > 1:
+        raise await _two_accounts(connection, account, numbers)
+    return next(iter(numbers), None)
 
 
 async def find_account(connection: AsyncConnection, account: Account, now: datetime) -> int:

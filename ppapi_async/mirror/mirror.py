@@ -35,6 +35,7 @@ from ppapi_async.errors import (
     StateError,
 )
 from ppapi_async.fleet.events import Events
+from ppapi_async.fleet.fleet import FirstPoll
 from ppapi_async.fleet.member import Member
 from ppapi_async.fleet.sharing import check_group
 from ppapi_async.fleet.status import AccountEvent, AccountStatus, WorkerStatus
@@ -90,6 +91,8 @@ class Mirror:
         lookback: how old a row may be and its changes are still looked for; None: 3 days for
             clicks, 30 for the rest. What is older is compared by `audit`.
         status_history: ask for the histories of exchanges as well (2.7 sites with the log module).
+        first: when `follow` polls an account first: "turn", at its next turn, which is spread over
+            the interval; "now", at once. As for `Fleet`.
         concurrency: accounts that are read at once.
         per_host: requests to one host at once.
         rate: requests a second to one host; needs the package aiolimiter (`ppapi-async[fleet]`).
@@ -118,6 +121,7 @@ class Mirror:
         since: Instant = None,
         lookback: Duration | None = None,
         status_history: bool = False,
+        first: FirstPoll = "turn",
         concurrency: int = 100,
         per_host: int = 1,
         rate: float | None = None,
@@ -161,6 +165,7 @@ class Mirror:
         self._fleet = MirrorFleet(
             accounts,
             interval=_INTERVAL,
+            first=first,
             state=state,
             # A fleet that has this name is another group.
             shared=None if shared is None else f"mirror {check_group(shared)}",

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ppapi_async.account import Account
 from ppapi_async.errors import StateError
 from ppapi_async.mirror import schema
-from ppapi_async.mirror.account_rows import find_account, known_account
+from ppapi_async.mirror.account_rows import find_account, known_account, noted_account
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.info_rows import write_info
@@ -36,7 +36,15 @@ from ppapi_async.transport.closing import wait_until_done
 from ppapi_async.watching.changes import ChangeKind
 from ppapi_async.watching.resources import LISTS, Record, ResourceName
 
-__all__ = ["Commit", "MirrorConflict", "MirrorStore", "Place", "Reading", "Standing"]
+__all__ = [
+    "Commit",
+    "MirrorConflict",
+    "MirrorStore",
+    "Place",
+    "Reading",
+    "Standing",
+    "StoreToRead",
+]
 
 T = TypeVar("T")
 
@@ -171,25 +179,15 @@ class MirrorStore:
         Raises:
             StateError: the database could not be read or written.
         """
-        table = schema.positions
-        found = select(table.c.version, table.c.document, table.c.delivered).where(
-            table.c.account == account, table.c.resource == resource
-        )
-
-        async def look(connection: AsyncConnection) -> Place | None:
-            row = (await connection.execute(found)).one_or_none()
-            if row is None:
-                return None
-            return Place(account, name, resource, row.version, row.document, row.delivered)
 
         async def make(connection: AsyncConnection) -> Place:
             values = {"account": account, "resource": resource, "version": 0}
             new = {**values, "updated_at": self._now()}
-            await insert_unless_known(connection, table, [new])
-            return cast("Place", await look(connection))
+            await insert_unless_known(connection, schema.positions, [new])
+            return cast("Place", await _place(connection, account, name, resource))
 
         async with self.connect() as connection:
-            place = await look(connection)
+            place = await _place(connection, account, name, resource)
         if place is not None:
             return place
         return await self._write(make)
@@ -443,6 +441,55 @@ class MirrorStore:
                 " nothing of this was; let one process alone have an account",
                 account=place.name,
             )
+
+
+class StoreToRead(MirrorStore):
+    """The database opened for reading only: what it does not know it does not make.
+
+    Whoever writes to it goes on, and neither waits for the other.
+    """
+
+    @classmethod
+    async def open_to_read(cls, url: str, *, clock: Callable[[], float] = time.time) -> StoreToRead:
+        """Open a database that is there, and of this version.
+
+        Raises:
+            ValueError: the url is not usable.
+            StateError: there is none, it cannot be reached, or is of another version.
+        """
+        return cls(await MirrorDatabase.open_to_read(parse_url(url)), clock)
+
+    async def account(self, account: Account) -> int:
+        """Return the number of an account; 0, which none has, if it is new.
+
+        Raises:
+            StateError: it seems to be two accounts of the database, which could not be read.
+        """
+        async with self.connect() as connection:
+            return await noted_account(connection, account) or 0
+
+    async def place(self, account: int, name: str, resource: ResourceName) -> Place:
+        """Return where one resource of an account stands, at its very beginning if it is new.
+
+        Raises:
+            StateError: the database could not be read.
+        """
+        async with self.connect() as connection:
+            known = await _place(connection, account, name, resource)
+        return known or Place(account, name, resource, 0, None, None)
+
+
+async def _place(
+    connection: AsyncConnection, account: int, name: str, resource: ResourceName
+) -> Place | None:
+    table = schema.positions.c
+    found = select(table.version, table.document, table.delivered).where(
+        table.account == account, table.resource == resource
+    )
+    row = (await connection.execute(found)).one_or_none()
+    if row is None:
+        return None
+    return Place(account, name, resource, row.version, row.document, row.delivered)
 
 
 async def _standing(connection: AsyncConnection, account: int) -> Standing:

@@ -67,7 +67,7 @@ def test_all_accounts_are_shown(sites: dict[str, Sandbox]) -> None:
     assert "dead: get_info: cannot connect" in ran.err
     assert "revoked: get_info: the API refused" in ran.err
     assert "check the key" in ran.err
-    assert "'ppapi doctor dead revoked' looks closer" in ran.err
+    assert "a closer look: ppapi doctor dead revoked" in ran.err
     assert_absent((WRONG, DEAD, *(one.api_key for one in sites.values())), ran.out, ran.err)
 
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ppapi_async import Dialect
-from ppapi_async.sandbox import Sandbox
+from ppapi_async.cli.failures import state_of, tell_failures
+from ppapi_async.errors import (
+    AuthError,
+    BlockedError,
+    PPAPIError,
+    RequestTimeoutError,
+    ServerError,
+    StateError,
+    TransportError,
+)
+from ppapi_async.mirror import database
+from ppapi_async.sandbox import Fault, Sandbox
 from tests.cli.sites import accounts_text, running, write_accounts
-from tests.cli.terminal import bare, ppapi
+from tests.cli.terminal import Terminal, bare, ppapi
 from tests.leaks import assert_absent
 
 WRONG = "w7ong" * 7
@@ -84,3 +97,129 @@ def test_resources_and_since_are_heeded(sites: dict[str, Sandbox], tmp_path: Pat
     found = held(tmp_path / "copy.db")["capped"]
     assert 0 < len(found) < 100
     assert held(tmp_path / "copy.db", "links") == {}
+
+
+def test_a_second_run_reads_what_is_new(sites: dict[str, Sandbox]) -> None:
+    """Few requests, and no row twice."""
+    assert ppapi("sync", "--to", "copy.db", *Dialect).code == 0
+    ran = ppapi("sync", "--to", "copy.db", *Dialect, "--json", "account,new,changed,requests")
+    for row in json.loads(ran.out):
+        assert (row["new"], row["changed"]) == (0, 0)
+        assert row["requests"] <= 20
+
+
+@pytest.mark.parametrize(("how", "columns"), [("ctrl-c", 80), ("SIGTERM", 200)])
+def test_interrupted_in_the_middle_another_run_goes_on(
+    home: Path, tmp_path: Path, how: str, columns: int
+) -> None:
+    """On a real terminal: bars that fit, a clean end, exit 130; then all rows, in few requests."""
+    site = Sandbox(Dialect.DELEGATING, rows=900, seed=6, cap=50)
+    with running(site):
+        write_accounts(home / "config" / "ppapi" / "accounts.toml", {"one": site})
+        site.faults.add(Fault.SLOW, method="get_exchanges", seconds=0.05, times=None)
+        with Terminal("sync", "--to", "copy.db", columns=columns) as terminal:
+            until_some_rows_are_there(tmp_path / "copy.db")
+            if how == "ctrl-c":
+                terminal.type("\x03")
+            else:
+                terminal.send(signal.SIGTERM)
+            code = terminal.end()
+            text, raw = terminal.text, terminal.raw
+        assert code == 130
+        assert "what was read so far is kept: another run goes on from there" in text
+        assert text.rstrip().endswith("interrupted")
+        assert "Traceback" not in text
+        assert raw.rindex("\x1b[?25h") > raw.rindex("\x1b[?25l")
+        assert max(len(line) for part in text.split("\n") for line in part.split("\r")) <= columns
+        site.faults.clear()
+        kept = len(held(tmp_path / "copy.db")["one"])
+        asked = len(site.requests)
+        assert 0 < kept < 900
+        assert ppapi("sync", "--to", "copy.db", "--resources", "exchanges").code == 0
+    assert held(tmp_path / "copy.db") == books({"one": site})
+    rows = sum(one.rows or 0 for one in list(site.requests)[asked:])
+    assert rows < 2 * (900 - kept) + 200
+
+
+def until_some_rows_are_there(path: Path) -> None:
+    """Wait until a copy has orders."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if held(path):
+                return
+        except sqlite3.OperationalError:
+            pass  # it has no tables yet
+        time.sleep(0.02)
+    raise AssertionError("no rows")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("--to nowhere/copy.db", 1, "nowhere/copy.db: No such file or directory; its directory"),
+        ("--to postgresql://me:sEcretword@127.0.0.1:9/db", 1, "look whether the server runs"),
+        ("--to mysql://me:sEcretword@host/db", 2, "is neither of SQLite nor of PostgreSQL"),
+        ("--to Postgres:me:sEcretword@host", 2, "this is neither a url nor a path"),
+        ("--shared group --to copy.db", 2, "--shared: goes with --follow only"),
+        ("--shared group --follow --to copy.db", 2, "shared: needs PostgreSQL"),
+        ("--resources links,clicks", 2, "'clicks': choose from info,payouts,exchanges,links"),
+        ("--resources ,", 2, "choose from info,payouts"),
+        ("--interval soon", 2, "'soon' is none; write 90s"),
+        ("--json size", 2, "there is no field 'size'; choose from"),
+        ("--follow --json rows", 2, "there is no field 'rows'; choose from"),
+        ("tow", 2, "there is no account 'tow'"),
+    ],
+)
+def test_what_cannot_be_says_what_to_do(home: Path, arguments: str, code: int, said: str) -> None:
+    """In few words, without the password of a database."""
+    path = write_accounts(home / "config" / "ppapi" / "accounts.toml", {})
+    path.write_text(f'[[accounts]]\nname = "one"\nurl = "http://127.0.0.1:9"\napi_key = "{DEAD}"\n')
+    ran = ppapi("sync", *arguments.split())
+    assert ran.code == code
+    assert said in ran.err
+    assert_absent((DEAD, "sEcretword"), ran.out, ran.err)
+
+
+def test_a_full_disk_is_told_with_what_to_do(
+    sites: dict[str, Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the site's trouble, so nobody is sent to look there."""
+
+    class Small(database._SqliteConnection):
+        _STATEMENTS = (*database._SqliteConnection._STATEMENTS, "PRAGMA max_page_count = 60")
+
+    monkeypatch.setattr(database, "_SqliteConnection", Small)
+    ran = ppapi("sync", "--to", "copy.db", "capped", "--json", "state")
+    assert ran.code == 1
+    assert json.loads(ran.out) == [{"state": "database"}]
+    assert "database or disk is full; make room, then try again" in ran.err
+    assert "doctor" not in ran.err
+
+
+def test_one_trouble_of_many_accounts_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names and texts do nothing to the terminal."""
+    full = {f"site {number}": StateError("the disk is full") for number in range(5)}
+    blocked = BlockedError("a page\x1b[2J stands before the API", account="x\x1by", status=403)
+    tell_failures({**full, "x\x1by": blocked})
+    assert capsys.readouterr().err.splitlines() == [
+        "site 0, site 1, site 2 and 2 more: the disk is full",
+        "x\\x1by: a page\\x1b[2J stands before the API",
+        "a closer look: ppapi doctor 'x\\x1by'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (None, "ok"),
+        (AuthError("no"), "key refused"),
+        (ServerError("it broke", status=500), "site is broken"),
+        (RequestTimeoutError("too late"), "timed out"),
+        (TransportError("no"), "no answer"),
+        (PPAPIError("what?"), "failed"),
+    ],
+)
+def test_a_word_for_each_trouble(error: PPAPIError | None, word: str) -> None:
+    """For the table."""
+    assert state_of(error) == word

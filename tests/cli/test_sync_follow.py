@@ -1,0 +1,232 @@
+"""`ppapi sync --follow`: each change is a line; how accounts get on is told beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ppapi_async import Account, DecodeError, Dialect, StateError
+from ppapi_async.cli import following
+from ppapi_async.cli.changes import change_line, change_text
+from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.syncing import MirrorOptions
+from ppapi_async.fleet.status import ShardsGained, ShardsLost
+from ppapi_async.models import Exchange, Info, Link, Payout, PayoutStatus
+from ppapi_async.sandbox import Sandbox
+from ppapi_async.watching.changes import Change, ChangeKind, RowsUnreadable
+from ppapi_async.watching.resources import Record
+
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=0.2)
+
+
+def options_of(*sites: Sandbox, key: str | None = None) -> MirrorOptions:
+    """Return the options of a copy of these sites, called `site 0` and so on."""
+    accounts = [
+        Account(one.url, key or one.api_key, name=f"site {place}", timezone="Europe/Moscow")
+        for place, one in enumerate(sites)
+    ]
+    return MirrorOptions(
+        url="sqlite:///copy.db", accounts=accounts, resources=("info", "exchanges", "links")
+    )
+
+
+@asynccontextmanager
+async def following_until_left(
+    options: MirrorOptions, fields: tuple[str, ...] | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Follow until the block is left."""
+    task = asyncio.create_task(
+        following.follow(options, interval=SECOND, fields=fields, is_utc=True)
+    )
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def said(capsys: pytest.CaptureFixture[str], text: str, so_far: str = "") -> str:
+    """Wait until it is written; return all that was."""
+    async with asyncio.timeout(30):
+        while text not in so_far:
+            await asyncio.sleep(0.01)
+            printed = capsys.readouterr()
+            so_far += printed.err + printed.out
+    return so_far
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often at how many are caught up."""
+    monkeypatch.setattr(following, "_LOOK", 0.01)
+
+
+async def test_changes_are_lines(
+    home: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first poll is at once; then each change is a line as it comes."""
+    async with Sandbox(Dialect.CLASSIC, rows=5, seed=1) as site:
+        async with following_until_left(options_of(site)):
+            await said(capsys, "1 of 1 account caught up")
+            site.books.partner.balance = "777.01"
+            text = await said(capsys, "→ 777.01")
+    line = text.splitlines()[-1]
+    assert line.endswith(" → 777.01")
+    assert " +00:00  site 0  account: balance " in line
+
+
+async def test_changes_are_json(
+    home: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line each, amounts as exact text; nothing else is on stdout."""
+    async with Sandbox(Dialect.CLASSIC, rows=5, seed=1) as site:
+        fields = ("account", "resource", "kind", "id", "fields", "record", "previous")
+        async with following_until_left(options_of(site), fields):
+            await said(capsys, "1 of 1 account caught up")
+            site.books.partner.balance = "777.01"
+            text = await said(capsys, '"777.01"')
+    found = json.loads(text.splitlines()[-1])
+    assert list(found) == list(fields)
+    assert (found["account"], found["resource"], found["kind"]) == ("site 0", "info", "changed")
+    assert (found["fields"], found["record"]["balance"]) == (["balance", "items"], "777.01") or (
+        found["fields"] == ["balance"]
+    )
+
+
+async def test_accounts_of_which_none_works_end_it(home: Path, quick: None) -> None:
+    """A service that can do nothing says so by its exit code."""
+    async with Sandbox(rows=0) as one, Sandbox(Dialect.CLONE, rows=0) as two:
+        options = options_of(one, two, key="w7ong" * 7)
+        with pytest.raises(CommandFailed, match="no account works") as caught:
+            await following.follow(options, interval=SECOND, fields=None, is_utc=False)
+    assert caught.value.exit is Exit.KEY
+
+
+async def test_how_many_are_caught_up_is_told_now_and_then(
+    home: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As long as there is one on the way."""
+    monkeypatch.setattr(following, "_SELDOM", 0.0)
+    async with Sandbox(rows=50) as site, following_until_left(options_of(site)):
+        text = await said(capsys, "1 of 1 account caught up\n")
+    assert "0 of 1 account caught up …" in text
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (RowsUnreadable("a\x1b", DecodeError("row 5", account="a\x1b")), "a\\x1b: row 5"),
+        (ShardsGained(("a", "b", "c", "d", "e")), "follows a, b, c and 2 more"),
+        (ShardsLost(("a",)), "lets a go"),
+        (ShardsLost(("a",), StateError("silence")), "lets a go: silence"),
+    ],
+)
+def test_how_accounts_get_on(
+    event: RowsUnreadable | ShardsGained | ShardsLost,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On stderr, in a line."""
+    following._print(event, None, None)
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+# --- lines
+
+
+def order(**changes: object) -> Exchange:
+    """Return an order."""
+    return Exchange(
+        **{
+            "id": 7,
+            "time": NOON,
+            "amount_give": Decimal(1200),
+            "amount_get": Decimal("0.5"),
+            "exchange_success": False,
+            "accrued": False,
+            "partner_reward": Decimal("1.25"),
+            "currency_code_give": "USDT",
+            "currency_code_get": "BTC\x1b[2J",
+            "status": "new",
+            **changes,
+        }  # type: ignore[arg-type]
+    )
+
+
+PAYOUT = Payout(
+    id=3,
+    time=NOON,
+    method_id=1,
+    account="TX1",
+    pay_amount=Decimal(9),
+    original_amount=Decimal(10),
+    status=PayoutStatus.WAITING,
+    pay_currency_code="USDT",
+)
+INFO = Info(balance=Decimal("3.5"), min_payout=Decimal(10))
+NEW, CHANGED = ChangeKind.NEW, ChangeKind.CHANGED
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            Change(NEW, order()),
+            "order 7: 1,200.00 USDT → 0.50 BTC\\x1b[2J, new, reward 1.25 not accrued",
+        ),
+        (
+            Change(CHANGED, order(accrued=True), order(), ("accrued", "time")),
+            "order 7: accrued no → yes",
+        ),
+        (Change(CHANGED, order(), order(), ("time", "date")), "order 7: edited"),
+        (
+            Change(CHANGED, order(status=None, accrued=True)),
+            "order 7 has changed to: 1,200.00 USDT → 0.50 BTC\\x1b[2J, reward 1.25 accrued",
+        ),
+        (Change(NEW, PAYOUT), "payout 3: 9.00 USDT to TX1, waiting"),
+        (
+            Change(ChangeKind.GONE, PAYOUT),
+            "payout 3 is listed no more, it was: 9.00 USDT to TX1, waiting",
+        ),
+        (
+            Change(ChangeKind.RETURNED, PAYOUT),
+            "payout 3 is listed again: 9.00 USDT to TX1, waiting",
+        ),
+        (
+            Change(NEW, Link(id=1, time=NOON, query_string="sub=7", referrer="https://t.me")),
+            "click 1: sub=7 from https://t.me",
+        ),
+        (Change(NEW, Link(id=1, time=NOON)), "click 1: no query"),
+        (Change(NEW, INFO), "balance 3.50"),
+        (
+            Change(CHANGED, INFO, INFO, ("partner_id", "items", "extra")),
+            "account: partner_id nothing → nothing, items 0 of them → 0 of them, extra … → …",
+        ),
+    ],
+)
+def test_a_change_in_words(change: Change[Record], line: str) -> None:
+    """In one line, and harmless to a terminal."""
+    assert change_text(change) == line
+
+
+def test_a_change_has_a_time_with_its_offset() -> None:
+    """Accounts of several zones stand below each other."""
+    change = Change(NEW, INFO, account="o\x1bne")
+    start = "2026-11-28 15:00 +03:00  o\\x1bne  balance"
+    assert change_line(change, NOON, ZoneInfo("Europe/Moscow")).startswith(start)
+    assert change_line(change, NOON).startswith("2026-11-28 12:00 +00:00  ")
+
+
+def test_long_texts_are_cut() -> None:
+    """A referrer may be half a kilobyte."""
+    text = change_text(Change(NEW, Link(id=1, time=NOON, query_string="x" * 500)))
+    assert len(text) < 150
