@@ -89,6 +89,8 @@ def command(
     from ppapi_async.cli.exporting.writing import Export
 
     _check(live=live, partial=partial, gone=gone)
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--until: lies not after --since")
     path, format_ = _place(resource, out, format_)
     if format_ == "parquet":
         _check_parquet(is_seen=path is None and is_terminal())

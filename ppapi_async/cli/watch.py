@@ -166,7 +166,9 @@ def command(
 def _state_path(given: str | None) -> Path:
     if given:
         return Path(given).expanduser()
-    return platformdirs.user_data_path("ppapi", appauthor=False) / "watch.db"
+    folder = platformdirs.user_data_path("ppapi", appauthor=False)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / "watch.db"
 
 
 def _secret(file: str | None) -> Secret:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text as sql_text
 
 from ppapi_async import Dialect
 from ppapi_async.accounts_file import load_accounts
@@ -310,6 +311,17 @@ def test_a_mirror_says_how_far_it_is(odd_copy: str, copy: Path) -> None:
     assert "unreadable" not in ran.err
 
 
+def test_a_zone_may_be_unknown_here(odd_copy: str) -> None:
+    """Where another machine has written the copy: its times are in UTC then, which is told."""
+    with connected(odd_copy) as connection:
+        connection.execute(
+            sql_text("UPDATE accounts SET timezone = 'Mars/Olympus' WHERE name = 'one'")
+        )
+    ran = ppapi("export", "payouts", "--from", odd_copy, "--format", "jsonl")
+    assert "one: its zone Mars/Olympus is unknown here; its times are in UTC" in ran.err
+    assert json.loads(ran.out)["time"] == "2026-01-31T12:00:00+00:00"
+
+
 def test_rows_that_cannot_be_read_are_named(odd_copy: str) -> None:
     """A mirror has noted them, and no file can have them."""
     from sqlalchemy import insert
@@ -397,6 +409,7 @@ def test_the_format_is_guessed(copy: Path, name: str, begins: bytes) -> None:
         ("links --account onne", "there is no account 'onne'; did you mean 'one'?"),
         ("links --live --account x", "there is no account 'x'; 'ppapi list' shows them"),
         ("links --since yesterday", "'yesterday' is none"),
+        ("links --live --since 1d --until 2d", "--until: lies not after --since"),
     ],
 )
 def test_misuse_is_told(

@@ -643,6 +643,26 @@ def test_on_a_terminal(site: Sandbox) -> None:
     assert "\x1b[36mone" in terminal.raw
 
 
+def test_what_sites_say_does_nothing_to_a_terminal(
+    site: Sandbox, watch: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor to a log: neither a site's own words, nor its answers."""
+    said = "\x1b[2J\u202e" + KEY
+
+    def note(text: str) -> None:
+        click.echo(text, err=True)
+        end_soon()
+
+    monkeypatch.setattr(watching, "note", note)
+    watch(*ORDERS, lines=3)
+    site.faults.add(Fault.API_ERROR, method="get_exchanges", times=1, code=2, text=said)
+    ran = watch(*ORDERS, lines=99)
+    assert "polling on" in ran.err
+    assert "\x1b" not in ran.err
+    assert "\u202e" not in ran.err
+    assert_absent(KEY, ran.err)
+
+
 PAGE = Path(__file__).parents[2] / "docs" / "watch.md"
 
 

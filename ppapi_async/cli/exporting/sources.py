@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Protocol, TypeAlias
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from ppapi_async.cli.accounts import check_known
 from ppapi_async.cli.exporting.columns import ExportColumn, export_columns
 from ppapi_async.cli.exporting.formats import Values
 from ppapi_async.cli.exporting.texts import Zones
-from ppapi_async.cli.output import plain, time_text
+from ppapi_async.cli.output import note, plain, time_text
 from ppapi_async.errors import PPAPIError
 from ppapi_async.fleet.fleet import Fleet
 from ppapi_async.fleet.merged import Merged
@@ -131,7 +131,7 @@ async def open_mirror(
             odd = {one[0]: one[1] for one in await connection.execute(counting)}
         check_known(found, names)
         chosen = [name for name in found if not names or name in names]
-        zones = {name: ZoneInfo(found[name].timezone) for name in chosen}
+        zones = {name: _zone(name, found[name].timezone) for name in chosen}
         notes = _notes({name: found[name].last_synced for name in chosen})
         notes += [
             f"{plain(name)}: the site lists {count:,} rows that cannot be read, and are not there"
@@ -140,6 +140,15 @@ async def open_mirror(
         ]
         async with mirror.snapshot() as snapshot:
             yield MirrorRows(snapshot, resource, bounds, with_gone, zones, notes)
+
+
+def _zone(account: str, name: str) -> tzinfo:
+    """Return a zone; UTC where this machine does not know it, which the user is told."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
+        note(f"{plain(account)}: its zone {plain(name)} is unknown here; its times are in UTC")
+        return UTC
 
 
 def _notes(synced: dict[str, datetime | None]) -> list[str]:

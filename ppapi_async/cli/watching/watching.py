@@ -65,7 +65,6 @@ async def watch(plan: WatchPlan) -> None:
         PPAPIError: the state cannot be used.
         CommandFailed: a recipient refuses a change, or no account can be watched.
     """
-    plan.state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         lock = await WriterLock.take(plan.state.absolute(), wait=0)
         stack.callback(lock.release)
