@@ -182,7 +182,8 @@ class MirrorDatabase:
     async def open_to_read(cls, url: URL) -> MirrorDatabase:
         """Open a database that is there, of this version, for reading only.
 
-        It takes no lock, whoever else has the database open, and makes no file.
+        It takes no lock, whoever else has the database open. A SQLite file is let be; SQLite makes
+        its own two beside it if they are not there.
 
         Raises:
             StateError: there is none, it is another's, or of another version.

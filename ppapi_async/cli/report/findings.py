@@ -41,13 +41,16 @@ __all__ = [
 
 Counts: TypeAlias = Mapping[date, int]
 _DAY = timedelta(days=1)
+_LONGEST = 40
+"""Characters of an amount; the wire allows for thousands."""
 SHOWN = 5
 """Rows that are shown of a finding."""
 
 _BEHIND = _DAY
 """Who synchronises by cron does so once a day."""
-_BEHIND_OTHERS = timedelta(hours=3)
-"""What is caught up later than half of the others by so much has failed meanwhile."""
+_BEHIND_OTHERS = timedelta(hours=6)
+"""What was caught up so much earlier than half of the others has failed since; a first reading of
+many accounts may take hours."""
 
 _WINDOW = 28
 """Days before the last event that say what is usual: four weeks, for weekdays differ."""
@@ -491,4 +494,5 @@ def _last_place(amount: Decimal) -> Decimal:
 
 
 def _plain(amount: Decimal) -> str:
-    return format(amount, "f")
+    text = format(amount, "f")
+    return text if len(text) <= _LONGEST else f"{amount:.6E}"

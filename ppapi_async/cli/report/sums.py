@@ -29,6 +29,7 @@ __all__ = [
     "GONE",
     "IN_RANGE",
     "LOST",
+    "OTHER_DIRECTION",
     "QUARTERS",
     "AccountSums",
     "LabelSums",
@@ -54,6 +55,8 @@ VisitorRow: TypeAlias = tuple[str, str, int, str, str, str | None, str | None, s
 """A click or an order: user_hash, time in UTC as SQLite has it, 0 for a click and 1 for an order;
 then referrer, query_string and three times None of a click, or partner_reward, currency_code_give,
 psys_give, currency_code_get, psys_get of an order; its bits, and its id."""
+_Direction: TypeAlias = tuple[str, str | None, str | None, str | None]
+"""Code and payment system given, and those got."""
 _Parts: TypeAlias = tuple[tuple[str, str], ...]
 """Names and values of what may be sub-ids."""
 _Sums: TypeAlias = list[int | Decimal]
@@ -62,6 +65,8 @@ KeyT = TypeVar("KeyT")
 _ZERO = Decimal()
 QUARTERS = {f"{minute:02}": str(minute // 15) for minute in range(60)}
 """Which quarter of its hour a minute is in, both as texts."""
+OTHER_DIRECTION: _Direction = ("…", None, "…", None)
+_MOST_DIRECTIONS = 2_000
 _LATE_SHOWN = 5
 _MOST_APART = 50_000
 """Different query strings of an account, and hosts, that are kept apart at once."""
@@ -250,8 +255,8 @@ class AccountSums:
     """By the day's ordinal; visitors are not told."""
     click_hours: list[int] = field(factory=lambda: [0] * 168)
     order_hours: list[int] = field(factory=lambda: [0] * 168)
-    directions: dict[tuple[str, str | None, str | None, str | None], _Sums] = field(factory=dict)
-    """By code and payment system given, and those got."""
+    directions: dict[_Direction, _Sums] = field(factory=dict)
+    """With `OTHER_DIRECTION` for those beyond a few thousand, which no honest site has."""
     visitors: int = 0
     unjoined: _Sums = field(factory=_empty)
     """Orders of visitors of whom there is no click."""
@@ -300,7 +305,7 @@ class AccountSums:
                 day, hour = known.get(time[:14] + quarters[time[14:16]]) or place(time)
                 if kind:
                     direction = two, three, four, five
-                    way = directions.get(direction) or _new(directions, direction)
+                    way = directions.get(direction) or self._new_direction(direction)
                     sums = days.get(day) or _new(days, day)
                     order_hours[hour] += 1
                     reward = Decimal(one)
@@ -339,6 +344,11 @@ class AccountSums:
                             _add_order(order, reward, click)
                         pending.clear()
         self._who, self._first, self._last = current, first, last
+
+    def _new_direction(self, direction: _Direction) -> _Sums:
+        if len(self.directions) >= _MOST_DIRECTIONS:
+            direction = OTHER_DIRECTION
+        return self.directions.get(direction) or _new(self.directions, direction)
 
     def _add_odd(self, bits: int, reward: Decimal) -> None:
         if bits & GONE and bits & ACCRUED:

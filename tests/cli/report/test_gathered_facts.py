@@ -440,10 +440,10 @@ async def test_who_is_behind(url: str) -> None:
         put_synced(connection, 2, "two")
         put_synced(connection, 3, "three")
         late = update(accounts).where(accounts.c.account == 3)
-        connection.execute(late.values(last_synced=NOW - 5 * HOUR))
+        connection.execute(late.values(last_synced=NOW - 7 * HOUR))
     found = await findings_of(url, end=NOW - 20 * DAY)
     finding = found[FindingKind.SITE_BEHIND]
-    assert (finding.account, finding.lasting) == ("three", 5 * HOUR)
+    assert (finding.account, finding.lasting) == ("three", 7 * HOUR)
 
 
 async def test_odd_texts_come_as_they_were(url: str) -> None:

@@ -190,6 +190,16 @@ def test_days_hours_and_directions() -> None:
     assert sums.directions == {("BTC", None, "USDT", None): [0, 0, 3, 1, 1, Decimal("0.1"), 5]}
 
 
+def test_a_site_that_names_ever_new_currencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond all reason is one direction."""
+    monkeypatch.setattr(module, "_MOST_DIRECTIONS", 2)
+    rows = [("a", at(n), 1, "1", f"C{n}", None, "X", None, DONE, n) for n in (0, 1, 2, 3, 1)]
+    sums = sums_of(*rows)
+    assert [(way[0], counts[2]) for way, counts in sums.directions.items()] == [
+        ("C0", 1), ("C1", 2), ("…", 2),
+    ]  # fmt: skip
+
+
 def test_sums_are_exact() -> None:
     """Where floats, and decimal contexts of few digits, are not."""
     rewards = ["100000000000000000000000.000000000001", "-0.000000000001", "0.1", "0.2"]
