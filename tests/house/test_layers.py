@@ -56,6 +56,7 @@ HOMES = {
     "msgspec": {"protocol", "sandbox"},
     "json": {"protocol", "models", "storage", "sandbox", "cli"},
     "psycopg": {"storage"},
+    "pyarrow": {"cli"},
     "sqlite3": {"storage", "mirror", "cli"},
     "sqlalchemy": {"mirror", "cli"},
     "tomllib": {"accounts_file"},
