@@ -148,6 +148,14 @@ def test_amounts_of_one_currency_are_added_exactly() -> None:
     ]
 
 
+def test_an_account_that_fails_lacks_nothing_that_is_known() -> None:
+    """Its row has no amounts."""
+    found = AccountBalance(Account("https://site.example", "k" * 32, name="a"))
+    assert found.missing is None
+    assert not found.is_due
+    assert "balance" not in row_of(found)
+
+
 METHOD = PayoutMethod(id=1, title="\x1b]0;x\x07", commission=Decimal(1), amount=Decimal(2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ppapi_async import Dialect
+from ppapi_async import Account, Dialect
 from ppapi_async.cli.failures import state_of, tell_failures
+from ppapi_async.cli.syncing import MirrorOptions, sync
 from ppapi_async.errors import (
     AuthError,
     BlockedError,
@@ -231,3 +233,27 @@ def test_one_trouble_of_many_accounts_is_told_once(capsys: pytest.CaptureFixture
 def test_a_word_for_each_trouble(error: PPAPIError | None, word: str) -> None:
     """For the table."""
     assert state_of(error) == word
+
+
+async def test_cancelled_it_says_that_nothing_is_lost(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Ctrl-C does; the copy is closed then, and can be opened again."""
+    asked = asyncio.Event()
+
+    def note_that_it_was_asked(_: object) -> bool:
+        asked.set()
+        return True
+
+    async with Sandbox(Dialect.CLASSIC, rows=5) as site:
+        site.faults.add(Fault.HANG, method="get_links", times=None, when=note_that_it_was_asked)
+        accounts = [Account(site.url, site.api_key, name="one")]
+        options = MirrorOptions(url="sqlite:///copy.db", accounts=accounts, resources=("links",))
+        for _ in range(2):
+            asked.clear()
+            task = asyncio.create_task(sync(options))
+            await asked.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert "what was read so far is kept: another run goes on" in capsys.readouterr().err

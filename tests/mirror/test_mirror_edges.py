@@ -221,3 +221,22 @@ async def test_a_lock_that_nobody_waits_for_any_more_is_given_back(
     await asyncio.sleep(0.01)
     monkeypatch.undo()
     (await WriterLock.take(tmp_path / "partner.db", wait=5)).release()
+
+
+async def test_the_first_poll_may_be_at_once(database_url: str) -> None:
+    """Whatever the interval: time stands still here."""
+    clock = Clock()
+    async with Sandbox(Dialect.CLASSIC, rows=3, clock=clock) as sandbox:
+        async with Mirror(
+            database_url,
+            [account_of(sandbox)],
+            resources=["info"],
+            first="now",
+            hooks=clock.hooks(),
+        ) as mirror:
+            async with asyncio.timeout(30):
+                async for event in mirror.follow(interval=86_400):
+                    assert isinstance(event, MirrorChange)
+                    break
+    with pytest.raises(ValueError, match="first"):
+        Mirror(database_url, [], first="soon")  # type: ignore[arg-type]
