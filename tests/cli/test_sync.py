@@ -248,7 +248,7 @@ async def test_cancelled_it_says_that_nothing_is_lost(
     async with Sandbox(Dialect.CLASSIC, rows=5) as site:
         site.faults.add(Fault.HANG, method="get_links", times=None, when=note_that_it_was_asked)
         accounts = [Account(site.url, site.api_key, name="one")]
-        options = MirrorOptions(url="sqlite:///copy.db", accounts=accounts, resources=("links",))
+        options = MirrorOptions(url="sqlite:///copy.db", accounts=accounts, resources=["links"])
         for _ in range(2):
             asked.clear()
             task = asyncio.create_task(sync(options))
