@@ -19,6 +19,7 @@ from typing import Self
 from unittest import mock
 
 import psycopg  # noqa: F401 (its C parts are told the true size of a date when they are imported)
+import pyarrow.parquet as pq  # noqa: F401 (the same)
 import pytest
 
 _SHIFT = int(os.environ.get("SHIFT", "0"))
