@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -9,10 +10,12 @@ from zoneinfo import ZoneInfo
 import attrs
 import pytest
 
-from bench import decode, measure, watching
-from bench.jobs import b1, httpx_pydantic, typed
+from bench import decode, filled, measure, watching
+from bench.jobs import b1, httpx_pydantic, report, typed
+from bench.processes import Site
 from bench.rows import listed, newest_first
 from ppapi_async import Account, Exchange
+from ppapi_async.mirror import ReadOnlyMirror
 from ppapi_async.protocol import Answer, PageCodec, Reader
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.site_clock import SiteClock
@@ -60,6 +63,24 @@ def test_watching_costs_little() -> None:
     lines = list(watching.measure(polls=40))
     assert len(lines) == 4
     assert not any(line.met is False for line in lines)
+
+
+def test_a_filled_mirror_is_one(tmp_path: Path) -> None:
+    """All rows are there and can be read, and a report tells of each."""
+    path = tmp_path / "mirror.db"
+    filled.fill(path, accounts=3, rows=600)
+    told = report.run(Site("", 600), url=f"sqlite:///{path}")
+    assert told["rows"] == 600
+
+    async def rows_of(resource: str) -> list[tuple[object, ...]]:
+        async with (
+            ReadOnlyMirror(f"sqlite:///{path}") as mirror,
+            mirror.snapshot() as snapshot,
+        ):
+            return [row async for piece in snapshot.rows(resource) for row in piece]
+
+    found = {one: len(asyncio.run(rows_of(one))) for one in ("links", "exchanges", "payouts")}
+    assert found == {"links": 300, "exchanges": 300, "payouts": 36}
 
 
 def test_lines_are_saved_with_their_verdicts(
