@@ -70,12 +70,12 @@ def command(
     language: Language,
     in_zone: ZoneInfo | None,
 ) -> None:
-    """Show the report on a local address, always as it is now, until Ctrl-C.
+    """Show the report on a local address, always as it is now.
 
-    The page in the browser follows the copy while 'ppapi sync --follow' fills it. Nothing can be
-    changed through it. Other interfaces than this machine's own need --host and a token of at
-    least 16 characters, which viewers are asked for; put a proxy with TLS in front, for the token
-    and the report go over the wire as they are.
+    Ctrl-C ends it. The page in the browser follows the copy while 'ppapi sync --follow' fills it.
+    Nothing can be changed through it. Other interfaces than this machine's own need --host and a
+    token of at least 16 characters, which viewers are asked for; put a proxy with TLS in front, for
+    the token and the report go over the wire as they are.
 
     \b
     Examples:

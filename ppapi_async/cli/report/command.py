@@ -102,7 +102,9 @@ def command(
     in_zone: ZoneInfo | None,
     is_opened: bool,
 ) -> None:
-    """Draw a report of the copy as one page: what needs a hand, rewards, clicks, payouts.
+    """Draw a report of the copy as one page.
+
+    It says what needs a hand, and shows rewards, clicks, payouts and coverage.
 
     The page is one file that needs no network and runs no script. It is made of what 'ppapi sync'
     has copied, whole or not at all.
