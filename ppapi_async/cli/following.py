@@ -7,19 +7,18 @@ delivered: what was not, because the process was killed, say, is printed by the 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import sys
+import os
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from datetime import timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from ppapi_async.cli.changes import change_line
 from ppapi_async.cli.exits import CommandFailed, exit_of
 from ppapi_async.cli.failures import words_of
-from ppapi_async.cli.output import duration_text, note, plain, say
+from ppapi_async.cli.output import duration_text, is_terminal, note, plain, say
 from ppapi_async.cli.syncing import MirrorOptions
+from ppapi_async.cli.watching.texts import change_document, change_line, document_text
 from ppapi_async.fleet.status import (
     AccountPhase,
     AccountSuspended,
@@ -30,7 +29,7 @@ from ppapi_async.mirror import Mirror, MirrorChange, MirrorEvent
 from ppapi_async.watching.changes import RowsUnreadable
 from ppapi_async.watching.resources import Record
 
-__all__ = ["follow", "json_line"]
+__all__ = ["follow"]
 
 _LOOK = 1.0
 """Seconds between two looks at how many accounts are caught up."""
@@ -57,7 +56,7 @@ async def follow(
         StateError: the database cannot be opened, or is another process's.
         CommandFailed: no account has ever worked, and that will not pass by itself.
     """
-    zones = {one.name: None if is_utc else ZoneInfo(one.timezone) for one in options.accounts}
+    zones = {one.name: ZoneInfo("UTC" if is_utc else one.timezone) for one in options.accounts}
     # The library's log says which accounts fail; that one works again is for those who follow.
     log = logging.getLogger("ppapi_async")
     log.setLevel(min(log.level, logging.INFO))
@@ -67,7 +66,7 @@ async def follow(
         try:
             async with aclosing(mirror.follow(interval=interval)) as events:
                 async for event in events:
-                    _print(event, fields, zones.get(event.account))
+                    _print(event, fields, zones.get(event.account, UTC))
                     if isinstance(event, AccountSuspended):
                         _end_if_nothing_works(mirror)
         finally:
@@ -97,15 +96,12 @@ def _accounts(count: int) -> str:
     return f"{count:,} account{'' if count == 1 else 's'}"
 
 
-def _print(event: MirrorEvent, fields: Sequence[str] | None, zone: tzinfo | None) -> None:
+def _print(event: MirrorEvent, fields: Sequence[str] | None, zone: tzinfo) -> None:
     match event:
         case MirrorChange():
-            say(
-                change_line(event, event.seen_at, zone)
-                if fields is None
-                else json_line(event, fields)
-            )
-            sys.stdout.flush()
+            as_json = None if fields is None else _json_line(event, fields)
+            colour = is_terminal() and not os.environ.get("NO_COLOR")
+            say(as_json or change_line(event, event.seen_at, zone, colour=colour))
         case RowsUnreadable(account=name, error=error):
             note(f"{plain(name)}: {words_of(error)}")
         case ShardsGained(accounts=names):
@@ -128,17 +124,11 @@ def _end_if_nothing_works(mirror: Mirror) -> None:
         raise CommandFailed("no account works, and that will not pass by itself", exit_of(found))
 
 
-def json_line(change: MirrorChange[Record], fields: Sequence[str]) -> str:
+def _json_line(change: MirrorChange[Record], fields: Sequence[str]) -> str:
     """Return a change as a line of JSON: amounts as exact text, instants in ISO 8601."""
     whole = {
+        **change_document(change),
         "seen_at": change.seen_at.isoformat(),
-        "account": change.account,
-        "resource": change.resource,
-        "kind": str(change.kind),
-        "id": change.id,
-        "fields": list(change.fields),
-        "record": change.record.to_dict(),
-        "previous": None if change.previous is None else change.previous.to_dict(),
         "cursor": change.cursor,
     }
-    return json.dumps({name: whole[name] for name in fields})
+    return document_text({name: whole[name] for name in fields})
