@@ -14,10 +14,10 @@ import pytest
 from attrs import define, field
 
 from ppapi_async import Account, Dialect
-from ppapi_async.cli.report.data import NO_REFERRER, FunnelStep, ReportData
+from ppapi_async.cli.report.data import NO_REFERRER, FindingKind, FunnelStep, ReportData
 from ppapi_async.cli.report.gather import gather
 from ppapi_async.mirror import Mirror, ReadOnlyMirror
-from ppapi_async.sandbox import Books, Click, Order, Sandbox
+from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Sandbox
 from tests.mirror.clock import NOW, Clock
 from tests.postgres import Postgres
 
@@ -347,3 +347,49 @@ async def test_a_report_while_the_mirror_is_written(database_url: str) -> None:
     assert orders[-1] == len(SITES[1].books.orders)
     for report in reports:
         assert sum(one.orders for one in report.days) == sum(one.orders for one in report.accounts)
+
+
+async def test_what_operators_do_is_found(database_url: str) -> None:
+    """Rewards that they take back, orders that vanish, payouts that they let wait."""
+    clock = Clock()
+    books = Books.generate(3, 150, NOW - 90 * DAY, NOW)
+    old = next(one for one in books.orders if not one.accrued and one.edited < NOW - 40 * DAY)
+    books.set_by_hand(old.id, accrued=True, reward="500")
+    async with Sandbox(Dialect.DELEGATING, books=books, clock=clock) as sandbox:
+        account = Account(sandbox.url, sandbox.api_key, name="one")
+        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+            assert (await mirror.sync()).ok
+            credited = [one for one in books.orders if one.accrued and one.edited > NOW - 20 * DAY]
+            taken, lowered, back, hidden = sorted(credited, key=lambda one: -one.edited)[:4]
+            assert hidden.edited > NOW - 4 * DAY
+            clock.advance(3_600)
+            books.set_by_hand(taken.id, accrued=False, reward=taken.reward)
+            books.set_by_hand(lowered.id, accrued=True, reward="0.01")
+            books.set_by_hand(back.id, accrued=False, reward=back.reward)
+            books.hidden_orders.add(hidden.id)
+            assert (await mirror.sync()).ok
+            books.set_by_hand(back.id, accrued=True, reward=back.reward)
+            waits = books.request_payout(11, "TX" + "1" * 32, int(clock.time))
+            assert isinstance(waits, BookedPayout)
+            clock.advance(9 * DAY)
+            assert (await mirror.sync()).ok
+        now = moment(int(clock.time))
+        async with ReadOnlyMirror(database_url) as reading:
+            report = await gather(reading, start=moment(START), end=now, zone=KOLKATA, now=now)
+    found = {one.kind: one for one in report.findings}
+    lost = found[FindingKind.REWARDS_TAKEN_BACK]
+    amounts = {one.id: one.amount for one in lost.evidence}
+    assert amounts == {
+        taken.id: Decimal(taken.reward),
+        lowered.id: Decimal(lowered.reward) - Decimal("0.01"),
+        hidden.id: Decimal(hidden.reward),
+    }
+    assert lost.amount == sum(Decimal(one.reward) for one in (taken, lowered, hidden)) - Decimal(
+        "0.01"
+    )
+    waiting = found[FindingKind.PAYOUT_WAITING]
+    assert (waiting.amount, waiting.lasting) == (Decimal(waits.original_amount), 9 * timedelta(1))
+    [account_told] = report.accounts
+    assert account_told.waiting == Decimal(waits.original_amount)
+    assert account_told.balance == Decimal(books.partner.balance)
+    assert FindingKind.BALANCE_UNEXPLAINED not in found
