@@ -371,8 +371,9 @@ async def test_what_operators_do_is_found(database_url: str) -> None:
             books.set_by_hand(back.id, accrued=True, reward=back.reward)
             waits = books.request_payout(11, "TX" + "1" * 32, int(clock.time))
             assert isinstance(waits, BookedPayout)
-            clock.advance(9 * DAY)
-            assert (await mirror.sync()).ok
+            for days in (1, 2, 6):  # what is older than five days may have been archived
+                clock.advance(days * DAY)
+                assert (await mirror.sync()).ok
         now = moment(int(clock.time))
         async with ReadOnlyMirror(database_url) as reading:
             report = await gather(reading, start=moment(START), end=now, zone=KOLKATA, now=now)
