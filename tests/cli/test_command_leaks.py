@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppapi_async import Dialect
+from ppapi_async import Dialect, Retry
 from ppapi_async.sandbox import Fault, Sandbox
 from tests.cli.sites import running, write_accounts
 from tests.cli.terminal import ppapi
@@ -21,8 +21,11 @@ FAULTS = (
 
 
 @pytest.mark.parametrize("command", ["info", "sync", "audit"])
-def test_no_key_is_in_what_a_command_prints(home: Path, command: str) -> None:
+def test_no_key_is_in_what_a_command_prints(
+    home: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor in the copy: at sites of all dialects, each with another trouble; -vv says the most."""
+    monkeypatch.setattr(Retry, "wait", lambda *_: None)  # repeats say the same, later
     sites = {
         f"{dialect} {fault}": Sandbox(dialect, rows=0, seed=place)
         for place, (dialect, fault) in enumerate(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from ppapi_async import Account, DecodeError, Dialect, StateError
 from ppapi_async.cli import following
@@ -117,6 +118,17 @@ async def test_how_many_are_caught_up_is_told_now_and_then(
     async with Sandbox(rows=50) as site, following_until_left(options_of(site)):
         text = await said(capsys, "1 of 1 account caught up\n")
     assert "0 of 1 account caught up …" in text
+
+
+async def test_workers_that_share_say_what_they_follow(
+    home: Path, quick: None, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is alone has all of it."""
+    async with Sandbox(rows=3) as one, Sandbox(rows=3) as two:
+        options = evolve(options_of(one, two), url=postgres_url, shared="group")
+        async with following_until_left(options):
+            text = await said(capsys, "2 of 2 accounts caught up")
+    assert "follows site 0, site 1" in text
 
 
 @pytest.mark.parametrize(
