@@ -267,17 +267,18 @@ class AccountSums:
     _by_host: dict[str, _Sums] = field(factory=dict)
     _by_address: dict[str, _Sums] = field(factory=dict)
     """The same, by hosts as they are written in referrers, with ports and the like."""
-    _came_by: dict[frozenset[_Parts], int] = field(factory=dict)
-    """How many visitors came by several sets of sub-ids, by which."""
+    _came_by: dict[frozenset[int], int] = field(factory=dict)
+    """How many visitors came by several sets of sub-ids, by the identities of their sums."""
     # The visitor whose rows come just now.
     _who: str = ""
     _first: tuple[_Sums, _Sums] | None = None
     """The sums of the sub-ids and the host of the first click within the report."""
     _last: tuple[_Sums, _Sums] | None = None
     """Those of the last click."""
-    _seen: dict[int, _Sums] = field(factory=dict)
-    """If there were several: the sums of sub-ids and hosts that the visitor came by, by identity.
-    """
+    _seen: set[int] = field(factory=set)
+    """The sums of sub-ids that the visitor came by, by identity, if there were several."""
+    _seen_hosts: set[int] = field(factory=set)
+    """The same of hosts."""
     _pending: list[tuple[int, Decimal]] = field(factory=list)
     """Orders before the first click: bits and reward."""
 
@@ -286,7 +287,8 @@ class AccountSums:
         # Millions of rows go through here. So what nearly all of them need is done in this loop,
         # in local names, and what few need, in methods.
         known, place, quarters = self.calendar.known, self.calendar.place, QUARTERS
-        days, directions, pending, seen = self.days, self.directions, self._pending, self._seen
+        days, directions, pending = self.days, self.directions, self._pending
+        seen, seen_hosts = self._seen, self._seen_hosts
         by_query, by_address = self._by_query, self._by_address
         click_hours, order_hours = self.click_hours, self.order_hours
         current, first, last = self._who, self._first, self._last
@@ -294,7 +296,9 @@ class AccountSums:
         with localcontext(EXACT):
             for who, time, kind, one, two, three, four, five, bits, row_id in rows:
                 if who != current:
-                    if pending or seen or is_full:
+                    if pending:
+                        self._leave_unjoined()
+                    if seen or seen_hosts or is_full:
                         is_full = self._end_visitor()
                     current, first, last = who, None, None
                 if bits >= GONE:
@@ -371,22 +375,27 @@ class AccountSums:
 
     def _note_again(self, first: tuple[_Sums, _Sums], click: tuple[_Sums, _Sums]) -> None:
         """Count a visitor who has come before by what he comes by for the first time."""
-        if not self._seen:
-            self._seen.update({id(sums): sums for sums in first})
-        for sums in click:
-            if id(sums) not in self._seen:
-                sums[1] += 1
-                self._seen[id(sums)] = sums
+        for seen, one, sums in zip((self._seen, self._seen_hosts), first, click, strict=True):
+            if sums is not one:
+                seen.add(id(one))
+                if id(sums) not in seen:
+                    sums[1] += 1
+                    seen.add(id(sums))
+
+    def _leave_unjoined(self) -> None:
+        """Count the orders of a visitor who did not click."""
+        unjoined = (self.unjoined,)
+        for bits, reward in self._pending:
+            _add_order(bits, reward, unjoined)
+        self._pending.clear()
 
     def _end_visitor(self) -> bool:
-        """Count what is known only when no more rows of a visitor come; tell if memory is short."""
-        for bits, reward in self._pending:
-            _add_order(bits, reward, (self.unjoined,))
-        self._pending.clear()
-        came_by = frozenset(self._parts[one] for one in self._seen if one in self._parts)
-        if len(came_by) > 1:
+        """Note by what a visitor came, and hand over if memory is short; return that it is not."""
+        if self._seen:
+            came_by = frozenset(self._seen)
             self._came_by[came_by] = self._came_by.get(came_by, 0) + 1
         self._seen.clear()
+        self._seen_hosts.clear()
         if self._is_full():
             self._hand_over()
         return False
@@ -397,6 +406,7 @@ class AccountSums:
     def finish(self) -> None:
         """Hand over what is known of sub-ids and referrers; no more rows come."""
         with localcontext(EXACT):
+            self._leave_unjoined()
             self._end_visitor()
             self._hand_over()
 
@@ -412,7 +422,7 @@ class AccountSums:
                 _add_sums(by_label.get(label) or _new(by_label, label), sums)
         for several, visitors in self._came_by.items():
             seen: set[str] = set()
-            for label in chain.from_iterable(labels[parts] for parts in several):
+            for label in chain.from_iterable(labels[self._parts[one]] for one in several):
                 if label in seen:  # these visitors were counted with another set already
                     by_label[label][1] -= visitors
                 seen.add(label)
