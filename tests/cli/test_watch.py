@@ -87,7 +87,7 @@ class Receiver:
         headers = {name.lower(): one for name, one in request.headers.items()}
         self.seen.append((headers, body, 599 if isinstance(answer, str) else answer))
         if answer == "hang":
-            await asyncio.sleep(1)
+            await asyncio.sleep(LATE)
         if answer == 204 and len({one["id"] for one in self.taken}) == self.enough:
             end_soon()
         location = {"Location": "/elsewhere", "Retry-After": "7"}
@@ -114,9 +114,15 @@ class Receiver:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def end_now() -> None:
+    """End the command by SIGTERM, if it runs still."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def end_soon() -> None:
-    """End the command by SIGTERM, when it has counted what it has just delivered."""
-    threading.Timer(0.15, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    """End the command when it has counted what it has just delivered."""
+    threading.Timer(0.15, end_now).start()
 
 
 @pytest.fixture
@@ -166,7 +172,12 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
                 then()
 
         monkeypatch.setattr(watching, "say", say)
-        return ppapi("watch", *arguments)
+        patience = threading.Timer(LATE, end_now)
+        patience.start()
+        try:
+            return ppapi("watch", *arguments)
+        finally:
+            patience.cancel()
 
     return run
 
@@ -202,10 +213,14 @@ def test_it_may_begin_anew(site: Sandbox, watch: Callable[..., Ran], home: Path)
     assert len(watch(*ORDERS, "--state", "other.db", lines=3).out.splitlines()) == 3
     anew = ("--from-now", *ORDERS[:4])
 
+    asked = len(site.requests)
+
     def put() -> None:
+        while len(site.requests) < asked + 4:  # its first look is over
+            time.sleep(0.01)
         site.books.orders.put(order(9, created=int(time.time()) + 1))
 
-    threading.Timer(0.4, put).start()
+    threading.Thread(target=put, daemon=True).start()
     ran = watch(*anew, lines=1)
     assert "new order 9: 0.50 BTC → 30,000.00 USDT, reward 1.50" in ran.out
     site.books.orders.put(order(10, created=int(time.time())))
@@ -217,7 +232,7 @@ def test_a_server_gets_a_change_until_it_takes_it(
 ) -> None:
     """Under one id, signed anew each time; nothing overtakes it; it was printed once."""
     receiver.answers = [500, 503, 429, "hang"]
-    ran = watch(*ORDERS, "--webhook", receiver.url, "--timeout", "0.3s", lines=99)
+    ran = watch(*ORDERS, "--webhook", receiver.url, "--timeout", "0.8s", lines=99)
     assert ran.code == 130
     ids = [headers["webhook-id"] for headers, _, _ in receiver.seen]
     assert len(set(ids[:5])) == 1
@@ -229,7 +244,7 @@ def test_a_server_gets_a_change_until_it_takes_it(
         f"{host}answered 500; again in 7 s",
         f"{host}answered 503; again in 7 s",
         f"{host}answered 429; again in 7 s",
-        f"{host}no answer within 0.3 s; again in 8 s",
+        f"{host}no answer within 0.8 s; again in 8 s",
         "interrupted",
     ]
     assert len(ran.out.splitlines()) == 3
@@ -252,7 +267,7 @@ def test_a_server_that_is_not_there_is_tried_again(
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 12:
-            os.kill(os.getpid(), signal.SIGTERM)
+            end_now()
         await asyncio.sleep(0)
 
     watching.HOOKS = Hooks(sleep=sleep, chance=lambda: 1.0)  # the fixture puts it back
