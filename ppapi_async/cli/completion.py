@@ -22,11 +22,9 @@ def command(*, shell: str) -> None:
       ppapi completion zsh >> ~/.zshrc
       ppapi completion fish > ~/.config/fish/completions/ppapi.fish
     """
-    from click.shell_completion import get_completion_class
+    from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     from ppapi_async.cli.group import ppapi
 
-    found = get_completion_class(shell)
-    if found is None:  # click has all three
-        raise click.UsageError(f"there is no completion for {shell}")
-    say(found(ppapi, {}, "ppapi", "_PPAPI_COMPLETE").source())
+    kinds = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+    say(kinds[shell](ppapi, {}, "ppapi", "_PPAPI_COMPLETE").source())

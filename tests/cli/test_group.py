@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import errno
 import io
 import os
@@ -140,14 +141,18 @@ def test_an_error_of_the_library_ends_a_command_with_its_words() -> None:
     with pytest.raises(KeyError):
         run(wrong)
 
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(cancelled)
+
 
 def test_sigterm_is_as_ctrl_c() -> None:
     """What runs is cancelled, and cleans up."""
     cleaned = []
 
     async def work() -> None:
-        import asyncio
-
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(60)

@@ -159,5 +159,9 @@ def test_all_is_what_the_face_has() -> None:
     assert len(set(ppapi_async.__all__)) == len(ppapi_async.__all__)
     assert dir(ppapi_async) == sorted(ppapi_async.__all__)
     assert ppapi_async.models.Exchange is ppapi_async.Exchange
+    # As if it were the first use: every module that was ever used is an attribute by itself.
+    load = ppapi_async.__getattr__
+    assert load("Session") is ppapi_async.Session
+    assert load("models") is ppapi_async.models
     with pytest.raises(AttributeError, match="'ppapi_async' has no attribute 'Sesion'"):
         ppapi_async.Sesion  # type: ignore[attr-defined] # noqa: B018
