@@ -16,11 +16,11 @@ from ppapi_async.cli.output import Column, is_terminal, note, plain, show
 __all__ = ["command"]
 
 DIFFERENCES = (
-    Column("kind", "", "missing: in the copy; extra: the site has it not; differing"),
+    Column("kind", "", "missing (in the copy), extra (the site has it not) or differing"),
     Column("account", "account", "the account's name"),
     Column("resource", "rows", "links, exchanges or payouts"),
     Column("id", "id", "the row's id"),
-    Column("time", "time", "the row's time at the site", least_width=100),
+    Column("time", "time (UTC)", "the row's time at the site", least_width=100),
     Column("shown", "difference"),
     Column("fields", "", "the names of the fields that differ"),
     Column("here", "", "the row in the copy, or what differs of it, as JSON"),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ppapi_async import Dialect
+from ppapi_async import Account, Dialect
 from ppapi_async.cli import auditing
+from ppapi_async.cli.syncing import MirrorOptions, sync
 from ppapi_async.mirror import Audit, Difference, DifferenceKind
 from ppapi_async.models import Exchange
 from ppapi_async.sandbox import Sandbox
@@ -230,3 +231,17 @@ def exchange(*, amount_give: str, psys_give: str, status: str, hash: str) -> Exc
         status=status,
         hash=hash,
     )
+
+
+async def test_a_copy_in_postgres_is_compared(home: Path, postgres_url: str) -> None:
+    """As one in SQLite is: nothing but reading, many accounts at once."""
+    async with Sandbox(Dialect.CLASSIC, rows=9) as one, Sandbox(Dialect.CLONE, rows=9) as two:
+        accounts = [
+            Account(site.url, site.api_key, name=name) for name, site in (("a", one), ("b", two))
+        ]
+        options = MirrorOptions(url=postgres_url, accounts=accounts, resources=["exchanges"])
+        assert (await sync(options)).ok
+        two.books.set_by_hand(5, accrued=True, reward="777")
+        found = await auditing.compare(postgres_url, accounts, start=None, end=None)
+    assert [(row.account, row.id) for row in found.differences] == [("b", 5)]
+    assert list(found.errors) == ["a", "b"]  # of what was not copied
