@@ -58,8 +58,9 @@ def command(
     """Compare the copy with the sites.
 
     The sites are asked again, and each row is compared with the copy: which are missing there,
-    which it has and the site has not, which differ, and in what. Nothing is changed: 'ppapi sync'
-    reads anew what it finds to be out of date. It goes well beside a 'ppapi sync --follow'.
+    which it has and the site has not, which differ, and in what. Nothing is changed. What a site
+    changes in rows older than sync looks back (30 days, clicks 3) is found here only. It goes well
+    beside a 'ppapi sync --follow'.
 
     \b
     Examples:
