@@ -37,13 +37,15 @@ def hostile(text: str) -> str:
     return f"{HOSTILE}{text}" if len(text) % 2 else f"{text} {'long words ' * 40}"
 
 
-PAGES: dict[str, tuple[ReportData, Language]] = {
-    "empty": (empty(), "en"),
-    "calm": (made_up(1, trouble=False), "en"),
-    "four": (made_up(4), "ru"),
-    "many": (made_up(300), "en"),
-    "hostile": (made_up(6, text=hostile), "ru"),
-}
+def pages() -> dict[str, tuple[ReportData, Language]]:
+    """Return reports of all sizes, by name."""
+    return {
+        "empty": (empty(), "en"),
+        "calm": (made_up(1, trouble=False), "en"),
+        "four": (made_up(4), "ru"),
+        "many": (made_up(300), "en"),
+        "hostile": (made_up(6, text=hostile), "ru"),
+    }
 
 
 @pytest.fixture
@@ -134,10 +136,11 @@ async def check_print(tab: Tab) -> list[str]:
     return found if is_bare else [*found, "the contents are printed"]
 
 
+@pytest.mark.no_cover
 async def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     """At three widths, in both schemes, from an empty mirror to three hundred accounts."""
     tab, found = await browser.tab(), []
-    for name, (data, language) in PAGES.items():
+    for name, (data, language) in (drawn := pages()).items():
         path = tmp_path / f"{name}.html"
         path.write_text(ReportPage(language).draw(data), "utf-8")
         await tab.look(WIDTHS[0])
@@ -149,10 +152,10 @@ async def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
             found += [f"{name} {one}" for one in await check_print(tab)]
         for width in WIDTHS:
             found += [f"{name} {one}" for one in await check_looks(tab, width)]
-        if name in {"empty", "calm", "four"}:
+        if name in {"calm", "four"}:
             found += [f"{name} {one}" for one in await check_contrasts(tab)]
     assert not found, "\n".join(found[:40])
-    assert {one.rpartition("/")[2] for one in tab.requests} == {f"{name}.html" for name in PAGES}
+    assert {one.rpartition("/")[2] for one in tab.requests} == {f"{name}.html" for name in drawn}
     assert tab.complaints == []
     await check_live_page(await browser.tab())
 

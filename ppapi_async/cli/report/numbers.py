@@ -88,6 +88,10 @@ class Numbers:
             return f"{amount:.12e}"
         return f"{amount:f}"[: 3 * _LONGEST_EXACT]
 
+    def digits(self, amount: Decimal) -> str:
+        """Return all digits of an amount with the language's marks."""
+        return self._signed(self.exact(amount))
+
     def short(self, amount: Decimal) -> str:
         """Return a number for an axis: 1.5K, 20M."""
         if not amount:

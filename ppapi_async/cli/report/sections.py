@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -64,14 +65,9 @@ _COUNTED = {
     FindingKind.ROWS_UNREADABLE: "rows",
 }
 """What the count of a finding counts; the others have none worth telling."""
-_ROWS_OF = {
-    "links": "resource_links",
-    "exchanges": "resource_exchanges",
-    "payouts": "resource_payouts",
-    "info": "resource_info",
-}
 _TIMES_OF = {"links": "links", "exchanges": "exchanges", "payouts": "payout_rows", "info": "info"}
-"""What to call a row of a resource, and a time of it."""
+"""What to call a time of a resource."""
+_AMOUNT = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?")
 _OLDEST = {FindingKind.PAYOUT_WAITING, FindingKind.ACCRUALS_LAG}
 
 
@@ -136,6 +132,16 @@ class FindingLine:
     evidence: tuple[tuple[Markup, Markup, Markup, Markup], ...]
     """What, when, change, amount."""
     more: int
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether any row of the evidence tells of a change."""
+        return any(change for _, _, change, _ in self.evidence)
+
+    @property
+    def has_amounts(self) -> bool:
+        """Whether any row of the evidence has an amount."""
+        return any(amount for _, _, _, amount in self.evidence)
 
 
 @frozen
@@ -218,19 +224,28 @@ def _usually(kind: FindingKind, expected: Decimal, writer: Writer) -> Markup:
 def _evidence(
     one: Exhibit, account: str, currency: str, writer: Writer
 ) -> tuple[Markup, Markup, Markup, Markup]:
-    keys = _ROWS_OF if one.until is None else _TIMES_OF
-    key = keys.get(one.resource)
+    key = _TIMES_OF.get(one.resource)
+    if key is not None and one.until is None:
+        # A click or an order that is not named stands for the last one that there was.
+        is_last = one.id is None and one.resource in {"links", "exchanges"}
+        key = f"{'last' if is_last else 'resource'}_{one.resource}"
     what = writer.site(one.resource) if key is None else writer.say(key)
     if one.id is not None:
         what = Markup("{} {}").format(what, one.id)
     times = [writer.numbers.moment(at) for at in (one.at, one.until) if at is not None]
     if one.at is None and one.until is not None:
         times = [writer.say("period_open", end=writer.numbers.moment(one.until))]
-    sides = [writer.site(side) for side in (one.before, one.after) if side is not None]
+    sides = [_side(side, writer) for side in (one.before, one.after) if side is not None]
     amount = Markup("")
     if one.amount is not None:
         amount = writer.money(one.amount, one.currency or currency, account)
     return what, Markup(" \u2013 ").join(times), Markup(" → ").join(sides), amount
+
+
+def _side(text: str, writer: Writer) -> Markup:
+    if _AMOUNT.fullmatch(text):
+        return Markup("{}").format(writer.numbers.digits(Decimal(text)))
+    return writer.site(text)
 
 
 def funnel_bars(data: ReportData, writer: Writer) -> list[tuple[Markup, Markup, Markup, Markup]]:

@@ -221,6 +221,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "when": ("When", "Когда"),
     "change": ("Change", "Изменение"),
     "amount": ("Amount", "Сумма"),
+    "last_links": ("last click", "последний клик"),
+    "last_exchanges": ("last order", "последняя заявка"),
     "resource_links": ("click", "клик"),
     "resource_exchanges": ("order", "заявка"),
     "resource_payouts": ("payout", "выплата"),

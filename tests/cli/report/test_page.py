@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -93,12 +93,15 @@ week = partial(ReportData, made_at=END, start=END - timedelta(days=7), end=END, 
 finding = partial(Finding, severity=Severity.HIGH, account="one")
 
 
-PAGES = {language: ReportPage(language) for language in LANGUAGES}
+@cache
+def page_of(language: Language) -> ReportPage:
+    """Return what draws pages in a language."""
+    return ReportPage(language)
 
 
 def seen(data: ReportData, language: Language = "en") -> Seen:
     """Draw a report, and look at it."""
-    return Seen(PAGES[language].draw(data))
+    return Seen(page_of(language).draw(data))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -111,7 +114,7 @@ def test_an_empty_mirror_says_what_to_do(language: Language) -> None:
 
 def test_the_policy_forbids_all_but_the_style() -> None:
     """The hash is that of the only style, and there is no script and no attribute for style."""
-    page = PAGES["en"].draw(made_up(3))
+    page = page_of("en").draw(made_up(3))
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
@@ -138,14 +141,14 @@ def test_a_live_page_has_one_script_by_its_hash() -> None:
 @pytest.mark.parametrize(("language", "accounts"), [("en", 300), ("ru", 100)])
 def test_the_page_stays_small(language: Language, accounts: int) -> None:
     """Under 400 KB, whatever there is; what is left out is counted."""
-    drawn = PAGES[language].draw(made_up(accounts))
+    drawn = page_of(language).draw(made_up(accounts))
     assert len(drawn.encode()) < 400_000
     assert re.search(r"and 1,\d\d\d more" if language == "en" else r"и ещё 1\u202f\d\d\d", drawn)
 
 
 def test_a_page_of_long_texts_stays_small() -> None:
     """Lists become shorter where each of their rows is long."""
-    drawn = PAGES["ru"].draw(made_up(100, text=lambda text: text + "<\u00e9\u4e00&'\">" * 40))
+    drawn = page_of("ru").draw(made_up(100, text=lambda text: text + "<\u00e9\u4e00&'\">" * 40))
     assert len(drawn.encode()) < 400_000
 
 
@@ -162,7 +165,10 @@ def _attack(text: str) -> Callable[[str], str]:
     return lambda own: f"{text}{own}"
 
 
-PLAIN = Seen(PAGES["en"].draw(made_up(2, days=3)))
+@cache
+def plain() -> Seen:
+    """Return what is in a page without anything hostile."""
+    return Seen(page_of("en").draw(made_up(2, days=3)))
 
 
 @pytest.mark.parametrize(
@@ -185,10 +191,10 @@ PLAIN = Seen(PAGES["en"].draw(made_up(2, days=3)))
 )
 def test_hostile_texts_are_only_text(text: str) -> None:
     """No element and no attribute comes from what a site or a visitor has written."""
-    drawn = PAGES["en"].draw(made_up(2, days=3, text=_attack(text)))
+    drawn = page_of("en").draw(made_up(2, days=3, text=_attack(text)))
     page = Seen(drawn)
-    assert page.tags == PLAIN.tags
-    assert page.attributes - PLAIN.attributes <= {("bdi", "title")}
+    assert page.tags == plain().tags
+    assert page.attributes - plain().attributes <= {("bdi", "title")}
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08]", drawn)
     assert "\u0335" * 3 not in drawn
     assert "x" * 400 not in drawn
@@ -215,16 +221,16 @@ def test_any_text_is_only_text(text: str) -> None:
             ),
         ),
     )
-    page = Seen(PAGES["en"].draw(data))
-    assert page.tags <= PLAIN.tags | {"ul", "li"}
-    assert page.attributes - PLAIN.attributes <= {("bdi", "title")}
+    page = Seen(page_of("en").draw(data))
+    assert page.tags <= plain().tags | {"ul", "li"}
+    assert page.attributes - plain().attributes <= {("bdi", "title")}
 
 
 def test_a_name_is_isolated_and_cut() -> None:
     """A long sub-id ends in an ellipsis, and more of it is told where one points at it."""
     label = "a" * 200
     funnel = Funnel(by="sub_id", steps=(FunnelStep(label=label, clicks=3),))
-    drawn = PAGES["en"].draw(week(accounts=(summary(),), funnels=(funnel,)))
+    drawn = page_of("en").draw(week(accounts=(summary(),), funnels=(funnel,)))
     assert f'<bdi title="{label}">{"a" * 79}…</bdi>' in drawn
 
 
@@ -276,7 +282,7 @@ def test_a_name_is_isolated_and_cut() -> None:
                 count=2,
                 evidence=(Exhibit(resource="links", until=END),),
             ),
-            "2 times WhatWhenChangeAmount Clicksfrom the beginning to 28 Nov 2026, 11:30",
+            "2 times WhatWhen Clicksfrom the beginning to 28 Nov 2026, 11:30",
         ),
         (
             finding(
@@ -311,6 +317,17 @@ def test_findings_show_their_evidence() -> None:
     text = seen(week(accounts=(summary(),), findings=(found,))).text.replace("\u00a0", " ")
     assert "order 18400020 Nov 2026, 08:00credited → not credited1.50 USD" in text
     assert "and 1,234 more" in text
+
+
+def test_amounts_of_evidence_are_written_as_numbers() -> None:
+    """What a reward was and is has all its digits, with the marks of the language."""
+    row = Exhibit(resource="exchanges", id=7, at=END, before="-12.50125", after="0")
+    last = Exhibit(resource="links", at=END, before="x.5")
+    found = finding(kind=FindingKind.REWARDS_TAKEN_BACK, count=1, evidence=(row, last))
+    text = seen(week(accounts=(summary(),), findings=(found,)), "ru").text
+    assert "\u221212,50125 → 0" in text
+    assert "последний клик" in text
+    assert "x.5" in text
 
 
 def test_findings_of_a_kind_stand_together_the_gravest_first() -> None:
@@ -441,7 +458,7 @@ def test_a_strip_of_very_many_gaps_stays_small() -> None:
         for number in range(500)
     )
     line = CoverageData(account="one", resource="links", ranges=ranges, fraction=0.5)
-    drawn = PAGES["en"].draw(week(accounts=(summary(),), coverage=(line,)))
+    drawn = page_of("en").draw(week(accounts=(summary(),), coverage=(line,)))
     (drawing,) = re.findall(r'<svg class="strip".*?</svg>', drawn)
     assert drawing.count("<rect") <= 40
     assert "and 247 more" in drawn
@@ -528,7 +545,7 @@ def lab(colour: str, sight: str) -> tuple[float, float, float]:
 @pytest.mark.parametrize("sight", _SIGHTS)
 def test_colours_are_told_apart(sight: str) -> None:
     """All colours of a chart differ well, light and dark, whichever cones somebody lacks."""
-    page = PAGES["en"].draw(empty())
+    page = page_of("en").draw(empty())
     for palette in re.findall(r"--s1: #.*", page):
         colours = [lab(one, sight) for one in re.findall(r"--s\d: #(\w{6})", palette)]
         assert len(colours) == 8
@@ -540,6 +557,14 @@ def test_each_text_is_shown_somewhere() -> None:
     folder = Path(page.__file__).parent
     places = [*folder.glob("*.py"), *(folder / "templates").iterdir()]
     used = "".join(one.read_text("utf-8") for one in places if one.name != "words.py")
-    families = ("severity_", "kind_", "status_", "label_", "by_")  # made of a value and this
+    families = (
+        "severity_",
+        "kind_",
+        "resource_",
+        "last_",
+        "status_",
+        "label_",
+        "by_",
+    )  # made of a value and this
     for key in (*TEXTS, *COUNTED):
         assert key.startswith(families) or f'"{key}"' in used or f"'{key}'" in used, key
