@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
-from itertools import chain
 from typing import TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
@@ -62,6 +61,9 @@ _Parts: TypeAlias = tuple[tuple[str, str], ...]
 _Sums: TypeAlias = list[int | Decimal]
 """Clicks, visitors, orders, completed ones, accrued ones, accrued, forecast."""
 KeyT = TypeVar("KeyT")
+_NO_PART = ("\0", "")
+_NO_PARTS: _Parts = (_NO_PART,)
+"""What stands for a click without sub-ids."""
 _ZERO = Decimal()
 QUARTERS = {f"{minute:02}": str(minute // 15) for minute in range(60)}
 """Which quarter of its hour a minute is in, both as texts."""
@@ -412,22 +414,20 @@ class AccountSums:
 
     def _hand_over(self) -> None:
         """Move what is known of sub-ids and referrers to the sums over all accounts."""
-        own = self._references()
-        labels: dict[_Parts, list[str]] = {}
-        by_label: dict[str, _Sums] = {}
+        by_part: dict[tuple[str, str], _Sums] = {}
         for parts, sums in self._by_parts.items():
-            found = [f"{name}={value}" for name, value in parts if (name, value) not in own]
-            labels[parts] = found or [NO_SUB_ID]
-            for label in labels[parts]:
-                _add_sums(by_label.get(label) or _new(by_label, label), sums)
-        for several, visitors in self._came_by.items():
-            seen: set[str] = set()
-            for label in chain.from_iterable(labels[self._parts[one]] for one in several):
-                if label in seen:  # these visitors were counted with another set already
-                    by_label[label][1] -= visitors
-                seen.add(label)
-        for label, sums in by_label.items():
-            self.sub_ids.add(label, sums, self.currency)
+            for part in parts or _NO_PARTS:
+                _add_sums(by_part.get(part) or _new(by_part, part), sums)
+        clicks = sum(int(sums[0]) for sums in self._by_parts.values())
+        own = reference_parameters({one: int(sums[0]) for one, sums in by_part.items()}, clicks)
+        for parts, sums in self._by_parts.items() if own else ():
+            if parts and own.issuperset(parts):
+                _add_sums(by_part.get(_NO_PART) or _new(by_part, _NO_PART), sums)
+        self._count_visitors_once(by_part, own)
+        for part, sums in by_part.items():
+            if part not in own:
+                label = NO_SUB_ID if part is _NO_PART else f"{part[0]}={part[1]}"
+                self.sub_ids.add(label, sums, self.currency)
         for host, sums in self._by_host.items():
             self.referrers.add(host, sums, self.currency)
         for known in (self._by_query, self._by_parts, self._parts, self._came_by):
@@ -435,14 +435,17 @@ class AccountSums:
         self._by_host.clear()
         self._by_address.clear()
 
-    def _references(self) -> frozenset[tuple[str, str]]:
-        clicks: dict[tuple[str, str], int] = {}
-        total = 0
-        for parts, sums in self._by_parts.items():
-            total += int(sums[0])
-            for part in parts:
-                clicks[part] = clicks.get(part, 0) + int(sums[0])
-        return reference_parameters(clicks, total)
+    def _count_visitors_once(
+        self, by_part: dict[tuple[str, str], _Sums], own: frozenset[tuple[str, str]]
+    ) -> None:
+        """Correct the visitors of parts, who were counted with each set of sub-ids."""
+        for several, visitors in self._came_by.items():
+            seen: set[tuple[str, str]] = set()
+            for one in several:
+                for part in [part for part in self._parts[one] if part not in own] or _NO_PARTS:
+                    if part in seen:
+                        by_part[part][1] -= visitors
+                    seen.add(part)
 
     def totals(self) -> _Sums:
         """Return the sums over all days; visitors are counted once."""
@@ -470,8 +473,11 @@ def _add_order(bits: int, reward: Decimal, to: Iterable[_Sums]) -> None:
 
 
 def _add_sums(to: _Sums, sums: _Sums) -> None:
-    for place in range(5) if not sums[2] else range(7):
-        to[place] += sums[place]
+    to[0] += sums[0]
+    to[1] += sums[1]
+    if sums[2]:
+        for place in range(2, 7):
+            to[place] += sums[place]
 
 
 def added(several: Iterable[_Sums]) -> _Sums:
