@@ -14,7 +14,7 @@ from ppapi_async.cli.balances import AccountBalance, row_of, totals
 from ppapi_async.models import Info, PayoutMethod
 from ppapi_async.sandbox import Fault, Sandbox
 from tests.cli.sites import accounts_text, running, write_accounts
-from tests.cli.terminal import Terminal, bare, ppapi
+from tests.cli.terminal import bare, ppapi
 from tests.leaks import assert_absent
 
 WRONG = "w7ong" * 7
@@ -176,12 +176,3 @@ def test_what_can_be_paid_out(balance: str, items: tuple[PayoutMethod, ...], sai
     row = row_of(AccountBalance(account, None, info))
     assert row["payout"] == said
     assert row["due"] == (said == "yes")
-
-
-def test_bars_on_a_real_terminal(sites: dict[str, Sandbox]) -> None:
-    """They are gone when the table comes, and the cursor is back."""
-    with Terminal("info", "classic", "site 9", columns=80) as terminal:
-        assert terminal.end() == 0
-    assert "of 2 accounts" in terminal.text
-    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
-    assert "122.01" in terminal.text
