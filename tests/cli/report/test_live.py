@@ -174,6 +174,38 @@ async def test_the_cookie_of_another_run_is_none() -> None:
             assert response.status in {400, 403}
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Cookie": "ppapi_report=\udcff\udcfe"}, b"", 401),
+        ({"Cookie": "ppapi_report=\u00e9; ="}, b"", 401),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=\xff\xfe", 403),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%ff&token=%00", 403),
+        ({"Content-Type": "application/x-www-form-urlencoded; charset=no"}, b"token=x", 403),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, b"--y", 403),
+        ({"Content-Type": "multipart/form-data"}, b"--y", 403),
+        ({"Content-Type": "application/json"}, b"[]", 403),
+    ],
+    ids=["bytes", "letters", "raw", "escaped", "charset", "multipart", "boundary", "json"],
+)
+async def test_what_is_no_form_is_refused(
+    headers: dict[str, str], body: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever bytes come, they are no token, and nothing is logged of them."""
+    async with serving(Desk().report(TOKEN), "127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        lines = [f"{'POST /enter' if body else 'GET /'} HTTP/1.1", "Host: localhost"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+        writer.write("\r\n".join(lines).encode("utf-8", "surrogateescape") + body)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert int(answer.split()[1]) == status
+    assert b"site-00" not in answer
+    assert caplog.records == []
+
+
 async def test_a_large_form_is_refused() -> None:
     """Nobody fills the memory with what is no token."""
     async with visiting(Desk().report(TOKEN)) as http:
