@@ -116,6 +116,19 @@ class MirrorFacts:
                     days[day] = days.get(day, 0) + count
         return facts
 
+    def caught_up(self, row: AccountRow) -> datetime | None:
+        """Return when everything of an account was caught up last; None: never.
+
+        A `sync` notes it. A `follow` does not: there it is up to when all lists are proven, if that
+        is later than the account is known, for until then its first reading is under way.
+        """
+        lists = [self._proven.get((row.number, one)) for one in _LISTS]
+        ends = [max(one.end for one in proven) for proven in lists if proven]
+        read_to = min((*ends, self.now)) if ends else row.first_seen
+        if read_to <= row.first_seen:
+            return row.last_synced
+        return max(read_to, row.last_synced or read_to)
+
     def seen_to(self, row: AccountRow) -> datetime:
         """Return up to when the mirror knows an account, as far as the report goes."""
         return min(self.reader.end, self.now, row.last_synced or self.now)

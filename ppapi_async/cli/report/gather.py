@@ -108,6 +108,7 @@ class _Gathering:
         rows = await self.reader.accounts()
         await self._read_payouts(rows)
         known = await MirrorFacts.read(self.reader, self.money, self.calendar, now=self.now)
+        rows = [evolve(row, last_synced=known.caught_up(row)) for row in rows]
         summaries, facts = [], []
         for row in rows:
             sums = await self._add_up(row, known)

@@ -19,6 +19,7 @@ from ppapi_async.cli.report.gather import gather
 from ppapi_async.mirror import Mirror, ReadOnlyMirror
 from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Sandbox
 from tests.mirror.clock import NOW, Clock
+from tests.mirror.test_mirror import following
 from tests.postgres import Postgres
 
 DAY = 86_400
@@ -394,3 +395,24 @@ async def test_what_operators_do_is_found(database_url: str) -> None:
     assert account_told.waiting == Decimal(waits.original_amount)
     assert account_told.balance == Decimal(books.partner.balance)
     assert FindingKind.BALANCE_UNEXPLAINED not in found
+
+
+async def test_a_mirror_that_is_followed_is_not_behind(database_url: str) -> None:
+    """Nobody calls `sync` any more, and all is as it was just now."""
+    clock = Clock()
+    async with Sandbox(Dialect.CLASSIC, books=SITES[0].books, clock=clock) as sandbox:
+        account = Account(sandbox.url, sandbox.api_key, name="one")
+        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+            assert (await mirror.sync()).ok
+            async with (
+                asyncio.timeout(20),
+                following(mirror, clock),
+                ReadOnlyMirror(database_url) as reading,
+            ):
+                while True:
+                    now = moment(int(clock.time))
+                    report = await gather(reading, end=now, zone=KOLKATA, now=now)
+                    [found] = report.accounts
+                    if found.last_synced is not None and found.last_synced > moment(NOW + 120):
+                        break
+    assert FindingKind.SITE_BEHIND not in {one.kind for one in report.findings}

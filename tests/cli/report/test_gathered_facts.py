@@ -446,6 +446,31 @@ async def test_who_is_behind(url: str) -> None:
     assert (finding.account, finding.lasting) == ("three", 7 * HOUR)
 
 
+async def test_who_is_behind_without_a_sync(url: str) -> None:
+    """A `follow` does not note when it caught up: what is proven says it."""
+    seen = {"proven_at": NOW}
+    with connected(url) as connection:
+        for number, name in enumerate(("new", "good", "late", "begun"), 1):
+            put_account(connection, number, name)
+            since = NOW - (HOUR if name == "new" else 3 * DAY)
+            known = update(accounts).where(accounts.c.account == number)
+            connection.execute(known.values(first_seen=since))
+        ends = {2: (NOW, NOW - MINUTE), 3: (NOW - 30 * HOUR, NOW), 4: (NOW - 300 * DAY, NOW)}
+        for number, (exchanges, payouts) in ends.items():
+            for resource, end in (("exchanges", exchanges), ("payouts", payouts)):
+                row = {"account": number, "resource": resource, "start": None, "end": end}
+                connection.execute(insert(coverage), [row | seen])
+    report = await report_of(url)
+    told = {one.name: one.last_synced for one in report.accounts}
+    assert told == {
+        "begun": None, "good": NOW - MINUTE, "late": NOW - 30 * HOUR, "new": None,
+    }  # fmt: skip
+    behind = {
+        one.account: one.lasting for one in report.findings if one.kind is FindingKind.SITE_BEHIND
+    }
+    assert behind == {"late": 30 * HOUR, "begun": 3 * DAY}
+
+
 async def test_odd_texts_come_as_they_were(url: str) -> None:
     """Characters that databases do not take, and hostile ones, are told as they are."""
     with connected(url) as connection:
