@@ -7,10 +7,12 @@ import importlib
 import sqlite3
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlalchemy import func, select
 
 import ppapi_async.mirror
 from ppapi_async import (
@@ -24,6 +26,7 @@ from ppapi_async import (
 )
 from ppapi_async.mirror import Mirror, MirrorChange, writer_lock
 from ppapi_async.mirror.polling import MirrorFleet
+from ppapi_async.mirror.schema import coverage
 from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.sandbox import Books, Fault, Order, Sandbox
@@ -240,3 +243,32 @@ async def test_the_first_poll_may_be_at_once(database_url: str) -> None:
                     break
     with pytest.raises(ValueError, match="first"):
         Mirror(database_url, [], first="soon")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING], ids=str)
+async def test_nothing_of_the_time_after_a_reading_is_proven_by_it(
+    database_url: str, dialect: Dialect
+) -> None:
+    """An order that comes right after a sync is none that an audit misses: it came later.
+
+    Passes ask for a day beyond the present, for sites' clocks may be ahead.
+    """
+    clock = Clock()
+    books = Books.generate(1, 60, NOW - 9 * DAY, NOW)
+    async with Sandbox(dialect, books=books, clock=clock) as sandbox:
+        async with Mirror(
+            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+        ) as mirror:
+            for _ in range(3):  # the first reading, and passes
+                clock.advance(90)
+                assert (await mirror.sync()).ok
+            proven = datetime.fromtimestamp(clock.time, UTC)
+            clock.advance(2)
+            new = Order(id=books.orders.next_id, created=int(clock.time), reward="1.5")
+            books.orders.put(new)
+            clock.advance(70)
+            audit = await mirror.audit()
+            async with mirror.connect() as connection:
+                ends = (await connection.execute(select(func.max(coverage.c.end)))).scalar_one()
+    assert ends <= proven
+    assert (audit.differences, audit.uncovered) == ((), 1)
