@@ -510,8 +510,12 @@ class Sharing:
             await self._note(tenure)
             tenure.taken -= names
             tenure.held.difference_update(shards)
-            with contextlib.suppress(StateError):  # then all is lost in any case
+            try:
                 await tenure.table.give(shards)
+            except StateError as error:
+                # The session may live and hold the locks, of accounts that nobody would poll then.
+                self._end(tenure, error)
+                tenure.session.kill()
         finally:
             for shard in shards:
                 del tenure.leaving[shard]

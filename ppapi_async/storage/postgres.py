@@ -80,9 +80,14 @@ class PostgresState:
 
     async def aclose(self) -> None:
         """Write what was asked for and close the connection, whoever is still inside."""
-        session, self._session = self._session, None
-        if session is not None and session.loop is asyncio.get_running_loop():
+        async with self._lock():  # one that is being opened is closed too
+            session, self._session = self._session, None
+        if session is None:
+            return
+        if session.loop is asyncio.get_running_loop():
             await session.aclose()
+        else:
+            session.kill()
 
     async def load(self, watch: str) -> Mapping[str, str]:
         """Return all entries of a watch, none if nothing was saved.
@@ -124,15 +129,20 @@ class PostgresState:
         from ppapi_async.storage.postgres_session import PostgresSession  # noqa: PLC0415 - an extra
 
         loop = asyncio.get_running_loop()
-        if self._opening is None or self._opening[0] is not loop:
-            self._opening = loop, asyncio.Lock()
-        async with self._opening[1]:
+        async with self._lock():
             session = self._session
             if session is None or session.error is not None or session.loop is not loop:
                 if session is not None:
                     session.kill()
                 self._session = session = await PostgresSession.open(self.url)
             return session
+
+    def _lock(self) -> asyncio.Lock:
+        """Return what is held while a connection is opened, in this event loop."""
+        loop = asyncio.get_running_loop()
+        if self._opening is None or self._opening[0] is not loop:
+            self._opening = loop, asyncio.Lock()
+        return self._opening[1]
 
 
 def _seconds(hung_after: float | timedelta) -> float:

@@ -14,6 +14,7 @@ from ppapi_async import Account, PostgresState, StateError, WorkerStatus
 from ppapi_async.fleet import sharing as sharing_module
 from ppapi_async.fleet.sharing import Sharing, shard_of
 from ppapi_async.storage.postgres_session import PostgresSession
+from ppapi_async.storage.worker_table import WorkerTable
 from tests.postgres import Cable, PostgresServer
 
 HUNG_AFTER = 1.0
@@ -375,3 +376,26 @@ async def test_a_plan_that_could_not_be_saved_is_saved_later(postgres_url: str) 
         one.plan("account 1", due + 1)
     async with worker(postgres_url, accounts) as (_, second):
         await until(lambda: second.mine == {"account 0": due, "account 1": due + 1})
+
+
+async def test_a_shard_that_could_not_be_unlocked_is_freed(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator who cancels the statement does not leave accounts that nobody polls."""
+    accounts, give = accounts_of(4), WorkerTable.give
+    names = {account.name for account in accounts}
+    cancelled: list[Collection[int]] = []
+
+    async def give_once_cancelled(table: WorkerTable, shards: Collection[int]) -> None:
+        if not cancelled:
+            cancelled.append(shards)
+            raise StateError("canceling statement due to user request")
+        await give(table, shards)
+
+    monkeypatch.setattr(WorkerTable, "give", give_once_cancelled)
+    async with worker(postgres_url, accounts) as (_, first):
+        await until(lambda: first.mine.keys() == names)
+        async with worker(postgres_url, accounts) as (_, second):
+            await until(lambda: bool(cancelled))
+            await until(lambda: first.mine.keys() | second.mine.keys() == names)
+            assert not first.mine.keys() & second.mine.keys()

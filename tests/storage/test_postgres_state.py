@@ -269,3 +269,28 @@ async def test_a_pooler_of_sessions_will_do(postgres_url: str) -> None:
 def test_lock_keys_are_the_same_everywhere() -> None:
     """Workers of different versions of this package must not each believe to be the owner."""
     assert (lock_class("group"), SHARDS, PRESENCE) == (1_668_490_545, 256, 256)
+
+
+async def test_what_is_closed_while_it_opens_is_closed(postgres_url: str) -> None:
+    """A save under way is made, and no connection stays behind."""
+    state = PostgresState(postgres_url)
+    save = asyncio.create_task(state.save("w/x", {"a": "1"}))
+    await asyncio.sleep(0)
+    assert state._opening is not None
+    assert state._opening[1].locked()
+    await state.aclose()
+    await save
+    assert "closed" in repr(state)
+    assert run(postgres_url, "SELECT text FROM ppapi_entries") == [("1",)]
+
+
+def test_what_is_closed_from_another_loop_is_closed(postgres_url: str) -> None:
+    """The connection of a loop that stands still does not stay open."""
+    state = PostgresState(postgres_url)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(state.save("w/x", {"a": "1"}))
+        session = state._session
+        assert session is not None
+        second.run(state.aclose())
+        first.run(asyncio.wait_for(asyncio.wait([session._running]), 2))
+        assert session.error is not None
