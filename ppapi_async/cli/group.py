@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "add": "Add an account to the accounts file.",
         "list": "List the accounts.",
         "remove": "Remove accounts from the accounts file.",
+        "doctor": "Find out what is wrong with accounts, and say what to do.",
     },
     "At the sites": {
         "info": "Show balances, and what can be paid out now.",

@@ -115,6 +115,11 @@ class Transport:
         """Whether an answer has shown where the API is."""
         return self._discovery.url is not None
 
+    @property
+    def place(self) -> str | None:
+        """Where the API is, None until an answer has shown it."""
+        return self._discovery.url
+
     async def read(
         self,
         method: str,
