@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define
 
 from ppapi_async.mirror.store import Commit, MirrorStore, Place
 from ppapi_async.transport.connection import Connection
@@ -41,16 +40,12 @@ class MirrorReader(Protocol):
         """How much of what there is to read has been, 0 to 1; None where that is not known."""
 
     async def place(self) -> Place:
-        """Return the resource's place in the database."""
-
-    def forget_place(self) -> None:
-        """Look the place up anew the next time: somebody else may have moved it.
-
-        While a reading is under way that sees to it itself.
-        """
+        """Return the resource's place in the database: the same one each time."""
 
     def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
         """Read what is due, and yield what each transaction has changed.
+
+        Two that read the same resource of an account take turns.
 
         Args:
             anew: look first how far others have brought it meanwhile.
@@ -73,15 +68,12 @@ class InfoReader:
     requests: int = 0
     read_to: datetime | None = None
     fraction: float | None = None
-    _account: int | None = None
     _place: Place | None = None
-    _worked: bool = False
-    _lock: asyncio.Lock = field(factory=asyncio.Lock)
 
     @property
     def worked(self) -> bool:
         """Whether it could ever be read."""
-        return self._worked or (self._place is not None and self._place.document is not None)
+        return self._place is not None and self._place.document is not None
 
     def set_interval(self, interval: float) -> None:
         """Do nothing: it is asked for in each pass."""
@@ -90,22 +82,17 @@ class InfoReader:
         """Return the resource's place in the database."""
         if self._place is None:
             account = self.connection.account
-            if self._account is None:
-                self._account = await self.store.account(account)
-            self._place = await self.store.place(self._account, account.name, self.resource)
+            number = await self.store.account(account)
+            self._place = await self.store.shared_place(number, account.name, self.resource)
         return self._place
-
-    def forget_place(self) -> None:
-        """Look the place up anew the next time, unless a reading is under way."""
-        if not self._lock.locked():
-            self._worked, self._place = self.worked, None
 
     async def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
         """Ask for the info, and write it if it is news."""
-        async with self._lock:
-            if anew:
-                self._worked, self._place = self.worked, None
-            place, done = await self.place(), False
+        place = await self.place()
+        async with place.reading:
+            if anew or place.is_stale:
+                await self.store.look_anew(place)
+            done = False
             try:
                 async with self.take_slot() as slot:
                     info = await self.connection.transport.get_info()
@@ -113,10 +100,7 @@ class InfoReader:
                     if slot is not None:
                         slot.end_reading()
                     seen_at = datetime.fromtimestamp(self.connection.transport.hooks.clock(), UTC)
-                    commit = await self.store.commit_info(place, info, seen_at, "{}")
-                    self._worked = True
-                    yield commit
+                    yield await self.store.commit_info(place, info, seen_at, "{}")
                     done = True
             finally:
-                if not done:
-                    self._worked, self._place = self.worked, None
+                place.is_stale = place.is_stale or not done

@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from attrs import define
 
-from ppapi_async.errors import StateError
+from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.fleet.fleet import Fleet
 from ppapi_async.fleet.member import Member
 from ppapi_async.mirror.info_reading import MirrorReader
 from ppapi_async.mirror.journal import revision_of
 from ppapi_async.mirror.records import MirrorChange
-from ppapi_async.mirror.store import MirrorStore
+from ppapi_async.mirror.store import MirrorStore, Place
 from ppapi_async.models import UnreadableRow
 from ppapi_async.protocol.unreadable import unreadable_error
 from ppapi_async.session import connection_of
@@ -58,51 +58,64 @@ class MirrorPoller:
         return self.reader.worked
 
     async def poll(self) -> AsyncGenerator[Delivery[Record], None]:
-        """Yield what is to be delivered, one by one as they are acknowledged."""
-        async with contextlib.aclosing(self._from_before()) as waiting:
+        """Yield what is to be delivered, one by one as they are acknowledged.
+
+        All changes come from the database, in order: so none is passed over that a synchronisation
+        has found meanwhile. While they are delivered nothing is held that others wait for.
+        """
+        place = await self.reader.place()
+        if place.delivered is None:
+            await self._look_anew(place)
+        if place.delivered is None:
+            await self.store.deliver_from_now(place)
+        async with contextlib.aclosing(self._waiting(place)) as waiting:
             async for delivery in waiting:
                 yield delivery
-        async with contextlib.aclosing(self.reader.read()) as commits:
-            async for commit in commits:
-                for change in commit.changes:
-                    delivery = self._delivery(change)
+        problem, count, unreadable = None, 0, list[UnreadableRow]()
+        try:
+            async with contextlib.aclosing(self.reader.read()) as commits:
+                async for commit in commits:
+                    count += len(commit.changes)
+                    unreadable += commit.unreadable
+        except StateError:
+            raise
+        except PPAPIError as error:  # what was read before it is delivered
+            problem = error
+        if count:
+            async with contextlib.aclosing(self._waiting(place)) as waiting:
+                async for delivery in waiting:
                     yield delivery
-                    delivery.check()
-                if commit.unreadable:
-                    report = self._report(commit.unreadable)
-                    yield report
-                    report.check()
+        if unreadable:
+            report = self._report(tuple(unreadable))
+            yield report
+            report.check()
+        if problem is not None:
+            raise problem
 
-    async def _from_before(self) -> AsyncGenerator[Delivery[Record], None]:
+    async def _waiting(self, place: Place) -> AsyncGenerator[Delivery[Record], None]:
         """Yield the changes that wait to be delivered."""
         is_over = False
         try:
-            place = await self.reader.place()
-            if place.delivered is None:
-                await self.store.deliver_from_now(place)
-            while changes := await self._undelivered():
-                for change in changes:
-                    delivery = self._delivery(change)
+            while await self.store.undelivered(place, 1):
+                await self._look_anew(place)  # another process may have delivered them
+                for change in await self.store.undelivered(place, _AT_ONCE):
+                    delivery = self._delivery(place, change)
                     yield delivery
                     delivery.check()
             is_over = True
         finally:
             if not is_over:  # what was delivered may have been saved or not
-                self.reader.forget_place()
+                place.is_stale = True
 
-    async def _undelivered(self) -> list[MirrorChange[Record]]:
-        changes = await self.store.undelivered(await self.reader.place(), _AT_ONCE)
-        if changes:  # another process may have read them, and moved the place on
-            self.reader.forget_place()
-            changes = await self.store.undelivered(await self.reader.place(), _AT_ONCE)
-        return changes
+    async def _look_anew(self, place: Place) -> None:
+        """Look how far other processes are, unless somebody reads, who sees to it."""
+        if not place.reading.locked():
+            async with place.reading:
+                await self.store.look_anew(place)
 
-    def _delivery(self, change: MirrorChange[Record]) -> Delivery[Record]:
-        return Delivery(change, functools.partial(self._acknowledge, revision_of(change)))
-
-    async def _acknowledge(self, revision: int) -> None:
-        # A synchronisation may have looked the place up anew.
-        await self.store.deliver(await self.reader.place(), revision)
+    def _delivery(self, place: Place, change: MirrorChange[Record]) -> Delivery[Record]:
+        deliver = functools.partial(self.store.deliver, place, revision_of(change))
+        return Delivery(change, deliver)
 
     def _report(self, rows: tuple[UnreadableRow, ...]) -> Delivery[Record]:
         name = self.reader.connection.account.name

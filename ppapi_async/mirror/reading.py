@@ -16,7 +16,6 @@ again, and the site is believed when it has said so for an hour.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
@@ -117,10 +116,12 @@ class ResourceReader(Generic[RowT]):
     take_slot: TakeSlot
     requests: int = 0
     schedule: Schedule = field(init=False)
-    _account: int | None = None
-    """Its number in the database."""
     _place: Place | None = None
     _position: ReaderPosition = field(init=False)
+    _document: str | None = None
+    """The position as it was saved when this reader read last."""
+    _is_resumed: bool = False
+    """Whether the position is that of the document."""
     _range: RangeReader[RowT] = field(init=False)
     _unreadable: list[UnreadableRow] = field(factory=list)
     """That this pass has met."""
@@ -131,8 +132,6 @@ class ResourceReader(Generic[RowT]):
     _missing: int = 0
     """Rows that it should have met and has not, in their windows at least."""
     _failed: bool = False
-    _worked: bool = False
-    _lock: asyncio.Lock = field(factory=asyncio.Lock)
 
     def __attrs_post_init__(self) -> None:
         method = LISTS[self.resource].method
@@ -159,19 +158,19 @@ class ResourceReader(Generic[RowT]):
     @property
     def worked(self) -> bool:
         """Whether anything could ever be read."""
-        return self._worked or (self._place is not None and self._place.document is not None)
+        return self._place is not None and self._place.document is not None
 
     @property
     def read_to(self) -> datetime | None:
         """All rows before it have been read; None: up to the present."""
-        if self._place is None or self._position.watch is not None:
+        if not self._is_resumed or self._position.watch is not None:
             return None
         return _instant(self._position.read_to)
 
     @property
     def fraction(self) -> float | None:
         """How much of what there is to read has been, 0 to 1; None where that is not known."""
-        if self._place is None:
+        if not self._is_resumed:
             return None
         position, now = self._position, self._range.now()
         if position.watch is not None:
@@ -182,19 +181,19 @@ class ResourceReader(Generic[RowT]):
 
     async def place(self) -> Place:
         """Return the resource's place in the database."""
-        return self._place or await self._open()
-
-    def forget_place(self) -> None:
-        """Look the place up anew the next time, unless a reading is under way."""
-        if not self._lock.locked():
-            self._worked, self._place = self.worked, None
+        if self._place is None:
+            account = self.connection.account
+            number = await self.store.account(account)
+            self._place = await self.store.shared_place(number, account.name, self.resource)
+        return self._place
 
     async def read(self, *, anew: bool = False) -> AsyncGenerator[Commit, None]:
         """Read what is due, and yield what each transaction has changed."""
-        async with self._lock:
-            if anew:
-                self._worked, self._place = self.worked, None
-            place = await self.place()
+        place = await self.place()
+        async with place.reading:
+            if anew or place.is_stale:
+                await self.store.look_anew(place)
+            await self._resume(place)
             failed, self._failed = self._failed, True
             try:
                 async with contextlib.aclosing(
@@ -202,18 +201,18 @@ class ResourceReader(Generic[RowT]):
                 ) as commits:
                     async for commit in commits:
                         yield commit
-                self._failed = False
+                self._failed, self._document = False, place.document
             finally:
-                if self._failed:  # a transaction may have been made or not: look at it anew
-                    self._worked, self._place = self.worked, None
+                if self._failed:  # a transaction may have been made or not
+                    place.is_stale, self._is_resumed = True, False
 
     # The position
 
-    async def _open(self) -> Place:
+    async def _resume(self, place: Place) -> None:
+        """Take the position from the database, unless it is where this reader has left it."""
+        if self._is_resumed and place.document == self._document:
+            return
         account = self.connection.account
-        if self._account is None:
-            self._account = await self.store.account(account)
-        place = await self.store.place(self._account, account.name, self.resource)
         await recognise(self.connection.transport)
         since = None if self.since is None else int(self.since.timestamp())
         position = self._new_position(since)
@@ -227,8 +226,7 @@ class ResourceReader(Generic[RowT]):
                     account=account.name,
                 ) from None
             position = self._resumed(saved, since)
-        self._position, self._place = position, place
-        return place
+        self._position, self._is_resumed = position, True
 
     def _new_position(self, since: int | None, *, again: bool = False) -> ReaderPosition:
         account = self.connection.account

@@ -82,8 +82,14 @@ class Place:
     """The position as it was saved last; None: there is none yet."""
     delivered: int | None
     """The revision up to which changes have been delivered; None: `follow` was never used."""
+    is_stale: bool = field(default=False, init=False)
+    """Whether it has to be looked up anew: another process may have moved it, or a transaction
+    of this one has been made or not."""
     lock: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
     """Held while it is written: who delivers and who reads take turns."""
+    reading: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
+    """Held while the resource is read from the site and while the place is looked up anew, so that
+    nobody who reads goes on from a position that is not the database's."""
 
 
 @frozen
@@ -107,6 +113,8 @@ class MirrorStore:
     _database: MirrorDatabase
     _clock: Callable[[], float]
     _codecs: dict[str, Codec[RowRecord]] = field(init=False)
+    _places: dict[tuple[int, str], Place] = field(factory=dict, init=False)
+    """Those that all share who read and deliver."""
 
     def __attrs_post_init__(self) -> None:
         sqlite = self._database.is_sqlite
@@ -174,7 +182,7 @@ class MirrorStore:
         return await self._write(lambda connection: find_account(connection, account, self._now()))
 
     async def place(self, account: int, name: str, resource: ResourceName) -> Place:
-        """Return where one resource of an account stands.
+        """Return where one resource of an account stands, for one who alone goes on from there.
 
         Raises:
             StateError: the database could not be read or written.
@@ -191,6 +199,32 @@ class MirrorStore:
         if place is not None:
             return place
         return await self._write(make)
+
+    async def shared_place(self, account: int, name: str, resource: ResourceName) -> Place:
+        """Return the one place of a resource that all share who use this database object.
+
+        So what one of them has written is never taken for the work of another process.
+
+        Raises:
+            StateError: the database could not be read or written.
+        """
+        place = self._places.get((account, resource))
+        if place is None:
+            found = await self.place(account, name, resource)
+            place = self._places.setdefault((account, resource), found)
+        place.name = name
+        return place
+
+    async def look_anew(self, place: Place) -> None:
+        """Bring a place to where the database has it. Whoever calls this holds `place.reading`.
+
+        Raises:
+            StateError: the database could not be read or written.
+        """
+        async with place.lock:
+            found = await self.place(place.account, place.name, place.resource)
+            place.version, place.document = found.version, found.document
+            place.delivered, place.is_stale = found.delivered, False
 
     async def commit(self, place: Place, reading: Reading) -> Commit:
         """Write what a proven window holds, and the position after it, in one transaction.
