@@ -306,7 +306,8 @@ class Mirror:
         """Bring the mirror up to date: everything at first, then what is new and has changed.
 
         It ends when each account is caught up or has failed; one's failure is in the report, and
-        the others go on. Called again, it goes on where it stopped, whatever stopped it.
+        the others go on. Called again, it goes on where it stopped, whatever stopped it. It may run
+        beside `follow`, or be called by who loops over it: they take turns at each account.
 
         Args:
             accounts: the names of those to bring up to date; None: all.
@@ -336,7 +337,7 @@ class Mirror:
 
         Changes are in the database before they are delivered. A change counts as delivered when
         the next event is asked for; what was not, because the process ended, is delivered first
-        the next time. The first time that an account is followed, it begins with what happens from
+        the next time. What `sync` finds meanwhile is delivered, too. The first time that an account is followed, it begins with what happens from
         then on; a backfill delivers nothing.
 
         Args:
