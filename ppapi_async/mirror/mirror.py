@@ -337,8 +337,8 @@ class Mirror:
 
         Changes are in the database before they are delivered. A change counts as delivered when
         the next event is asked for; what was not, because the process ended, is delivered first
-        the next time. What `sync` finds meanwhile is delivered, too. The first time that an account is followed, it begins with what happens from
-        then on; a backfill delivers nothing.
+        the next time. What `sync` finds meanwhile is delivered, too. The first time that an account
+        is followed, it begins with what happens from then on; a backfill delivers nothing.
 
         Args:
             interval: from one reading of an account to the next, in seconds or as timedelta.

@@ -71,26 +71,36 @@ class MirrorPoller:
         async with contextlib.aclosing(self._waiting(place)) as waiting:
             async for delivery in waiting:
                 yield delivery
-        problem, count, unreadable = None, 0, list[UnreadableRow]()
-        try:
-            async with contextlib.aclosing(self.reader.read()) as commits:
-                async for commit in commits:
-                    count += len(commit.changes)
-                    unreadable += commit.unreadable
-        except StateError:
-            raise
-        except PPAPIError as error:  # what was read before it is delivered
-            problem = error
-        if count:
+        has_changed, unreadable, problem = await self._read()
+        if has_changed:
             async with contextlib.aclosing(self._waiting(place)) as waiting:
                 async for delivery in waiting:
                     yield delivery
         if unreadable:
-            report = self._report(tuple(unreadable))
+            report = self._report(unreadable)
             yield report
             report.check()
         if problem is not None:
             raise problem
+
+    async def _read(self) -> tuple[bool, tuple[UnreadableRow, ...], PPAPIError | None]:
+        """Return whether anything has changed, what could not be read, and what went wrong.
+
+        Raises:
+            StateError: the database could not be read or written.
+        """
+        has_changed, unreadable = False, list[UnreadableRow]()
+        problem: PPAPIError | None = None
+        try:
+            async with contextlib.aclosing(self.reader.read()) as commits:
+                async for commit in commits:
+                    has_changed = has_changed or bool(commit.changes)
+                    unreadable += commit.unreadable
+        except StateError:
+            raise
+        except PPAPIError as error:  # what was read before it is delivered first
+            problem = error
+        return has_changed, tuple(unreadable), problem
 
     async def _waiting(self, place: Place) -> AsyncGenerator[Delivery[Record], None]:
         """Yield the changes that wait to be delivered."""
