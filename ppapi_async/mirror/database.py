@@ -345,19 +345,21 @@ class MirrorDatabase:
 
     def error(self, error: BaseException) -> StateError:
         """Return what happened and what to do, without the password and without its cause."""
-        found = error
+        found, had_worked = error, isinstance(error, self._driver_error)
         if isinstance(error, DBAPIError) and error.orig is not None:
-            found = error.orig
+            found, had_worked = error.orig, error.connection_invalidated
         text = " ".join(self._redactor.redact(str(found)).split())
-        advice = self._advice(found)
+        advice = self._advice(found, had_worked=had_worked)
         return StateError(f"the mirror {self._shown}: {text or type(found).__name__}; {advice}")
 
-    def _advice(self, error: BaseException) -> str:
+    def _advice(self, error: BaseException, *, had_worked: bool) -> str:
+        """Return what to do; `had_worked`: the connection, until this."""
         if self.is_sqlite:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             return _ADVICE_SQLITE.get(code, "try again")
         state = getattr(error, "sqlstate", None) or ""
-        return _ADVICE_POSTGRES.get(state[:2], _ADVICE_CONNECT)
+        unnamed = _ADVICE_POSTGRES["08"] if had_worked else _ADVICE_CONNECT
+        return _ADVICE_POSTGRES.get(state[:2], unnamed)
 
 
 def parse_url(url: str) -> URL:

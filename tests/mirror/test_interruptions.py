@@ -18,7 +18,7 @@ from ppapi_async.sandbox import Order, Sandbox
 from ppapi_async.watching.resources import Record
 from tests.mirror.clock import NOW, Clock
 from tests.mirror.test_mirror import account_of, assert_like_books, changes_of, rows_of, site
-from tests.mirror.test_store import count, exchange, place_of, reading
+from tests.mirror.test_store import ACCOUNT, count, exchange, place_of, reading
 from tests.postgres import Cable
 
 
@@ -106,6 +106,29 @@ async def test_a_connection_that_is_lost_in_the_commit(postgres_url: str, is_don
                 await store.commit(place, reading(exchange(1)))
         await store.commit(anew, reading(exchange(1), exchange(2)))
         assert await count(store, schema.exchanges) == await count(store, schema.changes) == 2
+        await store.aclose()
+
+
+@pytest.mark.parametrize("is_raw", [False, True], ids=["statement", "copy"])
+async def test_a_connection_that_had_worked_is_not_the_urls_fault(
+    postgres_url: str, is_raw: bool
+) -> None:
+    """Whether SQLAlchemy knows of it or not, the advice is to try again."""
+    async with Cable.to(postgres_url) as cable:
+        store = await MirrorStore.open(cable.url(postgres_url))
+
+        async def ask() -> None:
+            async with store.connect() as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert raw is not None
+                cable.close()
+                if is_raw:
+                    await raw.execute("SELECT 1")
+                await connection.execute(text("SELECT 1"))
+
+        with pytest.raises(StateError, match=r"; the connection broke; try again$"):
+            await ask()
+        await store.account(ACCOUNT)
         await store.aclose()
 
 
