@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from attrs import define, field
 
-from ppapi_async.fleet.status import AccountFailed
+from ppapi_async import Account, AuthError
+from ppapi_async.fleet.status import AccountFailed, AccountSuspended
 from ppapi_async.mirror import Mirror, MirrorChange, MirrorEvent
 from ppapi_async.sandbox import Sandbox
 from tests.mirror.clock import Clock
@@ -199,3 +201,17 @@ async def test_an_account_that_is_let_go_and_taken_in_again(database_url: str) -
                 assert (await mirror.sync()).failed == {}
                 await syncing
             assert_like_books(await rows_of(mirror), sandbox.books)
+
+
+async def test_a_poll_that_fails_says_why(tmp_path: Path) -> None:
+    """What the site refuses is an event, and not an error of the database."""
+    clock = Clock()
+    async with site(clock, rows=9) as sandbox:
+        account = Account(sandbox.url, "another-key", name="one")
+        url = f"sqlite:///{tmp_path / 'mirror.db'}"
+        async with Mirror(url, [account], first="now", hooks=clock.hooks()) as mirror:
+            async with asyncio.timeout(15), contextlib.aclosing(mirror.follow()) as events:
+                async for one in events:
+                    assert isinstance(one, AccountFailed | AccountSuspended)
+                    assert isinstance(one.error, AuthError)
+                    break
