@@ -198,7 +198,7 @@ class Mirror:
         )
         is_open = False
         try:
-            self._fleet.attach(store, functools.partial(self._make_reader, store))
+            self._fleet.attach(store, functools.partial(self._make_reader, store), self._resources)
             await self._fleet.__aenter__()
             self._store, is_open = store, True
         finally:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import AsyncGenerator, Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
-from attrs import define
+from attrs import define, field
 
-from ppapi_async.errors import PPAPIError, StateError
+from ppapi_async.account import Account
+from ppapi_async.errors import MethodNotSupportedError, PPAPIError, StateError
 from ppapi_async.fleet.fleet import Fleet
 from ppapi_async.fleet.member import Member
 from ppapi_async.mirror.info_reading import MirrorReader
@@ -31,8 +33,39 @@ __all__ = ["MakeReader", "MirrorFleet", "MirrorPoller"]
 
 MakeReader: TypeAlias = Callable[[Connection, str, float, TakeSlot], MirrorReader]
 """Makes the reader of a resource, for passes at this interval in seconds."""
+_OFTEN_ENOUGH = timedelta(minutes=1)
 _AT_ONCE = 200
 """Changes that are read from the database in one go."""
+
+
+@define(eq=False)
+class CaughtUp:
+    """When everything of an account that is followed was caught up last, as the database has it."""
+
+    store: MirrorStore
+    account: Account
+    resources: set[str]
+    """Those that the site has."""
+    _read_at: dict[str, datetime] = field(factory=dict)
+    _noted: datetime | None = None
+
+    async def note(self, resource: str, began: datetime) -> None:
+        """Note that a resource was read up to the present; written once a minute at the most.
+
+        Raises:
+            StateError: the database could not be written.
+        """
+        self._read_at[resource] = began
+        if not self.resources <= self._read_at.keys():
+            return
+        at = min(self._read_at[name] for name in self.resources)
+        if self._noted is None or at - self._noted >= _OFTEN_ENOUGH:
+            await self.store.caught_up(self.account, at)
+            self._noted = at
+
+    def leave_out(self, resource: str) -> None:
+        """Wait no more for a resource that the site does not have."""
+        self.resources.discard(resource)
 
 
 @define(eq=False)
@@ -45,6 +78,7 @@ class MirrorPoller:
 
     reader: MirrorReader
     store: MirrorStore
+    caught_up: CaughtUp
 
     @property
     def method(self) -> str:
@@ -71,6 +105,8 @@ class MirrorPoller:
         async with contextlib.aclosing(self._waiting(place)) as waiting:
             async for delivery in waiting:
                 yield delivery
+        clock = self.reader.connection.transport.hooks.clock
+        began = datetime.fromtimestamp(clock(), UTC)
         has_changed, unreadable, problem = await self._read()
         if has_changed:
             async with contextlib.aclosing(self._waiting(place)) as waiting:
@@ -81,7 +117,10 @@ class MirrorPoller:
             yield report
             report.check()
         if problem is not None:
+            if isinstance(problem, MethodNotSupportedError) and not self.worked:
+                self.caught_up.leave_out(self.reader.resource)
             raise problem
+        await self.caught_up.note(self.reader.resource, began)
 
     async def _read(self) -> tuple[bool, tuple[UnreadableRow, ...], PPAPIError | None]:
         """Return whether anything has changed, what could not be read, and what went wrong.
@@ -142,10 +181,15 @@ class MirrorFleet(Fleet):
 
     _make_reader: MakeReader | None = None
     _store: MirrorStore | None = None
+    _resources: Collection[str] = ()
+    _caught_up: WeakKeyDictionary[Member, CaughtUp]
 
-    def attach(self, store: MirrorStore, make_reader: MakeReader) -> None:
-        """Take the database, once it is open, and what makes the readers."""
-        self._store, self._make_reader = store, make_reader
+    def attach(
+        self, store: MirrorStore, make_reader: MakeReader, resources: Collection[str]
+    ) -> None:
+        """Take the database, once it is open, what makes the readers, and what there is to read."""
+        self._store, self._make_reader, self._resources = store, make_reader, resources
+        self._caught_up = WeakKeyDictionary()
 
     def chosen(self, names: Collection[str] | None) -> list[Member]:
         """Return the members of these names, or all.
@@ -188,4 +232,7 @@ class MirrorFleet(Fleet):
         connection = connection_of(member.session)
         take_slot = functools.partial(PollSlot, member.host.slots, self._slots)
         reader = self._make_reader(connection, resource, self._interval, take_slot)
-        return MirrorPoller(reader, self._store)
+        if (caught_up := self._caught_up.get(member)) is None:
+            caught_up = CaughtUp(self._store, member.session.account, set(self._resources))
+            self._caught_up[member] = caught_up
+        return MirrorPoller(reader, self._store, caught_up)

@@ -177,7 +177,8 @@ class ResourceReader(Generic[RowT]):
             return 1.0
         if position.first is None or position.read_to is None:
             return None
-        return min(1.0, (position.read_to - position.first) / max(1, now - position.first))
+        done = (position.read_to - position.first) / max(1, now - position.first)
+        return min(1.0, max(0.0, done))
 
     async def place(self) -> Place:
         """Return the resource's place in the database."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TypeVar, cast
 
 from attrs import define, field, frozen
-from sqlalchemy import URL, bindparam, func, select, update
+from sqlalchemy import URL, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ppapi_async.account import Account
@@ -401,7 +401,8 @@ class MirrorStore:
             number = await known_account(connection, account)
             if number is None:
                 number = await find_account(connection, account, self._now())
-            noted = update(accounts).where(accounts.c.account == number)
+            was_earlier = or_(accounts.c.last_synced.is_(None), accounts.c.last_synced < at)
+            noted = update(accounts).where(accounts.c.account == number, was_earlier)
             await connection.execute(noted.values(last_synced=at))
             return await _standing(connection, number)
 

@@ -7,7 +7,7 @@ import importlib
 import sqlite3
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -21,12 +21,13 @@ from ppapi_async import (
     ChangeKind,
     Dialect,
     MethodNotSupportedError,
+    Retry,
     RowsUnreadable,
     StateError,
 )
 from ppapi_async.mirror import Mirror, MirrorChange, writer_lock
 from ppapi_async.mirror.polling import MirrorFleet
-from ppapi_async.mirror.schema import coverage
+from ppapi_async.mirror.schema import accounts, coverage
 from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.sandbox import Books, Fault, Order, Sandbox
@@ -272,3 +273,51 @@ async def test_nothing_of_the_time_after_a_reading_is_proven_by_it(
                 ends = (await connection.execute(select(func.max(coverage.c.end)))).scalar_one()
     assert ends <= proven
     assert (audit.differences, audit.uncovered) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "goes_on"), [(None, True), ("unsupported", True), ("failing", False)], ids=str
+)
+async def test_a_mirror_that_is_followed_says_how_far_it_is(
+    database_url: str, trouble: str | None, goes_on: bool
+) -> None:
+    """Caught up is what everything of the account was, whether by `sync` or by `follow`."""
+    clock = Clock()
+    books = Books.generate(1, 30, NOW - 9 * DAY, NOW)
+    async with Sandbox(Dialect.DELEGATING, books=books, clock=clock) as sandbox:
+        if trouble == "unsupported":
+            text = "Method not supported"
+            sandbox.faults.add(Fault.API_ERROR, method="get_links", times=None, code=3, text=text)
+        async with Mirror(
+            database_url, [account_of(sandbox)], hooks=clock.hooks(), retry=Retry(attempts=1)
+        ) as mirror:
+            await mirror.sync()
+            before = await _last_synced(mirror)
+            if trouble == "failing":
+                sandbox.faults.add(Fault.HTML_503, method="get_links", times=None)
+            ticking = asyncio.create_task(_tick(clock))
+            following = asyncio.create_task(_follow(mirror))
+            try:
+                async with asyncio.timeout(30):
+                    await clock.sleep(900)
+            finally:
+                following.cancel()
+                ticking.cancel()
+                await asyncio.wait([following, ticking])
+            after = await _last_synced(mirror)
+    assert before == datetime.fromtimestamp(NOW, UTC)
+    if goes_on:
+        assert after >= before + timedelta(minutes=10)
+    else:
+        assert after == before
+
+
+async def _last_synced(mirror: Mirror) -> datetime:
+    async with mirror.connect() as connection:
+        found: datetime = (await connection.execute(select(accounts.c.last_synced))).scalar_one()
+        return found
+
+
+async def _follow(mirror: Mirror) -> None:
+    async for _ in mirror.follow(interval=60):
+        pass
