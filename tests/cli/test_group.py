@@ -7,6 +7,8 @@ import asyncio
 import errno
 import io
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -245,3 +247,37 @@ def test_commands_load_what_they_need_when_they_run() -> None:
         tops = ast.parse(path.read_text("utf-8")).body
         modules = {node.module or "" for node in tops if isinstance(node, ast.ImportFrom)}
         assert not {module.partition(".")[0] for module in modules} & HEAVY, path
+
+
+def _calls(*command: str) -> list[list[str]]:
+    """Return the arguments of each `ppapi` in the examples of a command's help."""
+    examples = ppapi(*command, "--help").out.partition("Examples:\n")[2].partition("\n\n")[0]
+    calls = []
+    for line in examples.splitlines():
+        # After two spaces there is what the call does.
+        words = shlex.shlex(re.split(r"(?<=\S) {2,}", line)[0], None, True, "|<>")
+        words.whitespace_split = True
+        ours: list[str] | None = None
+        for word in words:
+            if word == "ppapi":
+                ours = []
+                calls.append(ours)
+            elif word in ("|", "<", ">", ">>"):
+                ours = None
+            elif ours is not None:
+                ours.append(word)
+    return calls
+
+
+@pytest.mark.parametrize("name", [name for name, _ in COMMANDS])
+def test_what_the_help_shows_can_be_called(name: str) -> None:
+    """Each example has commands, options and values that there are; none of them is run."""
+    calls = _calls(name)
+    assert calls
+    for call in calls:
+        at: click.Command = group.ppapi
+        context = at.make_context("ppapi", list(call))
+        while isinstance(at, click.Group):
+            _, below, rest = at.resolve_command(context, [*context._protected_args, *context.args])
+            assert below is not None, call
+            at, context = below, below.make_context(below.name, rest, parent=context)
