@@ -52,8 +52,8 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 }
 """The commands with the first sentences of their help, in the order of `ppapi --help`."""
 _KNOWN = {name: text for section in COMMANDS.values() for name, text in section.items()}
-_HOMES = {"list": "listing", "report": "report.command"}
-"""The modules of commands that are not called as they are; each has its `command`."""
+_HOMES = {"list": "listing"}
+"""The modules in `commands` that are not called as their commands are; each has its `command`."""
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -76,7 +76,7 @@ class Commands(click.Group):
         """Load a command; None where there is none of the name."""
         if cmd_name not in _KNOWN:
             return None
-        home = import_module(f"ppapi_async.cli.{_HOMES.get(cmd_name, cmd_name)}")
+        home = import_module(f"ppapi_async.cli.commands.{_HOMES.get(cmd_name, cmd_name)}")
         command: click.Command = home.command
         return command
 

@@ -16,7 +16,9 @@ from click.testing import CliRunner
 
 from ppapi_async.account import Account, Secret
 from ppapi_async.accounts_file import inspect_accounts, load_accounts
-from ppapi_async.cli import edit_accounts, new_account, remove
+from ppapi_async.cli.commands import remove
+from ppapi_async.cli.editing import accounts_edit as edit_accounts
+from ppapi_async.cli.editing import new_account
 from ppapi_async.cli.exits import CommandFailed
 from ppapi_async.cli.main import main
 from tests.cli.terminal import Ran, Terminal, ppapi

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ppapi_async import Account, Dialect
-from ppapi_async.cli import auditing
-from ppapi_async.cli.syncing import MirrorOptions, sync
+from ppapi_async.cli.copying import auditing
+from ppapi_async.cli.copying.syncing import MirrorOptions, sync
 from ppapi_async.mirror import Audit, Difference, DifferenceKind
 from ppapi_async.models import Exchange
 from ppapi_async.sandbox import Sandbox

@@ -19,7 +19,7 @@ import pytest
 
 from ppapi_async.account import Dialect
 from ppapi_async.cli import main as cli
-from ppapi_async.cli import sandbox_sites as command
+from ppapi_async.cli.sandboxes import sites as command
 from ppapi_async.sandbox import Rates, Sandbox
 from ppapi_async.version import __version__
 

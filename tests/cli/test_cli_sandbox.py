@@ -18,8 +18,8 @@ import pytest
 from ppapi_async import Account, Fleet, Info, PPAPIError, Retry, Session, load_accounts
 from ppapi_async.account import Dialect
 from ppapi_async.cli import main as cli
-from ppapi_async.cli import sandbox_sites as command
-from ppapi_async.cli.request_log import RequestLog
+from ppapi_async.cli.sandboxes import sites as command
+from ppapi_async.cli.sandboxes.request_log import RequestLog
 from ppapi_async.sandbox import Fault, Sandbox, SeenRequest
 from tests.cli.test_cli import SECONDS, complaints, run_sandbox, running_sandbox
 from tests.leaks import assert_absent

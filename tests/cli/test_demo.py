@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ppapi_async.account import Dialect
-from ppapi_async.cli import demonstration
-from ppapi_async.cli.demonstration import Copy, differences
+from ppapi_async.cli.sandboxes import demonstration
+from ppapi_async.cli.sandboxes.demonstration import Copy, differences
 from ppapi_async.mirror import Mirror
 from ppapi_async.sandbox import Books, Order, Sandbox
 from tests.cli.terminal import PROGRAM, ppapi

@@ -15,8 +15,9 @@ import pytest
 from attrs import evolve
 
 from ppapi_async import Account, Dialect, Hooks
-from ppapi_async.cli import doctor, examination
-from ppapi_async.cli.examination import CHECKS, CheckResult, examine
+from ppapi_async.cli.asking import examination
+from ppapi_async.cli.asking.examination import CHECKS, CheckResult, examine
+from ppapi_async.cli.commands import doctor
 from ppapi_async.sandbox import Call, Fault, Sandbox, SeenRequest, SentAnswer
 from tests.cli.sites import accounts_text, running, write_accounts
 from tests.cli.terminal import Ran, Terminal, ppapi

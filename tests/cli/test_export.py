@@ -25,7 +25,7 @@ from sqlalchemy import text as sql_text
 
 from ppapi_async import Dialect
 from ppapi_async.accounts_file import load_accounts
-from ppapi_async.cli import export as export_module
+from ppapi_async.cli.commands import export as export_module
 from ppapi_async.cli.exporting import sources, texts
 from ppapi_async.cli.exporting.columns import export_columns
 from ppapi_async.cli.exporting.formats import CsvRows

@@ -20,7 +20,8 @@ import pytest
 
 from ppapi_async import AuthError, IncompleteError, PayoutOutcomeUnknown, PPAPIError, TransportError
 from ppapi_async.account import Dialect
-from ppapi_async.cli import group, main, sandbox
+from ppapi_async.cli import group, main
+from ppapi_async.cli.commands import sandbox
 from ppapi_async.cli.exits import CommandFailed, Exit, exit_of
 from ppapi_async.cli.running import run
 from ppapi_async.sandbox import Bounds, ServerOrder, Ties
@@ -242,8 +243,7 @@ def test_completion_of_each_shell(shell: str, monkeypatch: pytest.MonkeyPatch) -
 def test_commands_load_what_they_need_when_they_run() -> None:
     """Their modules import nothing at the top that takes long; see the head of `group`."""
     for name, _ in COMMANDS:
-        home = group._HOMES.get(name, name).replace(".", "/")
-        path = Path(group.__file__).parent / f"{home}.py"
+        path = Path(group.__file__).parent / "commands" / f"{group._HOMES.get(name, name)}.py"
         tops = ast.parse(path.read_text("utf-8")).body
         modules = {node.module or "" for node in tops if isinstance(node, ast.ImportFrom)}
         assert not {module.partition(".")[0] for module in modules} & HEAVY, path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppapi_async import Account, Dialect
-from ppapi_async.cli.balances import AccountBalance, row_of, totals
+from ppapi_async.cli.asking.balances import AccountBalance, row_of, totals
 from ppapi_async.models import Info, PayoutMethod
 from ppapi_async.sandbox import Fault, Sandbox
 from tests.cli.sites import accounts_text, running, write_accounts

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from ppapi_async import Account, Dialect, PayoutAttempt
-from ppapi_async.cli import paying, payout
+from ppapi_async.cli.commands import payout
 from ppapi_async.cli.exits import CommandFailed
-from ppapi_async.cli.payout_journal import AttemptBusyError, NotedOutcome, PayoutJournal
+from ppapi_async.cli.payouts import paying
+from ppapi_async.cli.payouts.journal import AttemptBusyError, NotedOutcome, PayoutJournal
 from ppapi_async.models import Info
 from ppapi_async.payouts import UNSETTLED
 from ppapi_async.sandbox import Fault, Sandbox

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ppapi_async import Account, Dialect
+from ppapi_async.cli.copying.syncing import MirrorOptions, sync
 from ppapi_async.cli.failures import state_of, tell_failures
-from ppapi_async.cli.syncing import MirrorOptions, sync
 from ppapi_async.errors import (
     AuthError,
     BlockedError,

@@ -14,9 +14,9 @@ import pytest
 from attrs import evolve
 
 from ppapi_async import Account, DecodeError, Dialect, StateError
-from ppapi_async.cli import following
+from ppapi_async.cli.copying import following
+from ppapi_async.cli.copying.syncing import MirrorOptions
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.syncing import MirrorOptions
 from ppapi_async.cli.watching.texts import change_line
 from ppapi_async.fleet.status import ShardsGained, ShardsLost
 from ppapi_async.models import Payout, PayoutStatus

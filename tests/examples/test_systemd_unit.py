@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ppapi_async.cli.commands.sync import command
 from ppapi_async.cli.exits import Exit
-from ppapi_async.cli.sync import command
 
 UNIT = Path(__file__).parents[2] / "examples" / "ppapi-sync.service"
 

@@ -28,7 +28,7 @@ from ppapi_async.cli.output import note, plain, quoted
 if TYPE_CHECKING:
     from ppapi_async.account import Account, Secret
     from ppapi_async.accounts_file import AccountEntry
-    from ppapi_async.cli.edit_accounts import NewAccount
+    from ppapi_async.cli.editing.accounts_edit import NewAccount
 
 __all__ = ["NewAccountOptions", "collect", "may_ask", "new_account_options"]
 
@@ -274,7 +274,7 @@ class _Added:
             ValueError: another has its name.
         """
         from ppapi_async.account import Secret
-        from ppapi_async.cli.edit_accounts import NewAccount
+        from ppapi_async.cli.editing.accounts_edit import NewAccount
 
         account = self.named(account, account.name)
         field, value = self.options.source or ("api_key", "")

@@ -18,8 +18,8 @@ from ppapi_async.cli.output import Column, note, number_text, plain, say, show, 
 
 if TYPE_CHECKING:
     from ppapi_async.account import Account
-    from ppapi_async.cli.paying import PayoutEnd
-    from ppapi_async.cli.payout_journal import NotedAttempt, PayoutJournal
+    from ppapi_async.cli.payouts.journal import NotedAttempt, PayoutJournal
+    from ppapi_async.cli.payouts.paying import PayoutEnd
     from ppapi_async.models import Info, PayoutMethod
 
 __all__ = ["command"]
@@ -88,7 +88,7 @@ def _journal_option(function: F) -> F:
 
 
 def _open_journal(given: str | None) -> PayoutJournal:
-    from ppapi_async.cli.payout_journal import PayoutJournal
+    from ppapi_async.cli.payouts.journal import PayoutJournal
 
     folder = platformdirs.user_data_path("ppapi", appauthor=False)
     return PayoutJournal(Path(given).expanduser() if given else folder / "payouts.db")
@@ -150,7 +150,7 @@ def _request(
     accounts_file: str | None,
 ) -> int:
     """Request a payout, or show the methods."""
-    from ppapi_async.cli import paying
+    from ppapi_async.cli.payouts import paying
     from ppapi_async.cli.running import run
 
     (chosen,) = choose(load(accounts_file), [account])
@@ -303,7 +303,7 @@ def _settle(
 
     Exit codes: 0 all are known now; 4 one is not.
     """
-    from ppapi_async.cli import paying
+    from ppapi_async.cli.payouts import paying
     from ppapi_async.cli.running import run
 
     if forget and not accounts:
@@ -339,7 +339,7 @@ def _forget(
     Raises:
         CommandFailed: the user does not want to after all.
     """
-    from ppapi_async.cli.payout_journal import NotedOutcome
+    from ppapi_async.cli.payouts.journal import NotedOutcome
 
     for name, attempts in found.items():
         for one in attempts:

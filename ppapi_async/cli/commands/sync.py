@@ -152,7 +152,8 @@ def command(
     chosen = choose(load(accounts_file), names)
     url = database_url(database, make_folder=True)
 
-    from ppapi_async.cli import failures, following, syncing
+    from ppapi_async.cli import failures
+    from ppapi_async.cli.copying import following, syncing
     from ppapi_async.cli.running import run
 
     options = syncing.MirrorOptions(

@@ -20,7 +20,7 @@ from ppapi_async.account import Dialect
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.options import LAST_PORT
 from ppapi_async.cli.output import say
-from ppapi_async.cli.request_log import RequestLog
+from ppapi_async.cli.sandboxes.request_log import RequestLog
 from ppapi_async.files import refuse_odd
 from ppapi_async.sandbox import Bounds, Rates, Sandbox, ServerOrder, Ties
 

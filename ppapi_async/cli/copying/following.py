@@ -14,10 +14,10 @@ from contextlib import aclosing, suppress
 from datetime import UTC, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
+from ppapi_async.cli.copying.syncing import MirrorOptions
 from ppapi_async.cli.exits import CommandFailed, exit_of
 from ppapi_async.cli.failures import words_of
 from ppapi_async.cli.output import duration_text, is_terminal, note, plain, say
-from ppapi_async.cli.syncing import MirrorOptions
 from ppapi_async.cli.watching.texts import change_document, change_line, document_text
 from ppapi_async.fleet.status import (
     AccountPhase,

@@ -7,8 +7,8 @@ import os
 import click
 
 from ppapi_async.cli.accounts import accounts_path
+from ppapi_async.cli.editing.new_account import NewAccountOptions, collect, new_account_options
 from ppapi_async.cli.exits import Exit
-from ppapi_async.cli.new_account import NewAccountOptions, collect, new_account_options
 from ppapi_async.cli.output import note, plain, say
 
 __all__ = ["command"]
@@ -33,7 +33,7 @@ def command(options: NewAccountOptions, accounts_file: str | None) -> int:
 
     Exit codes: 0 written; 1 it cannot be; 2 something is wrong in what was given.
     """
-    from ppapi_async.cli.edit_accounts import create, there_already
+    from ppapi_async.cli.editing.accounts_edit import create, there_already
 
     path = accounts_path(accounts_file)
     if os.path.lexists(path):

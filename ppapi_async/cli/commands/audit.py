@@ -76,7 +76,8 @@ def command(
     chosen = choose(load(accounts_file), names)
     url = database_url(database)
 
-    from ppapi_async.cli import auditing, failures
+    from ppapi_async.cli import failures
+    from ppapi_async.cli.copying import auditing
     from ppapi_async.cli.running import run
 
     found = run(lambda: auditing.compare(url, chosen, start=since, end=until))

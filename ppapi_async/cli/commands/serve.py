@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from ppapi_async.cli.commands.report import gather_report, page_options, since
 from ppapi_async.cli.database import database_url
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.output import note, plain, say
-from ppapi_async.cli.report.command import gather_report, page_options, since
 
 if TYPE_CHECKING:
     from ppapi_async.cli.report.data import ReportData

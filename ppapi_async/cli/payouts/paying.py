@@ -11,7 +11,7 @@ from attrs import frozen
 from ppapi_async.account import Account
 from ppapi_async.cli.exits import Exit, exit_of
 from ppapi_async.cli.output import number_text, plain, time_text
-from ppapi_async.cli.payout_journal import (
+from ppapi_async.cli.payouts.journal import (
     AttemptBusyError,
     NotedAttempt,
     NotedOutcome,

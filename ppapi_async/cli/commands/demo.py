@@ -43,7 +43,7 @@ def command(*, rows: int, seed: int, folder: Path | None) -> int:
       ppapi demo
       ppapi demo --rows 20000 --folder demo
     """
-    from ppapi_async.cli.demonstration import demonstrate
     from ppapi_async.cli.running import run
+    from ppapi_async.cli.sandboxes.demonstration import demonstrate
 
     return run(lambda: demonstrate(rows=rows, seed=seed, folder=folder))

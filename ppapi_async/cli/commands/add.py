@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ppapi_async.cli.accounts import accounts_path, inspect
+from ppapi_async.cli.editing.new_account import NewAccountOptions, collect, new_account_options
 from ppapi_async.cli.exits import Exit
-from ppapi_async.cli.new_account import NewAccountOptions, collect, new_account_options
 from ppapi_async.cli.output import plain, say
 
 __all__ = ["command"]
@@ -30,7 +30,7 @@ def command(options: NewAccountOptions, accounts_file: str | None) -> int:
 
     Exit codes: 0 added; 1 it cannot be; 2 something is wrong in what was given, or in the file.
     """
-    from ppapi_async.cli.edit_accounts import append
+    from ppapi_async.cli.editing.accounts_edit import append
 
     path = accounts_path(accounts_file)
     accounts = collect(options, inspect(accounts_file), several=True)

@@ -66,7 +66,8 @@ def command(
     Exit codes: 0 all accounts have answered; 1 one has not; 5 all that failed is that keys are
     refused.
     """
-    from ppapi_async.cli import balances, failures
+    from ppapi_async.cli import failures
+    from ppapi_async.cli.asking import balances
     from ppapi_async.cli.running import run
 
     chosen = choose(load(accounts_file), names)

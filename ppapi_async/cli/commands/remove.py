@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ppapi_async.cli.accounts import accounts_path, choose, inspect
+from ppapi_async.cli.editing.new_account import may_ask
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.new_account import may_ask
 from ppapi_async.cli.options import accounts_option
 from ppapi_async.cli.output import note, plain, say
 
@@ -29,7 +29,7 @@ def command(names: tuple[str, ...], *, yes: bool, accounts_file: str | None) -> 
 
     Exit codes: 0 removed; 1 it cannot be, or you said no; 2 there is no such account.
     """
-    from ppapi_async.cli.edit_accounts import remove
+    from ppapi_async.cli.editing.accounts_edit import remove
 
     path = accounts_path(accounts_file)
     chosen = choose([one.account for one in inspect(accounts_file)], names)

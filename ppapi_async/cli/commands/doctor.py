@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ssl
 
     from ppapi_async.account import Account
-    from ppapi_async.cli.examination import CheckResult
+    from ppapi_async.cli.asking.examination import CheckResult
 
 __all__ = ["command"]
 
@@ -64,7 +64,7 @@ def command(
     """
     import ssl
 
-    from ppapi_async.cli import examination  # noqa: F401 - loaded before the loop runs
+    from ppapi_async.cli.asking import examination  # noqa: F401 - loaded before the loop runs
     from ppapi_async.cli.running import run
 
     chosen = choose(load(accounts_file), names)
@@ -98,7 +98,7 @@ async def _examine(
     """Examine all accounts at once; show each as soon as those before it are done."""
     import asyncio
 
-    from ppapi_async.cli.examination import examine
+    from ppapi_async.cli.asking.examination import examine
 
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -119,7 +119,7 @@ async def _examine(
 
 def _show(account: Account, results: Sequence[CheckResult]) -> None:
     """Print what was found about an account, for people."""
-    from ppapi_async.cli.examination import CHECKS
+    from ppapi_async.cli.asking.examination import CHECKS
 
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     label = max(map(len, CHECKS.values()))

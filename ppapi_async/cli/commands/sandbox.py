@@ -174,7 +174,7 @@ def command(
       ppapi sandbox --sites 3 --dialect classic,clone --pace 3600 --accounts a.toml
     """
     from ppapi_async.account import Dialect
-    from ppapi_async.cli.sandbox_sites import SandboxOptions, serve
+    from ppapi_async.cli.sandboxes.sites import SandboxOptions, serve
 
     serve(
         SandboxOptions(

@@ -1,0 +1,1 @@
+"""The commands: their options and helps, and nothing that takes long to load."""

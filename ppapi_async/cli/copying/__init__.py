@@ -1,0 +1,1 @@
+"""What `sync` and `audit` do."""

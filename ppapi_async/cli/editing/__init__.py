@@ -1,0 +1,1 @@
+"""What `init`, `add` and `remove` do with the accounts file."""

@@ -1,0 +1,1 @@
+"""What `sandbox` and `demo` do."""
