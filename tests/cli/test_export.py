@@ -452,7 +452,8 @@ def test_what_is_incomplete_is_not_put_in_place(sites: dict[str, Sandbox], fault
         ran = ppapi(*live, "--out", "rows.csv")
         assert ran.code == 1, ran.err
         assert "not all of 1 of 3 accounts could be read, so rows.csv was not written" in ran.err
-        assert "bad: " in ran.err
+        assert "\nbad: get_payouts: " in f"\n{ran.err}"
+        assert "ppapi doctor bad" in ran.err
         assert Path("rows.csv").read_text("utf-8") == "before"
         piped = ppapi(*live)
         assert piped.code == 1

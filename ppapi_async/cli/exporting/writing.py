@@ -24,6 +24,7 @@ from ppapi_async.cli.exporting.sources import (
     open_sites,
 )
 from ppapi_async.cli.exporting.texts import Zones
+from ppapi_async.cli.failures import tell_failures
 from ppapi_async.cli.output import is_terminal, note, plain
 from ppapi_async.cli.whole_file import whole_file
 from ppapi_async.mirror.types import instant_of
@@ -81,8 +82,7 @@ async def export_live(export: Export, accounts: Collection[Account]) -> int:
     async with open_sites(accounts, export.resource, export.bounds, odd=odd) as rows:
         with _destination(export) as sink:
             count = await _write(export, rows, sink)
-            for name, error in rows.failed.items():
-                note(f"{plain(name)}: {plain(str(error))}")
+            tell_failures(rows.failed)
             if rows.failed and not export.partial:
                 raise CommandFailed(_not_all(export, rows), exit_of(rows.failed.values()))
     for name, found in (odd or {}).items():
