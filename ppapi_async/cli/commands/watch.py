@@ -51,7 +51,7 @@ def _resources(value: str | tuple[ResourceName, ...]) -> tuple[ResourceName, ...
     "--interval",
     type=duration,
     default="60s",
-    metavar="DURATION",
+    metavar="TIME",
     help="From one look at an account to the next; 60s otherwise.",
 )
 @click.option(
@@ -88,7 +88,7 @@ def _resources(value: str | tuple[ResourceName, ...]) -> tuple[ResourceName, ...
     "--timeout",
     type=duration,
     default="30s",
-    metavar="DURATION",
+    metavar="TIME",
     help="How long a program or an answer may take; 30s otherwise.",
 )
 @click.option(
