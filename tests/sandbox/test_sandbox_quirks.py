@@ -384,3 +384,9 @@ async def test_the_user_api_speaks_the_language_that_is_asked_for() -> None:
                 refusal.append((await response.json())["error_text"])
     assert refusal[1].startswith("Ошибка! На выбранную валюту")
     assert refusal[0] == refusal[2] != refusal[1]
+
+
+@pytest.mark.parametrize("stored", ["", "0", "many"])
+def test_what_is_no_amount_is_zero(stored: str) -> None:
+    """As asked for the first time: answers are remembered, and measured tests may come later."""
+    assert through_float.__wrapped__(stored) == "0"
