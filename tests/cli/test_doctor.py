@@ -18,7 +18,7 @@ from ppapi_async import Account, Dialect, Hooks
 from ppapi_async.cli.asking import examination
 from ppapi_async.cli.asking.examination import CHECKS, CheckResult, examine
 from ppapi_async.cli.commands import doctor
-from ppapi_async.sandbox import Call, Fault, Sandbox, SeenRequest, SentAnswer
+from ppapi_async.sandbox import Call, Fault, Order, Sandbox, SeenRequest, SentAnswer
 from tests.cli.sites import accounts_text, running, write_accounts
 from tests.cli.terminal import Ran, Terminal, ppapi
 from tests.leaks import assert_absent
@@ -115,9 +115,17 @@ def test_rows_of_few_seconds_do_not_tell_pages(file: Path) -> None:
 # --- sites that are odd
 
 
+def lively_site(zone: str) -> Sandbox:
+    """Return a site with an order of a minute ago; at night made-up visitors are few."""
+    site = Sandbox(Dialect.DELEGATING, rows=900, timezone=zone)
+    created = int(datetime.now(UTC).timestamp()) - 60
+    site.books.orders.put(Order(id=site.books.orders.next_id, created=created, reward="1.5"))
+    return site
+
+
 def test_a_site_three_hours_ahead(file: Path) -> None:
     """Rows are dated ahead: the zone that explains it is what to write."""
-    site = Sandbox(Dialect.DELEGATING, rows=900, timezone="Europe/Moscow")
+    site = lively_site("Europe/Moscow")
     ran, found = examined(file, site, timezone="UTC")
     assert ran.code == 0  # a warning
     state, text, advice = found["zone"]
@@ -134,14 +142,14 @@ def test_a_site_three_hours_ahead(file: Path) -> None:
 )
 def test_a_site_in_a_rare_zone(file: Path, zone: str, told: str) -> None:
     """By its difference from UTC."""
-    site = Sandbox(Dialect.DELEGATING, rows=900, timezone=zone)
+    site = lively_site(zone)
     _, found = examined(file, site, timezone="UTC")
     assert f"timezone = {told}" in found["zone"][2]
 
 
 def test_dates_that_no_zone_explains(file: Path) -> None:
     """Twenty hours ahead is no zone."""
-    site = Sandbox(Dialect.DELEGATING, rows=900, timezone="Pacific/Kiritimati")
+    site = lively_site("Pacific/Kiritimati")
     _, found = examined(file, site, timezone="Etc/GMT-12")
     assert "timezone = UTC+14" in found["zone"][2]  # 2 h more than the 12 h that the file says
     ahead = datetime.now(UTC) + timedelta(hours=17)
