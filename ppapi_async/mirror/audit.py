@@ -117,16 +117,7 @@ async def audit(
     for part in parts:
         if part.error is not None:
             errors.setdefault(part.account, part.error)
-    return Audit(
-        start=start,
-        end=end,
-        differences=tuple(one for part in parts for one in part.differences),
-        rows=sum(part.rows for part in parts),
-        unreadable=sum(part.unreadable for part in parts),
-        uncovered=sum(part.uncovered for part in parts),
-        unsettled=sum(part.unsettled for part in parts),
-        errors=errors,
-    )
+    return Audit.of(parts, errors, start=start, end=end)
 
 
 @frozen

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from attrs import field, frozen
 
@@ -18,6 +18,7 @@ from ppapi_async.watching.resources import ResourceName
 __all__ = [
     "AccountReport",
     "Audit",
+    "AuditPart",
     "Difference",
     "DifferenceKind",
     "MirrorChange",
@@ -130,6 +131,30 @@ class Difference:
     """When the mirror read that time last: what the site has changed since, it cannot know yet."""
 
 
+class AuditPart(Protocol):
+    """What an audit adds up: the comparison of one resource of an account, or of an account."""
+
+    @property
+    def differences(self) -> Sequence[Difference]:
+        """Rows that differ."""
+
+    @property
+    def rows(self) -> int:
+        """Compared."""
+
+    @property
+    def unreadable(self) -> int:
+        """See `Audit`."""
+
+    @property
+    def uncovered(self) -> int:
+        """See `Audit`."""
+
+    @property
+    def unsettled(self) -> int:
+        """See `Audit`."""
+
+
 @frozen(kw_only=True)
 class Audit:
     """What a comparison with the sites came to."""
@@ -149,6 +174,27 @@ class Audit:
     changed all the while."""
     errors: Mapping[str, PPAPIError] = field(factory=dict)
     """Accounts that could not be compared to the end, by name."""
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[AuditPart],
+        errors: Mapping[str, PPAPIError],
+        *,
+        start: datetime | None,
+        end: datetime | None,
+    ) -> Audit:
+        """Return what the comparisons of several resources or accounts come to together."""
+        return cls(
+            start=start,
+            end=end,
+            differences=tuple(one for part in parts for one in part.differences),
+            rows=sum(part.rows for part in parts),
+            unreadable=sum(part.unreadable for part in parts),
+            uncovered=sum(part.uncovered for part in parts),
+            unsettled=sum(part.unsettled for part in parts),
+            errors=errors,
+        )
 
     @property
     def ok(self) -> bool:

@@ -21,7 +21,6 @@ from ppapi_async.cli.exporting.texts import defuse
 from ppapi_async.cli.output import Cell
 from ppapi_async.cli.progress import WorkProgress, progress_of
 from ppapi_async.cli.whole_file import whole_file
-from ppapi_async.errors import PPAPIError
 from ppapi_async.fleet.fleet import Fleet
 from ppapi_async.mirror import Audit, Difference, DifferenceKind
 from ppapi_async.mirror.audit import audit
@@ -71,7 +70,9 @@ async def compare(
                 _end(progress, account.name, requests[account.name], found)
                 return found
 
-            return _added(await asyncio.gather(*map(compare_one, accounts)), start, end)
+            parts = await asyncio.gather(*map(compare_one, accounts))
+            errors = {name: error for part in parts for name, error in part.errors.items()}
+            return Audit.of(parts, errors, start=start, end=end)
     raise AssertionError  # no block above swallows an error
 
 
@@ -81,22 +82,6 @@ def _what(facts: RequestFacts) -> str:
 
 def _end(progress: WorkProgress, name: str, requests: int, found: Audit) -> None:
     progress.end(name, rows=found.rows, requests=requests, has_failed=bool(found.errors))
-
-
-def _added(parts: Sequence[Audit], start: datetime | None, end: datetime | None) -> Audit:
-    errors: dict[str, PPAPIError] = {}
-    for one in parts:
-        errors |= one.errors
-    return Audit(
-        start=start,
-        end=end,
-        differences=tuple(one for part in parts for one in part.differences),
-        rows=sum(one.rows for one in parts),
-        unreadable=sum(one.unreadable for one in parts),
-        uncovered=sum(one.uncovered for one in parts),
-        unsettled=sum(one.unsettled for one in parts),
-        errors=errors,
-    )
 
 
 # --- what is shown
