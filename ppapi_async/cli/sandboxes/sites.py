@@ -7,7 +7,6 @@ import contextlib
 import functools
 import itertools
 import os
-import signal
 import sys
 import tempfile
 import textwrap
@@ -20,6 +19,7 @@ from ppapi_async.account import Dialect
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.options import LAST_PORT
 from ppapi_async.cli.output import say
+from ppapi_async.cli.running import run
 from ppapi_async.cli.sandboxes.request_log import RequestLog
 from ppapi_async.files import refuse_odd
 from ppapi_async.sandbox import Bounds, Rates, Sandbox, ServerOrder, Ties
@@ -74,7 +74,7 @@ def serve(options: SandboxOptions) -> None:
         try:
             # Made outside the loop, where Ctrl-C stops even the making up of millions of rows.
             sites = _make_sites(options, log)
-            asyncio.run(_serve(sites, options))
+            run(lambda: _serve(sites, options))
         except KeyboardInterrupt:
             say("\nstopped")
 
@@ -160,19 +160,14 @@ def _make_sites(options: SandboxOptions, log: RequestLog | None) -> Sequence[_Na
 
 
 async def _serve(sites: Sequence[_NamedSandbox], options: SandboxOptions) -> None:
-    """Serve until SIGTERM comes, or until cancelled, which is what Ctrl-C does to the main task."""
-    ended = asyncio.Event()
-    # Not on Windows, and not in other threads than the main one.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    """Serve until cancelled."""
     async with contextlib.AsyncExitStack() as stack:
         for index, site in enumerate(sites):
             await _start(site.sandbox, stack, options.port + index if options.port else 0)
         if options.accounts is not None:
             _write_accounts(sites, options.accounts, replace=options.overwrite)
         say(_introduction(sites, options))
-        await ended.wait()
-    say("\nstopped")
+        await asyncio.Event().wait()
 
 
 async def _start(sandbox: Sandbox, stack: contextlib.AsyncExitStack, port: int) -> None:
