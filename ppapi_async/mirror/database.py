@@ -7,7 +7,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -23,6 +23,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
 from ppapi_async.mirror import migrations
+from ppapi_async.mirror.types import EXACT
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.secret import Redactor, Secret
 from ppapi_async.transport.closing import wait_until_done
@@ -83,8 +84,6 @@ _ADVICE_POSTGRES = {
 
 
 _ADVICE_CONNECT = "look whether the server runs, and at user, password and database in the url"
-_EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
-"""More digits than any amount has: no sum is ever rounded."""
 
 
 class DecimalSum:
@@ -97,7 +96,7 @@ class DecimalSum:
         """Take a value; null is passed over, as `sum` does."""
         if amount is not None:
             value = Decimal(amount)
-            self._sum = value if self._sum is None else _EXACT.add(self._sum, value)
+            self._sum = value if self._sum is None else EXACT.add(self._sum, value)
 
     def finalize(self) -> str | None:
         """Return the sum as text, null without values."""

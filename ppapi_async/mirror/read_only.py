@@ -25,7 +25,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ppapi_async._validation import Instant, check_one_of, instant, names_of
 from ppapi_async.mirror.database import MirrorDatabase, connect_to_read, parse_url, shown
 from ppapi_async.mirror.schema import ROWS
-from ppapi_async.mirror.types import EscapedText, JsonText, Money, instant_text, load_json, unescape
+from ppapi_async.mirror.types import (
+    EscapedText,
+    JsonText,
+    Money,
+    instant_of,
+    instant_text,
+    load_json,
+    unescape,
+)
 from ppapi_async.mirror.types import Instant as InstantColumn
 from ppapi_async.transport.closing import wait_until_done
 
@@ -396,10 +404,6 @@ class _PostgresReader(_RowReader):
             yield piece
 
 
-def _instant_of(text: object) -> datetime:
-    return datetime.fromisoformat(f"{text}+00:00")
-
-
 @frozen(eq=False)
 class _Conversion:
     """From what drivers hand out to what the columns mean, column by column."""
@@ -454,7 +458,7 @@ def _way(column: Column[object], *, is_sqlite: bool) -> Convert | None:
     if not is_sqlite:
         return None
     if isinstance(column.type, InstantColumn):
-        return _instant_of
+        return cast("Convert", instant_of)
     if isinstance(column.type, Money):
         return cast("Convert", Decimal)
     return bool if isinstance(column.type, Boolean) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from typing import cast
 
 from sqlalchemy import ColumnElement, DateTime, Dialect, Numeric, Text, type_coerce
@@ -21,6 +21,7 @@ from ppapi_async.protocol import dump_stored
 from ppapi_async.protocol.fields import parse_json
 
 __all__ = [
+    "EXACT",
     "EscapedText",
     "Instant",
     "JsonText",
@@ -37,6 +38,8 @@ __all__ = [
     "unescape_json",
 ]
 
+EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
+"""More digits than any amount has: no sum is ever rounded."""
 _ODD = re.compile("[\0\u241b\ud800-\udfff]")
 _ESCAPED = re.compile("\u241b([0-9a-f]{4})")
 _BEFORE_POINT, _AFTER_POINT = 131_072, 16_383

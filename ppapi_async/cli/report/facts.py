@@ -119,8 +119,9 @@ class MirrorFacts:
     def caught_up(self, row: AccountRow) -> datetime | None:
         """Return when everything of an account was caught up last; None: never.
 
-        A `sync` notes it. A `follow` does not: there it is up to when all lists are proven, if that
-        is later than the account is known, for until then its first reading is under way.
+        The mirror notes it, at a follow once a minute at the most. All lists may be proven further
+        than that; what is proven counts if it is later than the account is known, for until then
+        its first reading is under way.
         """
         lists = [self._proven.get((row.number, one)) for one in _LISTS]
         ends = [max(one.end for one in proven) for proven in lists if proven]

@@ -34,9 +34,9 @@ from ppapi_async.cli.report.ranking import (
     label_funnel,
 )
 from ppapi_async.cli.report.reading import AccountRow, ReportReader
-from ppapi_async.cli.report.sums import EXACT, AccountSums, LabelSums, ZoneDays, total
+from ppapi_async.cli.report.sums import AccountSums, LabelSums, ZoneDays, total
 from ppapi_async.mirror.read_only import ReadOnlyMirror
-from ppapi_async.mirror.types import unescape
+from ppapi_async.mirror.types import EXACT, unescape
 
 __all__ = ["gather"]
 

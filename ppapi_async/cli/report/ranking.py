@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 from ppapi_async.cli.report.data import Amounts, Direction, Funnel, FunnelStep
 from ppapi_async.cli.report.sums import LabelSums, total
 
-__all__ = ["Worth", "amounts_added", "best_directions", "funnel_of", "label_funnel"]
+__all__ = ["Worth", "amounts_added", "best_directions", "funnel_of", "label_funnel", "together"]
 
 
 @define(eq=False)
@@ -93,7 +93,7 @@ def funnel_of(
         by=by,
         steps=tuple(ranked[:most]),
         more=len(ranked[most:]) + more_count,
-        rest=_together(left_out) if left_out else None,
+        rest=together(left_out) if left_out else None,
         unjoined_orders=unjoined_orders,
         unjoined_accrued=unjoined_accrued or {},
         orders=orders,
@@ -161,7 +161,8 @@ def amounts_added(several: Iterable[Amounts]) -> dict[str, Decimal]:
     return {currency: total(parts) for currency, parts in found.items()}
 
 
-def _together(steps: Sequence[FunnelStep]) -> FunnelStep:
+def together(steps: Sequence[FunnelStep]) -> FunnelStep:
+    """Return what several steps add up to, currency by currency."""
     rest = FunnelStep(
         label="",
         clicks=sum(one.clicks for one in steps),

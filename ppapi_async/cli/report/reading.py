@@ -15,11 +15,11 @@ from attrs import define, field, frozen
 
 from ppapi_async.cli.report.data import Exhibit, PayoutLine
 from ppapi_async.cli.report.findings import SHOWN, TakenBack, UnreadableFact
-from ppapi_async.cli.report.sums import EXACT, FRESH, GONE, LateSums, VisitorRow
+from ppapi_async.cli.report.sums import FRESH, GONE, LateSums, VisitorRow
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.read_only import MirrorSnapshot, Values
 from ppapi_async.mirror.rows import load
-from ppapi_async.mirror.types import instant_of, instant_text, load_json, unescape
+from ppapi_async.mirror.types import EXACT, instant_of, instant_text, load_json, unescape
 from ppapi_async.mirror.views import CANCELLED
 from ppapi_async.models import Exchange
 

@@ -14,6 +14,7 @@ from ppapi_async.cli.report.charts import Series, TimeBar, legend, sparkline, st
 from ppapi_async.cli.report.data import ReportData
 from ppapi_async.cli.report.limits import Limits
 from ppapi_async.cli.report.writing import UNNAMED, Writer
+from ppapi_async.mirror.types import EXACT
 
 __all__ = ["RewardCard", "RewardChart", "Rewards", "Timeline", "rewards_of"]
 
@@ -128,7 +129,8 @@ def rewards_of(data: ReportData, writer: Writer, limits: Limits) -> Rewards:
     by_account: dict[str, list[Decimal]] = {}
     for one in data.days:
         values = by_account.setdefault(one.account, [Decimal()] * count)
-        values[calendar.place(one.day)] += one.accrued
+        place = calendar.place(one.day)
+        values[place] = EXACT.add(values[place], one.accrued)
     by_currency: dict[str, dict[str, list[Decimal]]] = {}
     for name, values in by_account.items():
         if name in accounts and any(values):
@@ -157,7 +159,7 @@ def rewards_of(data: ReportData, writer: Writer, limits: Limits) -> Rewards:
 def _added(lines: Iterable[Sequence[Decimal]], count: int) -> list[Decimal]:
     total = [Decimal()] * count
     for line in lines:
-        total = [one + other for one, other in zip(total, line, strict=True)]
+        total = [EXACT.add(*pair) for pair in zip(total, line, strict=True)]
     return total
 
 

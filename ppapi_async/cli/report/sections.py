@@ -16,7 +16,6 @@ from ppapi_async.cli.report.data import (
     NO_REFERRER,
     NO_SUB_ID,
     AccountSummary,
-    Amounts,
     Coverage,
     Direction,
     Exhibit,
@@ -29,7 +28,9 @@ from ppapi_async.cli.report.data import (
     Severity,
 )
 from ppapi_async.cli.report.limits import Limits
+from ppapi_async.cli.report.ranking import together
 from ppapi_async.cli.report.rewards import Rewards
+from ppapi_async.cli.report.sums import total
 from ppapi_async.cli.report.words import WEEKDAYS
 from ppapi_async.cli.report.writing import UNNAMED, Writer
 
@@ -104,11 +105,10 @@ def unnamed_left(data: ReportData, figures: Sequence[KeyFigure]) -> int:
 def _figure(
     currency: str, accounts: Sequence[AccountSummary], rewards: Rewards, writer: Writer
 ) -> KeyFigure:
-    def total(amounts: Iterable[Decimal | None]) -> Markup:
-        added = sum((one for one in amounts if one is not None), Decimal())
-        return writer.amount(added, currency)
+    def shown(amounts: Iterable[Decimal | None]) -> Markup:
+        return writer.amount(total(one for one in amounts if one is not None), currency)
 
-    accrued = total(one.accrued for one in accounts)
+    accrued = shown(one.accrued for one in accounts)
     length = len(accrued.striptags())
     return KeyFigure(
         writer.unit(currency),
@@ -116,9 +116,9 @@ def _figure(
         "" if length < 10 else "long" if length < 14 else "huge",
         sparkline(rewards.lines.get(currency, ())),
         (
-            ("forecast", total(one.forecast for one in accounts)),
-            ("paid", total(one.paid for one in accounts)),
-            ("owed_now", total(one.balance for one in accounts)),
+            ("forecast", shown(one.forecast for one in accounts)),
+            ("paid", shown(one.paid for one in accounts)),
+            ("owed_now", shown(one.balance for one in accounts)),
         ),
     )
 
@@ -315,27 +315,7 @@ def _rest(funnel: Funnel, left: Sequence[FunnelStep]) -> FunnelStep | None:
     """Return what the steps that are not shown add up to; None where that is not known."""
     if not left or (funnel.more and funnel.rest is None):
         return funnel.rest
-    added = [*left, *([funnel.rest] if funnel.rest is not None else [])]
-    paid = [one.paid for one in added if one.paid is not None]
-    return FunnelStep(
-        label="",
-        clicks=sum(one.clicks for one in added),
-        visitors=sum(one.visitors for one in added),
-        orders=sum(one.orders for one in added),
-        completed=sum(one.completed for one in added),
-        accrued_orders=sum(one.accrued_orders for one in added),
-        accrued=_total(one.accrued for one in added),
-        forecast=_total(one.forecast for one in added),
-        paid=_total(paid) if paid else None,
-    )
-
-
-def _total(all_amounts: Iterable[Amounts]) -> dict[str, Decimal]:
-    total: dict[str, Decimal] = {}
-    for amounts in all_amounts:
-        for currency, amount in amounts.items():
-            total[currency] = total.get(currency, Decimal()) + amount
-    return total
+    return together([*left, *([funnel.rest] if funnel.rest is not None else [])])
 
 
 def _unjoined(funnel: Funnel, writer: Writer) -> Markup | None:

@@ -11,19 +11,18 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation, localcontext
+from decimal import Decimal, localcontext
 from typing import TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from attrs import define, field
 
 from ppapi_async.cli.report.data import NO_REFERRER, NO_SUB_ID
-from ppapi_async.mirror.types import unescape
+from ppapi_async.mirror.types import EXACT, unescape
 
 __all__ = [
     "ACCRUED",
     "COMPLETED",
-    "EXACT",
     "FRESH",
     "GONE",
     "IN_RANGE",
@@ -42,8 +41,6 @@ __all__ = [
     "total",
 ]
 
-EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
-"""More digits than any amount has: no sum is ever rounded."""
 COMPLETED, ACCRUED, LOST, GONE, FRESH = 1, 2, 4, 8, 16
 """Bits of an order: carried out, credited, cancelled for good; listed no more; and changed since
 the balance was read."""
