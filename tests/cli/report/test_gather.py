@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -115,19 +116,31 @@ async def report_of(url: str, **options: object) -> ReportData:
         return await gather(reading, now=moment(NOW + 600), **(asked | options))  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module")
+def reports() -> dict[str, ReportData]:
+    """Give the reports that were made for this module, by the kind of database."""
+    return {}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
 def report(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ReportData]:
-    """Give the report of both sites, once from each kind of database."""
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("report") / "mirror.db"
-        yield asyncio.run(report_of(f"sqlite:///{path}"))
-        return
-    server: Postgres = request.getfixturevalue("postgres_server")
-    url = server.lend()
-    yield asyncio.run(report_of(url))
-    server.take_back(url)
+    request: pytest.FixtureRequest,
+    reports: dict[str, ReportData],
+    tmp_path: Path,
+) -> ReportData:
+    """Give the report of both sites, which is made once from each kind of database.
+
+    Were the kinds those of a fixture of the module, pytest would put the tests in another order.
+    """
+    kind: str = request.param
+    if kind not in reports and kind == "sqlite":
+        reports[kind] = asyncio.run(report_of(f"sqlite:///{tmp_path / 'mirror.db'}"))
+    elif kind not in reports:
+        server: Postgres = request.getfixturevalue("postgres_server")
+        url = server.lend()
+        reports[kind] = asyncio.run(report_of(url))
+        server.take_back(url)
+    return reports[kind]
 
 
 def day_of(at: int) -> date:
