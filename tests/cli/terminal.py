@@ -33,7 +33,8 @@ __all__ = ["Ran", "Terminal", "bare", "ppapi", "started"]
 for _module in pkgutil.walk_packages(cli.__path__, f"{cli.__name__}."):
     importlib.import_module(_module.name)
 
-PROGRAM = (sys.executable, "-X", "dev", "-W", "error", "-m", "ppapi_async")
+PROGRAM = (sys.executable, "-X", "faulthandler", "-W", "error", "-m", "ppapi_async")
+"""Not with `-X dev`: asyncio would tell a busy machine's every slow turn between the lines."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
 _LEAD = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"

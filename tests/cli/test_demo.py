@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ppapi_async.cli.sandboxes import demonstration
 from ppapi_async.cli.sandboxes.demonstration import Copy, differences
 from ppapi_async.mirror import Mirror
 from ppapi_async.sandbox import Books, Order, Sandbox
-from tests.cli.terminal import PROGRAM, ppapi
+from tests.cli.terminal import ppapi
 
 CREATED = 1_800_000_000
 
@@ -107,7 +108,7 @@ def test_many_are_named_by_the_first() -> None:
 def test_the_demo_is_quiet_in_development_mode() -> None:
     """`python -X dev -W error`: no warning, no slow callback; a folder of its own."""
     ran = subprocess.run(
-        [*PROGRAM, "demo", "--rows", "500"],
+        [sys.executable, "-X", "dev", "-W", "error", "-m", "ppapi_async", "demo", "--rows", "500"],
         capture_output=True,
         text=True,
         timeout=120,
