@@ -79,7 +79,8 @@ class Fleet:
         state: where to keep what has been delivered, so that a restart goes on there; the path of
             an SQLite file is enough.
         shared: the name of a group of workers that share the accounts, each polling its share; on
-            any number of machines, with `state=PostgresState(url)`. See docs/sharing.md.
+            any number of machines, with `state=PostgresState(url)`; docs/guides/several-machines.md
+            says how.
         since: what happened since then is delivered first; None: only what happens from now on.
         lookback: how old a row may be and its change is still delivered; None: 3 days for clicks,
             30 for the rest.

@@ -101,7 +101,7 @@ class Mirror:
         migrate: bring a database of an older version up to date.
         wait: how long to wait for another process that is writing to the same SQLite file.
         shared: the name of a group of workers that follow the accounts together, each its share, on
-            any number of machines; needs PostgreSQL. See docs/sharing.md.
+            any number of machines; needs PostgreSQL. See docs/guides/several-machines.md.
         hung_after: how long nothing may be heard of such a worker until others take its accounts.
 
     Raises:

@@ -1,4 +1,7 @@
-"""What PHP makes of texts and amounts on their way out (docs/wire.md, "Text" and "Amounts")."""
+"""What PHP makes of texts and amounts on their way out.
+
+The notes on the wire (docs/contributing/wire.md, "Text" and "Amounts") say more.
+"""
 
 from __future__ import annotations
 

@@ -680,7 +680,7 @@ def test_local_times_are_those_of_the_zone(naive: datetime, name: str) -> None:
     ]
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+PAGE = Path(__file__).parents[2] / "docs" / "command-line" / "export.md"
 
 
 def test_the_page_says_the_columns_and_the_way_back() -> None:

@@ -678,7 +678,7 @@ def test_what_sites_say_does_nothing_to_a_terminal(
     assert_absent(KEY, ran.err)
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "watch.md"
+PAGE = Path(__file__).parents[2] / "docs" / "command-line" / "watch.md"
 
 
 def test_the_page_shows_how_to_check_a_signature() -> None:

@@ -38,23 +38,6 @@ def test_every_snippet_is_python() -> None:
         compile(f"async def snippet():\n{body}", "README.md", "exec")
 
 
-def test_links_lead_somewhere() -> None:
-    """To files that are there, and headings of a page."""
-    root = Path(__file__).parents[2]
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if "://" in target:
-            continue
-        name, _, heading = target.partition("#")
-        assert (root / name).exists(), target
-        if heading:
-            assert heading in _headings((root / (name or "README.md")).read_text("utf-8")), target
-
-
-def _headings(page: str) -> set[str]:
-    """Return the headings of a page as links have them."""
-    return {h.lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", page, re.MULTILINE)}
-
-
 STUB = """#!/bin/sh
 said="${0##*/} $*"
 echo "$said"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
-NOTES = Path(__file__).parents[2] / "docs" / "wire.md"
+NOTES = Path(__file__).parents[2] / "docs" / "contributing" / "wire.md"
 
 
 def homes() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What docs/mirror.md says of the tables, from the tables themselves.
+"""What docs/guides/mirror.md says of the tables, from the tables themselves.
 
 `python -m tests.mirror.documented` writes it into the page after a change; a test compares.
 """
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 from ppapi_async.mirror.schema import metadata
 
-PAGE = Path(__file__).parents[2] / "docs" / "mirror.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "mirror.md"
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 _PART = re.compile(r"(<!-- tables: [^\n]* -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -75,7 +75,7 @@ def command(
     format. A file is put in its place when it is whole.
 
     In CSV a ' stands before what a spreadsheet would run as a formula; --raw leaves it out.
-    The columns are in docs/export.md.
+    The columns are in docs/command-line/export.md.
 
     \b
     Examples:

@@ -132,7 +132,7 @@ def command(
       ppapi watch --exec 'notify-me --from-stdin'
       ppapi watch --webhook https://bot.example --webhook-secret-file secret
 
-    docs/watch.md says how a server checks the signature.
+    docs/command-line/watch.md says how a server checks the signature.
 
     Exit codes: 130 ended by Ctrl-C or SIGTERM, a second run goes on; 1 a server refuses a change
     for good; 5 all keys are refused.
