@@ -324,6 +324,12 @@ class Account:
         return urlsplit(self.url).netloc
 
     @property
+    def port(self) -> int:
+        """The site's port, be it the scheme's own."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
     def base_url(self) -> str:
         """The url without the file or path of an endpoint."""
         return _base_url(self.url)

@@ -57,6 +57,12 @@ class Member:
     """What is asked of it for a call that asks all accounts."""
     predecessor: asyncio.Task[None] | None = None
     """Lets go of an account of the same name, before this one is polled: they share their state."""
+    polls: int = 0
+    """Polls that have begun."""
+    polls_failed: int = 0
+    """Polls that have failed."""
+    failing_since: float | None = None
+    """When the first of the polls failed that have failed in a row."""
     gone: bool = False
     """Whether the account has been let go, or the fleet is being closed."""
 
@@ -118,6 +124,11 @@ class Member:
         self.unsupported.clear()
         self.policy, self.suspended, self.put_off = self.policy.renewed(), False, 0
 
+    def begins_to_fail(self, now: float) -> None:
+        """Note since when it fails, before `policy` counts the failure."""
+        if self.policy.failures == 0:
+            self.failing_since = now
+
     def status(self, now: float) -> AccountStatus:
         """Return how it gets on."""
         began, is_polled = self.policy.last_success, self.task is not None
@@ -131,8 +142,11 @@ class Member:
             phase = AccountPhase.FAILING
         else:
             phase = AccountPhase.POLLING if is_polled else AccountPhase.WAITING
+        since = self.failing_since if self.policy.failures else None
         return AccountStatus(
             phase=phase,
+            host=self.session.account.host,
+            interval=timedelta(seconds=self.policy.interval),
             dialect=self.session.dialect,
             last_success=None if began is None else datetime.fromtimestamp(began, UTC),
             next_poll=None if self.due is None else datetime.fromtimestamp(self.due, UTC),
@@ -140,6 +154,10 @@ class Member:
             last_error=self.policy.last_error,
             lag=None if began is None else timedelta(seconds=max(0.0, now - began)),
             clock_warning=connection_of(self.session).clock_check.warning,
+            polls=self.polls,
+            polls_failed=self.polls_failed,
+            failing_since=None if since is None else datetime.fromtimestamp(since, UTC),
+            unsettled_payouts=len(self.session.unsettled_payouts),
         )
 
 

@@ -365,6 +365,7 @@ class Scheduler:
             await asyncio.wait([member.predecessor])
             member.predecessor = None
         began, settled, member.put_off = self._now(), False, 0
+        member.polls += 1
         try:
             error = await self._poll_resources(member)
             self._judge_host(member.host, error)
@@ -409,6 +410,8 @@ class Scheduler:
         member.unsupported.add(resource)
         if member.unsupported.issuperset(self.resources):
             member.suspended = True
+            member.begins_to_fail(self._now())
+            member.polls_failed += 1
             member.policy.count(error)
         _log.warning("%s; it is polled no more", error)
         await self._offer(Notice(AccountSuspended(member.name, error)))
@@ -438,6 +441,8 @@ class Scheduler:
     async def _fail(
         self, member: Member, error: PPAPIError, *, may_pass: bool = False
     ) -> float | None:
+        member.begins_to_fail(self._now())
+        member.polls_failed += 1
         failure = member.policy.fail(error, self.hooks.chance(), worked=member.worked or may_pass)
         if not failure.may_pass:
             member.suspended = True
@@ -456,6 +461,7 @@ class Scheduler:
         if member.put_off > 1 and member.policy.failures == 0:  # not if the probe was its own
             text = "the host does not answer other accounts; it is asked again later"
             error = TransportError(text, account=member.name, sent=False)
+            member.begins_to_fail(self._now())
             member.policy.count(error)
             _log.warning("%s", error)
             await self._offer(Notice(AccountFailed(member.name, error)))

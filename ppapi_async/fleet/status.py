@@ -122,6 +122,18 @@ class AccountStatus:
     """How old what you know may be; None where no poll has worked yet."""
     clock_warning: str | None = None
     """What is wrong with the times of its rows, and what to do; None if nothing is."""
+    host: str = ""
+    """Of its site, as `Account.host`."""
+    interval: timedelta | None = None
+    """From one poll to the next."""
+    polls: int = 0
+    """Polls that have begun since the fleet was opened."""
+    polls_failed: int = 0
+    """Those of them that have failed."""
+    failing_since: datetime | None = None
+    """When the first of the polls failed that have failed in a row, in UTC; None: none has."""
+    unsettled_payouts: int = 0
+    """Payouts of which this process does not know what became: `Session.unsettled_payouts`."""
 
     @property
     def ok(self) -> bool:

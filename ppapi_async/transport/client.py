@@ -29,6 +29,7 @@ from ppapi_async.models import Info
 from ppapi_async.protocol import LARGEST_INFO, Answer, Reader, clock_ahead, decode_info
 from ppapi_async.protocol.dialects import HttpRequest, endpoints, request_for
 from ppapi_async.protocol.own_key import without_key
+from ppapi_async.protocol.page import KeptPage, Page
 from ppapi_async.protocol.responses import Decoder
 from ppapi_async.transport.body import BodyReader, BodyTooLargeError
 from ppapi_async.transport.callbacks import Callbacks
@@ -237,7 +238,7 @@ class Transport:
             result = answer
         else:
             result = await self._decode(answer, decode)
-        self._tell(method, attempt, began, answer, result)
+        self._tell(request, method, attempt, began, answer, result)
         return result
 
     async def decode(self, kept: bytes, decode: Decoder[T]) -> T | PPAPIError:
@@ -257,10 +258,20 @@ class Transport:
         raise fatal
 
     def _tell(
-        self, method: str, attempt: int, began: float, answer: Answer | PPAPIError, result: object
+        self,
+        request: HttpRequest,
+        method: str,
+        attempt: int,
+        began: float,
+        answer: Answer | PPAPIError,
+        result: object,
     ) -> None:
         if self.on_request is None:
             return
+        page = result[0] if isinstance(result, tuple) else result  # polls keep its digest with it
+        rows: int | None = None
+        if isinstance(page, Page | KeptPage):
+            rows = len(page.records) + len(page.unreadable)
         facts = RequestFacts(
             account=self.account.name,
             method=method,
@@ -269,6 +280,10 @@ class Transport:
             seconds=max(0.0, self.hooks.clock() - began),
             received=len(answer.body) if isinstance(answer, Answer) else 0,
             error=type(result).__name__ if isinstance(result, PPAPIError) else None,
+            rows=rows,
+            verb=request.verb,
+            host=self.account.host,
+            port=self.account.port,
         )
         self.callbacks.call_soon(self.on_request, facts)
 

@@ -26,6 +26,15 @@ class RequestFacts:
     """Bytes of the body, decompressed."""
     error: str | None
     """The name of the error's class."""
+    rows: int | None = None
+    """Rows in the answer, readable or not; None where it is no list of rows, or the same answer as
+    one that was delivered before, which is not decoded again."""
+    verb: str = ""
+    """The HTTP method: GET or POST."""
+    host: str = ""
+    """The site's host, with the port unless it is the scheme's own; as `Account.host`."""
+    port: int = 0
+    """The site's port."""
 
 
 @frozen

@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from attrs import evolve
@@ -16,6 +16,7 @@ from ppapi_async import (
     AccountFailed,
     AccountPhase,
     AccountRecovered,
+    AccountStatus,
     AccountSuspended,
     AuthError,
     Change,
@@ -28,6 +29,7 @@ from ppapi_async import (
     Link,
     MemoryState,
     Payout,
+    PayoutOutcomeUnknown,
     PPAPIError,
     TransportError,
 )
@@ -245,6 +247,55 @@ def test_status_tells_how_it_goes() -> None:
                 assert bad.failures > 2
                 assert isinstance(bad.last_error, PPAPIError)
                 assert bad.dialect is None
+                assert [one.host for one in (good, bad)] == [one.host for one in accounts]
+                assert good.interval == bad.interval == timedelta(seconds=60)
+
+    run(main)
+
+
+def test_status_counts_polls_and_tells_since_when_they_fail() -> None:
+    """Failures count on when all is well again; so does a host that is not asked at all."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as ([sandbox], accounts), fleet_of(accounts) as fleet:
+            found: list[AccountStatus] = []
+            later(130, lambda: sandbox.faults.add(Fault.HTML_502, times=None))
+            for second in (129, 300, 900):
+                later(second, lambda: found.append(fleet.status()["site 0"]))
+            later(900, sandbox.faults.clear)
+            await collect(fleet, "info", seconds=2_000)
+            found.append(fleet.status()["site 0"])
+        well, ill, worse, recovered = found
+        assert (well.polls, well.polls_failed, well.failing_since) == (2, 0, None)
+        assert ill.failing_since is not None
+        assert (
+            timedelta()
+            < ill.failing_since - datetime.fromtimestamp(virtual_time.BEGINNING + 130, UTC)
+            <= timedelta(seconds=61)
+        )
+        assert worse.failing_since == ill.failing_since
+        assert ill.polls == well.polls + ill.polls_failed
+        assert worse.polls_failed > ill.polls_failed > 0
+        assert recovered.failing_since is None
+        assert recovered.polls_failed >= worse.polls_failed
+        assert recovered.polls > worse.polls
+
+    run(main)
+
+
+def test_status_tells_of_a_payout_that_is_not_settled() -> None:
+    """As long as nobody knows what became of it."""
+
+    async def main() -> None:
+        async with park(Dialect.CLASSIC) as ([sandbox], accounts), fleet_of(accounts) as fleet:
+            session = fleet.session("site 0")
+            method = (await session.get_info()).items[0]
+            sandbox.faults.add(Fault.HTML_500, method="add_payout")
+            with pytest.raises(PayoutOutcomeUnknown) as unknown:
+                await session.add_payout(method.id, "TXabcdefgh")
+            assert fleet.status()["site 0"].unsettled_payouts == 1
+            await session.find_payout(unknown.value)
+            assert fleet.status()["site 0"].unsettled_payouts == 0
 
     run(main)
 

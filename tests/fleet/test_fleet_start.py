@@ -422,6 +422,8 @@ def test_all_methods_missing_is_not_well() -> None:
                     break
                 found = fleet.status()["site 0"]
                 assert (found.last_success, found.failures) == (None, 1)
+                assert (found.polls, found.polls_failed) == (1, 1)
+                assert found.failing_since is not None
                 assert isinstance(found.last_error, MethodNotSupportedError)
 
     run(main)

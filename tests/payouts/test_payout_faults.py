@@ -204,12 +204,13 @@ async def test_a_payout_is_told_to_the_hook() -> None:
             server.script["add_payout"] = script
             await outcome_of(session.add_payout(11, WALLET, even_if_unsettled=True))
         await asyncio.sleep(0)
-    name = session.account.name
+    name, host, port = session.account.name, session.account.host, session.account.port
+    place = None, "POST", host, port
     assert facts == [
-        RequestFacts(name, "get_info", 1, 200, 0.5, len(INFO), None),
-        RequestFacts(name, "add_payout", 1, 200, 2.5, len(RECEIPT), None),
-        RequestFacts(name, "add_payout", 1, None, 9.75, 0, "TransportError"),
-        RequestFacts(name, "add_payout", 1, 200, 0.0, len(body), "PayoutRejected"),
+        RequestFacts(name, "get_info", 1, 200, 0.5, len(INFO), None, None, "GET", host, port),
+        RequestFacts(name, "add_payout", 1, 200, 2.5, len(RECEIPT), None, *place),
+        RequestFacts(name, "add_payout", 1, None, 9.75, 0, "TransportError", *place),
+        RequestFacts(name, "add_payout", 1, 200, 0.0, len(body), "PayoutRejected", *place),
     ]
 
 

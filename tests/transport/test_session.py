@@ -331,6 +331,22 @@ async def test_on_request_tells_facts(sandbox: Sandbox, session: Session) -> Non
     assert facts[-1].attempt == 3
 
 
+async def test_on_request_tells_where_and_how_many(sandbox: Sandbox, session: Session) -> None:
+    """The site's host and port, the HTTP method, and the rows of answers that have any."""
+    facts: list[RequestFacts] = []
+    session.on_request = facts.append
+    await session.get_info()
+    exchanges = await session.get_exchanges()
+    await session.call("get_info")
+    await asyncio.sleep(0)
+    assert {(f.host, f.port) for f in facts} == {(session.account.host, session.account.port)}
+    assert [(f.verb, f.rows) for f in (facts[0], facts[-1])] == [("GET", None), ("GET", None)]
+    told = [(f.verb, f.rows) for f in facts[1:-1]]
+    assert {verb for verb, _ in told} == {"POST"}
+    assert exchanges
+    assert sum(rows or 0 for _, rows in told) >= len(exchanges)
+
+
 async def test_on_request_may_be_changed_at_any_time(sandbox: Sandbox) -> None:
     """Before the session is open, and while it is; `on_request` says what is called."""
     first, second = list[RequestFacts](), list[RequestFacts]()
