@@ -24,6 +24,7 @@ from ppapi_async.mirror.records import (
     DifferenceKind,
     MirrorChange,
     MirrorProgress,
+    MirrorStanding,
     RewardSum,
     SyncReport,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "MirrorEvent",
     "MirrorProgress",
     "MirrorSnapshot",
+    "MirrorStanding",
     "ReadOnlyMirror",
     "RewardSum",
     "SyncReport",

@@ -50,9 +50,11 @@ from ppapi_async.mirror.records import (
     Audit,
     MirrorChange,
     MirrorProgress,
+    MirrorStanding,
     RewardSum,
     SyncReport,
 )
+from ppapi_async.mirror.standing import standings
 from ppapi_async.mirror.store import Commit, MirrorStore
 from ppapi_async.models import Exchange, Info, Link, Payout
 from ppapi_async.storage import PostgresState
@@ -294,6 +296,18 @@ class Mirror:
     def status(self) -> dict[str, AccountStatus]:
         """Return how following gets on with each account, by name."""
         return self._fleet.status()
+
+    async def standing(self) -> dict[str, MirrorStanding]:
+        """Return what the database has of each account, by name, and since when it is caught up.
+
+        The database counts the rows: that takes it a moment for each million of them.
+
+        Raises:
+            RuntimeError: the mirror is not open.
+            StateError: the database could not be read.
+        """
+        members = self._fleet.chosen(None)
+        return await standings(self._open_store, [member.session.account for member in members])
 
     # Bringing it up to date
 

@@ -23,6 +23,7 @@ __all__ = [
     "DifferenceKind",
     "MirrorChange",
     "MirrorProgress",
+    "MirrorStanding",
     "RewardSum",
     "SyncReport",
 ]
@@ -101,6 +102,22 @@ class SyncReport:
         """The accounts that are not, and why."""
         found = ((name, one.error) for name, one in self.accounts.items())
         return {name: error for name, error in found if error is not None}
+
+
+@frozen(kw_only=True)
+class MirrorStanding:
+    """How an account stands in the mirror's database."""
+
+    host: str
+    """Of its site, as `Account.host`."""
+    rows: Mapping[str, int]
+    """How many links, exchanges and payouts are here, those that are gone among them."""
+    last_synced: datetime | None
+    """When everything of it was caught up last, in UTC; None: never."""
+    unreadable: int
+    """Rows that the site lists and that cannot be read."""
+    holes: int
+    """Times that are not proven to be here completely although a later one is."""
 
 
 class DifferenceKind(StrEnum):
