@@ -90,8 +90,13 @@ def choose(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
     return [account for account in accounts if not names or account.name in names]
 
 
-def check_known(known: Iterable[str], names: Sequence[str]) -> None:
+def check_known(known: Iterable[str], names: Sequence[str], *, place: str = "") -> None:
     """Refuse names that no account has.
+
+    Args:
+        known: the names that there are.
+        names: those that were given.
+        place: where they are looked for, such as " in the copy"; "" is the accounts file.
 
     Raises:
         click.UsageError: there is none of a name; a similar one is suggested.
@@ -100,5 +105,8 @@ def check_known(known: Iterable[str], names: Sequence[str]) -> None:
     for name in names:
         if name not in there:
             near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "'ppapi list' shows them"
-            raise click.UsageError(f"there is no account {quoted(name)}; {hint}")
+            if near:
+                hint = f"; did you mean {near[0]!r}?"
+            else:
+                hint = "" if place else "; 'ppapi list' shows them"
+            raise click.UsageError(f"there is no account {quoted(name)}{place}{hint}")

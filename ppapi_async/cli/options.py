@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 import click
 
 from ppapi_async.cli.output import Column, quoted
 
+if TYPE_CHECKING:
+    from ppapi_async.watching.resources import ResourceName
+
 __all__ = [
     "LAST_PORT",
     "MOST_ROWS",
+    "RESOURCES",
     "accounts_option",
+    "check_period",
     "database_option",
     "duration",
+    "interval_option",
     "json_fields",
     "json_option",
     "moment",
+    "names_option",
+    "resources_option",
+    "seed_option",
+    "since",
+    "since_option",
+    "until_option",
     "utc_option",
     "whole_number",
     "zone",
@@ -31,6 +44,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 LAST_PORT = 65_535
 MOST_ROWS = 10_000_000  # of a sandbox: about four gigabytes
+RESOURCES: tuple[ResourceName, ...] = ("links", "exchanges", "payouts", "info")
+_ALL = "all"
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
 
@@ -84,6 +99,25 @@ def moment(value: str | datetime) -> datetime:
         ) from None
 
 
+def since(value: str | datetime) -> datetime | None:
+    """Return the instant that `moment` reads; None for `all`, which is from the beginning.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    return None if value == _ALL else moment(value)
+
+
+def check_period(start: datetime | None, end: datetime | None) -> None:
+    """Refuse a time that does not begin before it ends; None has no limit.
+
+    Raises:
+        click.UsageError: it does not.
+    """
+    if start is not None and end is not None and start >= end:
+        raise click.UsageError("--since must be before --until")
+
+
 def zone(value: str | ZoneInfo) -> ZoneInfo:
     """Return the time zone of a name.
 
@@ -104,6 +138,126 @@ def zone(value: str | ZoneInfo) -> ZoneInfo:
         raise click.BadParameter(f"{quoted(value)} is unknown; {hint}") from None
 
 
+# --- options
+
+
+def since_option(default: str = _ALL, *, type: Callable[[str], object] = since) -> Callable[[F], F]:  # noqa: A002
+    """Add `--since WHEN`: from when on rows are wanted.
+
+    Args:
+        default: what stands for it where it is not given.
+        type: what reads it.
+    """
+    return click.option(
+        "--since",
+        type=type,
+        metavar="WHEN",
+        default=default,
+        show_default=True,
+        help="Rows from then on: 30d, 2026-11-01, or all.",
+    )
+
+
+def until_option(
+    default: str = "now",
+    *,
+    type: Callable[[str], object] = moment,  # noqa: A002
+) -> Callable[[F], F]:
+    """Add `--until WHEN`: up to when rows are wanted, exclusive.
+
+    Args:
+        default: what is told of it where it is not given.
+        type: what reads it.
+    """
+    return click.option(
+        "--until",
+        type=type,
+        metavar="WHEN",
+        show_default=default,
+        help="Rows before then: 30d, 2026-11-01.",
+    )
+
+
+def names_option(function: F) -> F:
+    """Add `[NAME]...` and `--account NAME`, which say the same: the accounts, all without any."""
+
+    @functools.wraps(function)
+    def decorated(*, names: tuple[str, ...], named: tuple[str, ...], **others: object) -> object:
+        return function(names=tuple(dict.fromkeys((*names, *named))), **others)
+
+    argument = click.argument("names", metavar="[NAME]...", nargs=-1)
+    option = click.option(
+        "--account",
+        "named",
+        metavar="NAME",
+        multiple=True,
+        show_default="all accounts",
+        help="Only this account, as NAME does; may be given again.",
+    )
+    return cast("F", argument(option(decorated)))
+
+
+def _resources(value: str | tuple[ResourceName, ...]) -> tuple[ResourceName, ...]:
+    """Return what is named, with commas between, in the order of `RESOURCES`.
+
+    Raises:
+        click.BadParameter: nothing is, or something that there is not.
+    """
+    if isinstance(value, tuple):  # click converts defaults, too
+        return value
+    wanted = [name.strip() for name in value.split(",")]
+    strange = [name for name in wanted if name not in RESOURCES]
+    if strange:
+        raise click.BadParameter(
+            f"{quoted(strange[0])} is none; choose from {', '.join(RESOURCES)}, with commas between"
+        )
+    return tuple(name for name in RESOURCES if name in wanted)
+
+
+def resources_option(meaning: str) -> Callable[[F], F]:
+    """Add `--resources RESOURCE,…`.
+
+    Args:
+        meaning: what is done with them.
+    """
+    return click.option(
+        "--resources",
+        type=_resources,
+        metavar="RESOURCE,…",
+        default=",".join(RESOURCES),
+        show_default=True,
+        help=meaning,
+    )
+
+
+def interval_option(meaning: str) -> Callable[[F], F]:
+    """Add `--interval TIME`.
+
+    Args:
+        meaning: from what to what it is.
+    """
+    return click.option(
+        "--interval",
+        type=duration,
+        metavar="TIME",
+        default="60s",
+        show_default=True,
+        help=meaning,
+    )
+
+
+def seed_option(function: F) -> F:
+    """Add `--seed N`: of what sandboxes make up."""
+    return click.option(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="The same seed makes up the same books.",
+    )(function)
+
+
 def accounts_option(function: F) -> F:
     """Add `--accounts FILE`: the accounts file."""
     return click.option(
@@ -111,7 +265,9 @@ def accounts_option(function: F) -> F:
         "accounts_file",
         metavar="FILE",
         envvar="PPAPI_ACCOUNTS",
-        help="The accounts file; PPAPI_ACCOUNTS says it, too. Otherwise that of 'ppapi init'.",
+        show_envvar=True,
+        show_default="that of 'ppapi init'",
+        help="The accounts file.",
     )(function)
 
 
@@ -126,8 +282,9 @@ def database_option(name: str) -> Callable[[F], F]:
         "database",
         metavar="URL",
         envvar="PPAPI_MIRROR",
-        help="The copy: a file, or postgresql://USER@HOST/NAME; PPAPI_MIRROR says it, too."
-        " Otherwise a file of your own in the place for data.",
+        show_envvar=True,
+        show_default="partner.db in the place for data",
+        help="The copy: a file, or postgresql://USER@HOST/NAME.",
     )
 
 
@@ -180,6 +337,6 @@ def json_option(columns: Sequence[Column] | None = None) -> Callable[[F], F]:
         is_flag=False,
         flag_value="",
         callback=fields_of,
-        help="Print a list of JSON objects with these fields, with commas between; without any, say"
-        " which there are.",
+        help="Print JSON objects with these fields, with commas between; without any, list the"
+        " fields there are.",
     )

@@ -24,6 +24,7 @@ __all__ = [
     "duration_text",
     "is_terminal",
     "json_text",
+    "may_ask",
     "note",
     "number_text",
     "plain",
@@ -106,6 +107,11 @@ def is_terminal(*, error: bool = False) -> bool:
     """Tell whether a person looks at stdout, or at stderr."""
     stream = sys.stderr if error else sys.stdout
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def may_ask() -> bool:
+    """Tell whether somebody is there to answer."""
+    return sys.stdin.isatty()
 
 
 # --- texts of values

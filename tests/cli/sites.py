@@ -11,7 +11,10 @@ from pathlib import Path
 
 from ppapi_async.sandbox import Sandbox
 
-__all__ = ["accounts_text", "running", "write_accounts"]
+__all__ = ["DEAD", "accounts_text", "dead_account", "running", "write_accounts"]
+
+DEAD = "dE4d9" * 7
+"""The key of an account whose site does not answer."""
 
 
 @contextlib.contextmanager
@@ -48,6 +51,11 @@ def accounts_text(sites: Mapping[str, Sandbox]) -> str:
         if site.api_login is not None:
             lines.append(f'api_login = "{site.api_login}"')
     return "\n".join([*lines, ""])
+
+
+def dead_account(name: str) -> str:
+    """Return an account of an accounts file whose site does not answer."""
+    return f'[[accounts]]\nname = "{name}"\nurl = "http://127.0.0.1:9"\napi_key = "{DEAD}"\n'
 
 
 def write_accounts(path: Path, sites: Mapping[str, Sandbox]) -> Path:

@@ -18,12 +18,9 @@ from ppapi_async.cli.copying.syncing import MirrorOptions, sync
 from ppapi_async.mirror import Audit, Difference, DifferenceKind
 from ppapi_async.models import Exchange
 from ppapi_async.sandbox import Sandbox
-from tests.cli.sites import accounts_text, running, write_accounts
+from tests.cli.sites import DEAD, accounts_text, dead_account, running, write_accounts
 from tests.cli.terminal import bare, ppapi, started
 from tests.leaks import assert_absent
-
-DEAD = "dE4d9" * 7
-DEAD_ACCOUNT = f'[[accounts]]\nname = "{{name}}"\nurl = "http://127.0.0.1:9"\napi_key = "{DEAD}"\n'
 
 
 @pytest.fixture
@@ -105,6 +102,30 @@ def test_differences_as_json_and_on_a_terminal(sites: dict[str, Sandbox], tmp_pa
     assert "=1+1\\x1b" in text
 
 
+def test_times_are_those_of_the_account_or_utc(
+    sites: dict[str, Sandbox], tmp_path: Path, home: Path
+) -> None:
+    """In the table, in JSON and in the file; the instants are the same."""
+    path = home / "config" / "ppapi" / "accounts.toml"
+    path.write_text(path.read_text().replace('"UTC"', '"Asia/Tokyo"'))
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        copy.execute("UPDATE links SET browser = 'x'")
+    copy.close()
+    shown = {}
+    for name, options in (("site", []), ("utc", ["--utc"])):
+        ran = ppapi(
+            "audit", "one", "--from", "copy.db", "--json", "time,proven_at", *options,
+            "--out", f"{name}.csv",
+        )  # fmt: skip
+        found = json.loads(ran.out)
+        offset = "+09:00" if name == "site" else "+00:00"
+        assert found
+        assert {time[-6:] for row in found for time in row.values()} == {offset}
+        assert offset in (tmp_path / f"{name}.csv").read_text()
+        shown[name] = [datetime.fromisoformat(row["time"]) for row in found]
+    assert shown["site"] == shown["utc"]
+
+
 def test_many_differences_are_capped_on_a_terminal(
     sites: dict[str, Sandbox], tmp_path: Path
 ) -> None:
@@ -123,9 +144,7 @@ def test_an_account_that_fails_is_exit_1(sites: dict[str, Sandbox], home: Path) 
     path = home / "config" / "ppapi" / "accounts.toml"
     new = Sandbox(rows=3)
     with running(new):
-        path.write_text(
-            path.read_text() + DEAD_ACCOUNT.format(name="dead") + accounts_text({"new": new})
-        )
+        path.write_text(path.read_text() + dead_account("dead") + accounts_text({"new": new}))
         ran = ppapi("audit", "--from", "copy.db")
     assert ran.code == 1
     assert "dead: " in ran.err
@@ -154,7 +173,7 @@ def test_it_goes_beside_a_sync_that_follows(sites: dict[str, Sandbox]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("--since 2026-02-01 --until 2026-01-01", 2, "--since: lies after --until"),
+        ("--since 2026-02-01 --until 2026-01-01", 2, "--since must be before --until"),
         ("--since yesterday", 2, "'yesterday' is none; write 30d"),
         ("--from nowhere.db", 1, "nowhere.db: there is no such file; make one with sync"),
         ("--from mysql://me:sEcretword@host/db", 2, "is neither of SQLite nor of PostgreSQL"),
@@ -167,7 +186,7 @@ def test_it_goes_beside_a_sync_that_follows(sites: dict[str, Sandbox]) -> None:
 def test_what_cannot_be_says_what_to_do(home: Path, arguments: str, code: int, said: str) -> None:
     """In few words, without the password of a database."""
     path = write_accounts(home / "config" / "ppapi" / "accounts.toml", {})
-    path.write_text(DEAD_ACCOUNT.format(name="one"))
+    path.write_text(dead_account("one"))
     ran = ppapi("audit", *arguments.split())
     assert ran.code == code
     assert said in ran.err
@@ -208,7 +227,7 @@ def test_long_differences_are_short_on_the_screen() -> None:
         there=other,
         proven_at=NOON,
     )
-    words = auditing.in_words(auditing.row_of(found))
+    words = auditing.in_words(auditing.row_of(found, {"one": UTC}))
     assert words.startswith("amount_give 1, at the site 2; psys_give xxx")
     assert words.endswith("status new, at the site cancel; and 1 more")
     assert len(words) < 200

@@ -408,10 +408,10 @@ def test_the_format_is_guessed(copy: Path, name: str, begins: bytes) -> None:
         ("links --out x.xlsx", "its name tells no format; pass --format csv, jsonl or parquet"),
         ("links --partial", "--partial: goes with --live"),
         ("links --live --gone", "--gone: sites do not list what is gone"),
-        ("links --account onne", "there is no account 'onne'; did you mean 'one'?"),
+        ("links --account onne", "there is no account 'onne' in the copy; did you mean 'one'?"),
         ("links --live --account x", "there is no account 'x'; 'ppapi list' shows them"),
         ("links --since yesterday", "'yesterday' is none"),
-        ("links --live --since 1d --until 2d", "--until: lies not after --since"),
+        ("links --live --since 1d --until 2d", "--since must be before --until"),
     ],
 )
 def test_misuse_is_told(

@@ -448,6 +448,9 @@ def test_one_process_at_a_time_has_the_state(site: Sandbox) -> None:
         ("--shell", "--shell: goes with --exec"),
         ("--resources orders", "'orders' is none; choose from links, exchanges, payouts, info"),
         ("nobody", "there is no account 'nobody'"),
+        ("--json kind,id", "--json takes no fields here: it prints each change whole"),
+        ("--json record", "pick from them with jq: ppapi watch --json | jq .record"),
+        ("--json nobody", "there is no account 'nobody'"),
     ],
 )
 def test_misuse_is_told(site: Sandbox, arguments: str, said: str) -> None:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 
 from ppapi_async.cli.accounts import choose, load
 from ppapi_async.cli.database import database_url
 from ppapi_async.cli.exits import Exit, exit_of
-from ppapi_async.cli.options import accounts_option, database_option, json_option, moment
+from ppapi_async.cli.options import (
+    accounts_option,
+    check_period,
+    database_option,
+    json_option,
+    names_option,
+    since_option,
+    until_option,
+    utc_option,
+)
 from ppapi_async.cli.output import Column, is_terminal, note, plain, show
 
 __all__ = ["command"]
@@ -20,7 +30,12 @@ DIFFERENCES = (
     Column("account", "account", "the account's name"),
     Column("resource", "rows", "links, exchanges or payouts"),
     Column("id", "id", "the row's id"),
-    Column("time", "time (UTC)", "the row's time at the site", least_width=100),
+    Column(
+        "time",
+        "time",
+        "the row's, in the zone of its account or, with --utc, in UTC",
+        least_width=100,
+    ),
     Column("shown", "difference"),
     Column("fields", "", "the names of the fields that differ"),
     Column("here", "", "the row in the copy, or what differs of it, as JSON"),
@@ -33,17 +48,18 @@ _MOST = 50
 
 
 @click.command("audit")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--since", type=moment, metavar="WHEN", help="Rows from then on; otherwise all.")
-@click.option("--until", type=moment, metavar="WHEN", help="Rows before; otherwise up to now.")
-@database_option("--from")
+@since_option()
+@until_option()
+@names_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.csv",
-    help="Write all differences into a file, with both sides of each.",
+    metavar="FILE",
+    help="Write all differences into a CSV file, with both sides of each.",
 )
+@database_option("--from")
 @json_option(FIELDS)
+@utc_option
 @accounts_option
 def command(
     names: tuple[str, ...],
@@ -53,6 +69,7 @@ def command(
     database: str | None,
     out: Path | None,
     fields: tuple[str, ...] | None,
+    utc: bool,
     accounts_file: str | None,
 ) -> int:
     """Compare the copy with the sites.
@@ -64,15 +81,14 @@ def command(
 
     \b
     Examples:
-      ppapi audit --since 30d                  all accounts, the last thirty days
-      ppapi audit one two --out differ.csv     two of them, all there is, and a file
-      ppapi audit --from postgresql://me@db/partner --since 2026-11-01 --until 2026-12-01
+      ppapi audit --since 30d               all accounts, the last thirty days
+      ppapi audit one two --out differ.csv  two of them, all there is, and a file
+      ppapi audit --from postgresql://me@db/partner --since 2026-11-01 --utc
 
     Exit codes: 0 nothing differs; 3 something does; 1 an account could not be compared; 5 all that
     failed is that keys are refused.
     """
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--since: lies after --until")
+    check_period(since, until)
     chosen = choose(load(accounts_file), names)
     url = database_url(database)
 
@@ -81,12 +97,13 @@ def command(
     from ppapi_async.cli.running import run
 
     found = run(lambda: auditing.compare(url, chosen, start=since, end=until))
+    zones = {one.name: ZoneInfo("UTC" if utc else one.timezone) for one in chosen}
     if out is not None:
-        auditing.write(out, found.differences)
+        auditing.write(out, found.differences, zones)
         note(f"{len(found.differences):,} differences are in {plain(str(out))}")
     for_people = fields is None and is_terminal()
     most = _MOST if for_people else len(found.differences)
-    rows = [auditing.row_of(one) for one in found.differences[:most]]
+    rows = [auditing.row_of(one, zones) for one in found.differences[:most]]
     if not for_people:
         show(FIELDS, rows, fields=fields)
     elif rows:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ppapi_async.cli.options import MOST_ROWS, whole_number
+from ppapi_async.cli.options import MOST_ROWS, seed_option, whole_number
 
 __all__ = ["ROWS", "command"]
 
@@ -23,13 +23,13 @@ ROWS = 5_000
     show_default=True,
     help="Exchanges at each site; clicks and payouts to match.",
 )
-@click.option("--seed", type=int, default=1, help="The same seed makes up the same books.")
+@seed_option
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the copy and the report go: a new or an empty one. Otherwise one of its own in the"
-    " place for temporary files.",
+    show_default="one of its own in the place for temporary files",
+    help="Where the copy and the report go: a new or an empty one.",
 )
 def command(*, rows: int, seed: int, folder: Path | None) -> int:
     """Copy, audit and report on two made-up sites.
@@ -42,6 +42,8 @@ def command(*, rows: int, seed: int, folder: Path | None) -> int:
     Examples:
       ppapi demo
       ppapi demo --rows 20000 --folder demo
+
+    Exit codes: 0 the copy is as the sites' books; 3 it is not; 2 the folder is not empty.
     """
     from ppapi_async.cli.running import run
     from ppapi_async.cli.sandboxes.demonstration import demonstrate

@@ -12,7 +12,7 @@ import click
 
 from ppapi_async.cli.accounts import choose, load
 from ppapi_async.cli.exits import Exit
-from ppapi_async.cli.options import accounts_option, json_option
+from ppapi_async.cli.options import accounts_option, json_option, names_option
 from ppapi_async.cli.output import Column, is_terminal, note, plain, say, show
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _WIDEST = 100
 
 
 @click.command("doctor")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@names_option
 @json_option(_COLUMNS)
 @accounts_option
 def command(
@@ -57,7 +57,7 @@ def command(
     Examples:
       ppapi doctor                                  all accounts
       ppapi doctor one two                          two of them
-      ppapi doctor --json account,check,state | jq 'map(select(.state == "failed"))'
+      ppapi doctor --json account,state | jq 'map(select(.state == "failed"))'
 
     Exit codes: 0 all is well, though there may be warnings; 1 something failed; 5 all that failed
     is keys.

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.options import accounts_option, database_option, moment, utc_option
+from ppapi_async.cli.options import (
+    accounts_option,
+    check_period,
+    database_option,
+    names_option,
+    since_option,
+    until_option,
+    utc_option,
+)
 from ppapi_async.cli.output import is_terminal, note, plain
 
 if TYPE_CHECKING:
@@ -24,31 +32,36 @@ _ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "p
 
 @click.command("export")
 @click.argument("resource", type=click.Choice(("links", "exchanges", "payouts")))
-@click.option("--since", type=moment, metavar="WHEN", help="Rows from then on: 30d, 2026-11-01.")
-@click.option("--until", type=moment, metavar="WHEN", help="Rows before then.")
-@click.option(
-    "--account", "names", multiple=True, metavar="NAME", help="Only this account; may be repeated."
-)
+@since_option()
+@until_option("no end")
+@names_option
 @click.option(
     "--out",
     metavar="FILE",
-    help="Where to; - is stdout, which it is anyhow where that is no terminal.",
+    show_default="stdout; on a terminal a file of a name that is told",
+    help="The file; - is stdout.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(_FORMATS), help="Otherwise as the file is called."
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    show_default="as the file is called, or csv",
+    help="How rows are written.",
 )
 @click.option("--live", is_flag=True, help="Ask the sites, not your copy.")
 @click.option(
     "--partial", is_flag=True, help="With --live: write the file though not all could be read."
 )
-@click.option("--gone", is_flag=True, help="Rows, too, that the site lists no more.")
+@click.option("--gone", is_flag=True, help="Write rows, too, that the site lists no more.")
 @click.option(
-    "--raw", is_flag=True, help="CSV: leave texts as they are, though spreadsheets may run them."
+    "--raw", is_flag=True, help="In CSV: leave texts as they are, though spreadsheets may run them."
 )
-@click.option("--bom", is_flag=True, help="CSV: begin with the mark by which Excel knows UTF-8.")
-@click.option("--wide-amounts", is_flag=True, help="Parquet: amounts of up to 76 digits, not 38.")
-@utc_option
+@click.option("--bom", is_flag=True, help="In CSV: begin with the mark by which Excel knows UTF-8.")
+@click.option(
+    "--wide-amounts", is_flag=True, help="In Parquet: amounts of up to 76 digits, not 38."
+)
 @database_option("--from")
+@utc_option
 @accounts_option
 def command(
     resource: str,
@@ -80,7 +93,7 @@ def command(
     \b
     Examples:
       ppapi export exchanges --since 30d --out orders.csv
-      ppapi export payouts --account one --account two --out payouts.parquet
+      ppapi export payouts one two --out payouts.parquet
       ppapi export links --since 2026-11-01 --format jsonl | gzip > clicks.gz
       ppapi export exchanges --live --since 2d --out today.csv
 
@@ -89,8 +102,7 @@ def command(
     from ppapi_async.cli.exporting.writing import Export
 
     _check(live=live, partial=partial, gone=gone)
-    if since is not None and until is not None and since >= until:
-        raise click.UsageError("--until: lies not after --since")
+    check_period(since, until)
     path, format_ = _place(resource, out, format_)
     if format_ == "parquet":
         _check_parquet(is_seen=path is None and is_terminal())

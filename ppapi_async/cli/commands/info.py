@@ -6,7 +6,7 @@ import click
 
 from ppapi_async.cli.accounts import choose, load
 from ppapi_async.cli.exits import exit_of
-from ppapi_async.cli.options import accounts_option, json_option
+from ppapi_async.cli.options import accounts_option, json_option, names_option
 from ppapi_async.cli.output import Column, is_terminal, note, show
 
 __all__ = ["command"]
@@ -36,7 +36,7 @@ METHODS = (
 
 
 @click.command("info")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@names_option
 @click.option(
     "--methods",
     is_flag=True,

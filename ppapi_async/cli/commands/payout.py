@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -13,8 +12,17 @@ import platformdirs
 
 from ppapi_async.cli.accounts import choose, load
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.options import accounts_option, json_option
-from ppapi_async.cli.output import Column, note, number_text, plain, say, show, time_text
+from ppapi_async.cli.options import accounts_option, json_option, names_option
+from ppapi_async.cli.output import (
+    Column,
+    may_ask,
+    note,
+    number_text,
+    plain,
+    say,
+    show,
+    time_text,
+)
 
 if TYPE_CHECKING:
     from ppapi_async.account import Account
@@ -35,7 +43,7 @@ METHODS = (
 )
 ATTEMPTS = (
     Column("account", "account", "its name when it was tried"),
-    Column("sent_at", "tried at", "by this machine's clock"),
+    Column("sent_at", "tried at (UTC)", "by this machine's clock"),
     Column("method", "method", "the method's id"),
     Column("wallet", "wallet", "where it goes"),
     Column("balance", "balance", "the whole balance then, in the site's base currency"),
@@ -63,7 +71,7 @@ class _PayoutCommands(click.Group):
             formatter.write_dl([record for record in records if record is not None])
         with formatter.section("Besides"):
             formatter.write_dl(
-                [(one.name or "", one.get_short_help_str()) for one in (_settle, _list)]
+                [(one.name or "", one.get_short_help_str(80)) for one in (_settle, _list)]
             )
 
 
@@ -82,8 +90,9 @@ def _journal_option(function: F) -> F:
         "--journal",
         metavar="FILE",
         envvar="PPAPI_PAYOUTS",
-        help="Where attempts are written down; PPAPI_PAYOUTS says it, too. Otherwise a file of your"
-        " own in the place for data. All that request payouts must share one.",
+        show_envvar=True,
+        show_default="payouts.db in the place for data",
+        help="Where attempts are written down. All that request payouts must share one.",
     )(function)
 
 
@@ -114,10 +123,10 @@ def command() -> None:
 
     \b
     Examples:
-      ppapi payout one                          what can be paid out, and how
-      ppapi payout one 11 TXabc…                shows what would happen, and asks
-      ppapi payout one 11 TXabc… --yes          asks nothing, for scripts
-      ppapi payout settle                       what became of those that are unknown
+      ppapi payout one                  what can be paid out, and how
+      ppapi payout one 11 TXabc…        shows what would happen, and asks
+      ppapi payout one 11 TXabc… --yes  asks nothing, for scripts
+      ppapi payout settle               what became of those that are unknown
 
     Exit codes: 0 requested, or shown only; 1 certainly not requested; 4 unknown.
     """
@@ -134,8 +143,8 @@ def command() -> None:
 @click.option(
     "--at-most", type=_amount, metavar="AMOUNT", help="Request nothing if the balance is higher."
 )
-@json_option(METHODS)
 @_journal_option
+@json_option(METHODS)
 @accounts_option
 def _request(
     account: str,
@@ -266,7 +275,7 @@ def _is_confirmed(name: str) -> bool:
     Raises:
         CommandFailed: it is not.
     """
-    if not sys.stdin.isatty():
+    if not may_ask():
         note("nothing was requested; pass --yes to request it")
         return False
     answer: str = click.prompt(f"Type {plain(name)} to request it", default="", show_default=False)
@@ -276,7 +285,7 @@ def _is_confirmed(name: str) -> bool:
 
 
 @command.command("settle")
-@click.argument("accounts", metavar="[ACCOUNT]...", nargs=-1)
+@names_option
 @click.option(
     "--forget",
     is_flag=True,
@@ -286,8 +295,8 @@ def _is_confirmed(name: str) -> bool:
 @_journal_option
 @accounts_option
 def _settle(
-    accounts: tuple[str, ...],
     *,
+    names: tuple[str, ...],
     forget: bool,
     yes: bool,
     journal: str | None,
@@ -306,13 +315,13 @@ def _settle(
     from ppapi_async.cli.payouts import paying
     from ppapi_async.cli.running import run
 
-    if forget and not accounts:
+    if forget and not names:
         raise click.UsageError("--forget: say of which account")
-    chosen = choose(load(accounts_file), accounts)
+    chosen = choose(load(accounts_file), names)
     with _open_journal(journal) as opened:
         found = {one.name: opened.unsettled(one) for one in chosen}
         mine = {noted.id for attempts in found.values() for noted in attempts}
-        strange = [] if accounts else [one for one in opened.unsettled() if one.id not in mine]
+        strange = [] if names else [one for one in opened.unsettled() if one.id not in mine]
         if forget:
             _forget(opened, found, yes=yes)
             return Exit.DONE
@@ -356,8 +365,8 @@ def _forget(
 
 
 @command.command("list")
-@json_option(ATTEMPTS)
 @_journal_option
+@json_option(ATTEMPTS)
 def _list(*, fields: tuple[str, ...] | None, journal: str | None) -> None:
     """Show the payouts that were tried from here.
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from ppapi_async.cli.accounts import accounts_path, choose, inspect
-from ppapi_async.cli.editing.new_account import may_ask
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.options import accounts_option
-from ppapi_async.cli.output import note, plain, say
+from ppapi_async.cli.output import may_ask, note, plain, say
 
 __all__ = ["command"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -13,8 +12,16 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from ppapi_async.cli.accounts import check_known
 from ppapi_async.cli.database import database_url
-from ppapi_async.cli.options import database_option, moment, zone
+from ppapi_async.cli.options import (
+    check_period,
+    database_option,
+    names_option,
+    since_option,
+    until_option,
+    zone,
+)
 from ppapi_async.cli.output import note, plain, say
 from ppapi_async.cli.whole_file import whole_file
 
@@ -23,33 +30,22 @@ if TYPE_CHECKING:
     from ppapi_async.cli.report.words import Language
     from ppapi_async.mirror import ReadOnlyMirror
 
-__all__ = ["command", "gather_report", "page_options", "since"]
+__all__ = ["command", "gather_report", "page_options"]
 
 F = TypeVar("F", bound=Callable[..., object])
 _LANGUAGES = ("en", "ru")
-_ALL = "all"
-
-
-def since(value: str | datetime | None) -> datetime | None:
-    """Return the instant that `moment` reads; `all` is from the beginning.
-
-    Raises:
-        click.BadParameter: it is none.
-    """
-    if value is None or value == _ALL:
-        return None
-    return moment(value)
 
 
 def page_options(function: F) -> F:
-    """Add the options that `report` and `serve` have in common."""
+    """Add the options of the page, which `report` and `serve` have in common."""
     for option in (
         click.option(
             "--timezone",
             "in_zone",
             type=zone,
             metavar="ZONE",
-            help="Whose days and hours, such as Europe/Moscow. Otherwise that of most accounts.",
+            show_default="that of most accounts",
+            help="Whose days and hours the page has, such as Europe/Moscow.",
         ),
         click.option(
             "--lang",
@@ -59,30 +55,15 @@ def page_options(function: F) -> F:
             show_default=True,
             help="The language of the page.",
         ),
-        click.option(
-            "--account",
-            "names",
-            metavar="NAME",
-            multiple=True,
-            help="Only of this account; may be given again.",
-        ),
-        database_option("--from"),
     ):
         function = option(function)
     return function
 
 
 @click.command("report", short_help="Draw a report of the copy as one page.")
-@click.option(
-    "--since",
-    "start",
-    type=since,
-    default="90d",
-    show_default=True,
-    metavar="WHEN",
-    help="From when on: 90d, 2026-11-01, or all for everything.",
-)
-@click.option("--until", "end", type=moment, metavar="WHEN", help="Up to when. Otherwise now.")
+@since_option("90d")
+@until_option()
+@names_option
 @click.option(
     "--out",
     default="report.html",
@@ -92,15 +73,17 @@ def page_options(function: F) -> F:
 )
 @page_options
 @click.option("--open", "is_opened", is_flag=True, help="Show it in the browser.")
+@database_option("--from")
 def command(
-    start: datetime | None,
-    end: datetime | None,
-    out: str,
-    database: str | None,
+    *,
+    since: datetime | None,
+    until: datetime | None,
     names: Sequence[str],
+    out: str,
     language: Language,
     in_zone: ZoneInfo | None,
     is_opened: bool,
+    database: str | None,
 ) -> None:
     """Draw a report of the copy as one page.
 
@@ -113,21 +96,22 @@ def command(
     Examples:
       ppapi report
       ppapi report --since 2026-11-01 --until 2026-12-01 --out november.html
-      ppapi report --account one --lang ru --open
+      ppapi report one two --lang ru --open
+
+    Exit codes: 0 drawn; 1 the copy cannot be read, or the file not written; 2 called wrongly.
     """
     from ppapi_async.cli.report.page import ReportPage
     from ppapi_async.cli.running import run
     from ppapi_async.mirror import ReadOnlyMirror
 
-    until = end or datetime.now(UTC)
-    if start is not None and start >= until:
-        raise click.UsageError("--since must be before --until")
+    end = until or datetime.now(UTC)
+    check_period(since, end)
     if out == "-" and is_opened:
         raise click.UsageError("--open needs a file")
 
     async def read() -> ReportData:
         async with ReadOnlyMirror(database_url(database)) as mirror:
-            return await gather_report(mirror, start, until, names, in_zone)
+            return await gather_report(mirror, since, end, names, in_zone)
 
     data = run(read)
     page = ReportPage(language).draw(data).encode()
@@ -171,11 +155,7 @@ async def gather_report(
         known = snapshot.accounts
         counts = "SELECT timezone, count(*) FROM accounts GROUP BY timezone ORDER BY 2 DESC, 1"
         zones = [name async for piece in snapshot.read(counts) for name, _ in piece]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"there is no account {plain(name)!r} in the copy{hint}")
+    check_known(known, names, place=" in the copy")
     return await gather(
         mirror,
         start=start,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from ppapi_async.cli.options import LAST_PORT, MOST_ROWS, whole_number, zone
+from ppapi_async.cli.options import LAST_PORT, MOST_ROWS, seed_option, whole_number, zone
 
 if TYPE_CHECKING:
     from ppapi_async.sandbox import Bounds, ServerOrder, Ties
@@ -60,7 +60,8 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     "--sites",
     type=whole_number(1, _MOST_SITES),
     metavar="N",
-    help="How many, each on a port of its own; one for each dialect unless said.",
+    show_default="one for each dialect",
+    help="How many, each on a port of its own.",
 )
 @click.option(
     "--dialect",
@@ -68,7 +69,8 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     multiple=True,
     callback=_list_of(_dialect),
     metavar="DIALECT,…",
-    help=f"{', '.join(DIALECTS)}; of several, the sites take turns; classic unless said.",
+    show_default=DIALECTS[0],
+    help=f"Any of {', '.join(DIALECTS)}; of several, the sites take turns.",
 )
 @click.option(
     "--rows",
@@ -84,7 +86,7 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     default=8080,
     metavar="N",
     show_default=True,
-    help="That of the first site, the others follow; 0 picks free ones.",
+    help="The port of the first site, the others follow; 0 takes any that are free.",
 )
 @click.option(
     "--timezone",
@@ -92,10 +94,11 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     multiple=True,
     callback=_list_of(lambda name: zone(name).key),
     metavar="ZONE,…",
-    help="The clock of the sites; of several, they take turns; UTC unless said.",
+    show_default="UTC",
+    help="The clock of the sites; of several, they take turns.",
 )
-@click.option("--seed", type=int, default=1, help="The same seed makes up the same books.")
-@click.option("--key", type=_key, metavar="KEY", help="The API key; a random one unless said.")
+@seed_option
+@click.option("--key", type=_key, metavar="KEY", show_default="a random one", help="The API key.")
 @click.option(
     "--accounts",
     type=click.Path(path_type=Path),
@@ -103,7 +106,9 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     help="Write the accounts of all sites, with their keys, to a file that nobody else may read; it"
     " stays when the sandbox ends.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file of --accounts if there is one.")
+@click.option(
+    "--overwrite", is_flag=True, help="With --accounts: replace the file if there is one."
+)
 @click.option(
     "--log",
     is_flag=False,
@@ -121,9 +126,9 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     "--pace",
     type=whole_number(1, _MOST_ORDERS),
     metavar="N",
-    help="--live with N orders an hour, day and night. All else goes with them: three clicks to an"
-    " order, a payout to twenty, and the steps of orders and payouts, which take minutes to days at"
-    " 20 an hour, and at 3600 seconds to minutes.",
+    help="As --live, with N orders an hour, day and night. All else goes with them: three clicks to"
+    " an order, a payout to twenty, and the steps of orders and payouts, which take minutes to days"
+    " at 20 an hour, and at 3600 seconds to minutes.",
 )
 @click.option(
     "--meddling",
@@ -135,8 +140,8 @@ def _manner(name: str, meaning: str) -> Callable[[Callable[..., object]], Callab
     "--cap",
     type=lambda text: tuple(map(_MOST_ROWS_AT_ONCE, text.split(","))),
     metavar="N,…",
-    help="Most rows in an answer, 500 on delegating and user-api unless said; several, such as"
-    " 500,200,20, take turns.",
+    show_default="500 on delegating and user-api",
+    help="The most rows of an answer; several, such as 500,200,20, take turns.",
 )
 @_manner("ties", "The order of rows of one second: shuffled is another for each limit and offset.")
 @_manner("order", "The order of rows.")
@@ -166,12 +171,14 @@ def command(
     """Run partner APIs on local ports, with made-up books.
 
     They do what real sites do, the odd things too, and are there to try programs on. Ctrl-C and
-    SIGTERM end them, with exit code 0.
+    SIGTERM end them.
 
     \b
     Examples:
       ppapi sandbox --dialect delegating --rows 10000
-      ppapi sandbox --sites 3 --dialect classic,clone --pace 3600 --accounts a.toml
+      ppapi sandbox --dialect classic,clone --pace 3600 --accounts a.toml
+
+    Exit codes: 0 ended by Ctrl-C or SIGTERM; 2 it cannot be done so.
     """
     from ppapi_async.account import Dialect
     from ppapi_async.cli.sandboxes.sites import SandboxOptions, serve

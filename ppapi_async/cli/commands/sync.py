@@ -14,9 +14,12 @@ from ppapi_async.cli.options import (
     accounts_option,
     database_option,
     duration,
+    interval_option,
     json_fields,
     json_option,
-    moment,
+    names_option,
+    resources_option,
+    since_option,
     utc_option,
 )
 from ppapi_async.cli.output import Column, is_terminal, show
@@ -51,42 +54,14 @@ CHANGES = (
     Column("previous", help="the row as it was"),
     Column("cursor", help="where it stands among all changes"),
 )
-_RESOURCES: tuple[ResourceName, ...] = ("info", "payouts", "exchanges", "links")
-
-
-def _resources(value: str) -> tuple[ResourceName, ...]:
-    """Return what is named, with commas between; a `type` of an option."""
-    wanted = {name.strip() for name in value.split(",")} - {""}
-    found = tuple(name for name in _RESOURCES if name in wanted)
-    if not found or len(found) < len(wanted):
-        strange = ", ".join(sorted(wanted.difference(_RESOURCES))) or value
-        raise click.BadParameter(f"{strange!r}: choose from {','.join(_RESOURCES)}")
-    return found
+_IN_TURN: tuple[ResourceName, ...] = ("info", "payouts", "exchanges", "links")
+"""The small ones first."""
 
 
 @click.command("sync")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@database_option("--to")
-@click.option("--follow", is_flag=True, help="Go on for ever, and print each change.")
-@click.option(
-    "--interval",
-    type=duration,
-    metavar="TIME",
-    default="60s",
-    show_default=True,
-    help="With --follow: from one look at an account to the next.",
-)
-@click.option(
-    "--since", type=moment, metavar="WHEN", help="Where the copy begins; otherwise with all."
-)
-@click.option(
-    "--resources",
-    type=_resources,
-    metavar="NAMES",
-    default=",".join(_RESOURCES),
-    show_default=True,
-    help="What to copy.",
-)
+@since_option()
+@names_option
+@resources_option("What to copy.")
 @click.option(
     "--status-history", is_flag=True, help="Copy the status histories of orders, too (2.7 sites)."
 )
@@ -94,9 +69,11 @@ def _resources(value: str) -> tuple[ResourceName, ...]:
     "--lookback",
     type=duration,
     metavar="TIME",
-    help="How old a row may be and its changes are still looked for.  [default: 3d for clicks, 30d"
-    " for the rest]",
+    show_default="3d for clicks, 30d for the rest",
+    help="How old a row may be and its changes are still looked for.",
 )
+@click.option("--follow", is_flag=True, help="Go on for ever, and print each change.")
+@interval_option("With --follow: from one look at an account to the next.")
 @click.option(
     "--shared",
     metavar="GROUP",
@@ -106,8 +83,10 @@ def _resources(value: str) -> tuple[ResourceName, ...]:
     "--wait",
     type=duration,
     metavar="TIME",
+    show_default="not at all",
     help="How long to wait for another process that writes the same file.",
 )
+@database_option("--to")
 @json_option()
 @utc_option
 @accounts_option
@@ -136,11 +115,11 @@ def command(
 
     \b
     Examples:
-      ppapi sync                                   all accounts, into a file of your own
-      ppapi sync --to partner.db one two           two accounts, into another file
-      ppapi sync --to postgresql://me@db/partner   into PostgreSQL
+      ppapi sync                                  all accounts, into your own file
+      ppapi sync one two --to partner.db          two accounts, into another file
+      ppapi sync --to postgresql://me@db/partner  into PostgreSQL
       ppapi sync --since 90d --resources exchanges,payouts
-      ppapi sync --follow --interval 2m            for ever
+      ppapi sync --follow --interval 2m           for ever
       ppapi sync --follow --json account,kind,record | my-program
 
     Exit codes: 0 all accounts are caught up; 1 one is not; 3 all that failed is that rows could not
@@ -159,7 +138,7 @@ def command(
     options = syncing.MirrorOptions(
         url=url,
         accounts=chosen,
-        resources=resources,
+        resources=[name for name in _IN_TURN if name in resources],
         since=since,
         lookback=lookback,
         status_history=status_history,

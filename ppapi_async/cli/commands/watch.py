@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,90 +12,87 @@ import click
 import platformdirs
 
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.options import accounts_option, duration, moment, utc_option
+from ppapi_async.cli.options import (
+    accounts_option,
+    duration,
+    interval_option,
+    moment,
+    names_option,
+    resources_option,
+    utc_option,
+)
 from ppapi_async.cli.output import note, plain
 
 if TYPE_CHECKING:
+    from ppapi_async.account import Account
     from ppapi_async.secret import Secret
     from ppapi_async.watching.resources import ResourceName
 
 __all__ = ["command"]
 
-_RESOURCES: tuple[ResourceName, ...] = ("links", "exchanges", "payouts", "info")
 _LARGEST_SECRET = 4096
 
 
-def _resources(value: str | tuple[ResourceName, ...]) -> tuple[ResourceName, ...]:
-    if isinstance(value, tuple):
-        return value
-    wanted = [one.strip() for one in value.split(",")]
-    known = tuple(one for one in _RESOURCES if one in wanted)
-    unknown = [one for one in wanted if one not in _RESOURCES]
-    if unknown or not known:
-        raise click.BadParameter(
-            f"{plain(unknown[0] if unknown else '')!r} is none; choose from"
-            f" {', '.join(_RESOURCES)}, with commas between"
-        )
-    return known
-
-
 @click.command("watch")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option(
-    "--resources",
-    type=_resources,
-    default=",".join(_RESOURCES),
-    metavar="RESOURCE,…",
-    help="Any of links, exchanges, payouts, info; all of them otherwise.",
-)
-@click.option(
-    "--interval",
-    type=duration,
-    default="60s",
-    metavar="TIME",
-    help="From one look at an account to the next; 60s otherwise.",
-)
 @click.option(
     "--since",
     type=moment,
     metavar="WHEN",
-    help="Begin with what is from then on, in the first run.",
+    show_default="now",
+    help="Begin with rows from then on, in the first run: 30d, 2026-11-01.",
 )
+@names_option
+@resources_option("What to watch.")
+@interval_option("From one look at an account to the next.")
 @click.option(
     "--state",
     metavar="FILE",
-    help="Keeps what was delivered, so that a later run goes on; otherwise a file of yours in the"
-    " place for data.",
+    show_default="watch.db in the place for data",
+    help="Keeps what was delivered, so that a later run goes on.",
 )
-@click.option("--from-now", is_flag=True, help="Forget that; begin with what happens from now on.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 @click.option(
-    "--exec", "program", metavar="CMD", help="Run this for each change, with its JSON on stdin."
+    "--from-now",
+    is_flag=True,
+    help="Forget what was delivered; begin with what happens from now on.",
 )
-@click.option("--shell", is_flag=True, help="--exec: have a shell run it.")
+@click.option(
+    "--exec", "program", metavar="COMMAND", help="Run this for each change, with its JSON on stdin."
+)
+@click.option("--shell", is_flag=True, help="With --exec: have a shell run it.")
 @click.option(
     "--webhook",
     metavar="URL",
     envvar="PPAPI_WEBHOOK",
-    help="POST each change there, signed; PPAPI_WEBHOOK says it, too.",
+    show_envvar=True,
+    help="POST each change there, signed.",
 )
 @click.option(
     "--webhook-secret-file",
     metavar="FILE",
-    help="Holds what signs; otherwise PPAPI_WEBHOOK_SECRET does.",
+    show_default="what PPAPI_WEBHOOK_SECRET holds",
+    help="With --webhook: holds the secret that signs.",
 )
-@click.option("--allow-http", is_flag=True, help="--webhook: send it where others can read it.")
+@click.option(
+    "--allow-http", is_flag=True, help="With --webhook: send it unencrypted, readable for all."
+)
 @click.option(
     "--timeout",
     type=duration,
     default="30s",
+    show_default=True,
     metavar="TIME",
-    help="How long a program or an answer may take; 30s otherwise.",
+    help="With --exec and --webhook: how long the program or the answer may take.",
 )
 @click.option(
     "--skip-refused",
     is_flag=True,
-    help="--webhook: go on without a change that the server refuses for good.",
+    help="With --webhook: go on without a change that the server refuses for good.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print each change whole, as one JSON object a line; takes no fields.",
 )
 @utc_option
 @accounts_option
@@ -137,7 +135,7 @@ def command(
     Exit codes: 130 ended by Ctrl-C or SIGTERM, a second run goes on; 1 a server refuses a change
     for good; 5 all keys are refused.
     """
-    from ppapi_async.cli.accounts import choose, load
+    from ppapi_async.cli.accounts import load
     from ppapi_async.cli.running import run
     from ppapi_async.cli.watching.program import words_of
     from ppapi_async.cli.watching.watching import WatchPlan, watch
@@ -147,7 +145,7 @@ def command(
         raise click.UsageError("--shell: goes with --exec")
     url = None if webhook is None else webhook_url(webhook, allow_http=allow_http)
     plan = WatchPlan(
-        accounts=choose(load(accounts_file), names),
+        accounts=_chosen(load(accounts_file), names, as_json=as_json),
         resources=resources,
         interval=interval,
         since=since,
@@ -161,6 +159,29 @@ def command(
         webhook=None if url is None else (url, _secret(webhook_secret_file)),
     )
     run(lambda: watch(plan))
+
+
+def _chosen(
+    accounts: Sequence[Account], names: Sequence[str], *, as_json: bool
+) -> Sequence[Account]:
+    """Return the accounts that are named.
+
+    Raises:
+        click.UsageError: there is none of a name; of what looks like fields of --json, that it
+            takes none.
+    """
+    from ppapi_async.cli.accounts import choose
+    from ppapi_async.cli.watching.texts import FIELDS
+
+    known = {account.name for account in accounts}
+    for name in names:
+        fields = [one.strip() for one in name.split(",")]
+        if as_json and name not in known and (len(fields) > 1 or name in FIELDS):
+            raise click.UsageError(
+                "--json takes no fields here: it prints each change whole, one object a line; pick"
+                f" from them with jq: ppapi watch --json | jq .{plain(fields[0])}"
+            )
+    return choose(accounts, names)
 
 
 def _state_path(given: str | None) -> Path:

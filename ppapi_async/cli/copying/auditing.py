@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from ppapi_async.account import Account
@@ -87,20 +87,33 @@ def _end(progress: WorkProgress, name: str, requests: int, found: Audit) -> None
 # --- what is shown
 
 
-def row_of(found: Difference) -> Mapping[str, Cell]:
-    """Return a row of the table: of both sides what differs, or all of the one that is there."""
-    row = found.there or found.here
+def row_of(found: Difference, zones: Mapping[str, tzinfo]) -> Mapping[str, Cell]:
+    """Return a row of the table: of both sides what differs, or all of the one that is there.
+
+    Args:
+        found: the difference.
+        zones: in which times are told, by account.
+    """
+    row, zone = found.there or found.here, zones[found.account]
+    time: datetime | None = getattr(row, "time", None)
     return {
         "kind": str(found.kind),
         "account": found.account,
         "resource": found.resource,
         "id": str(found.id),  # a number, but none to put commas into
-        "time": getattr(row, "time", None),
+        "time": _in_zone(time, zone),
         "fields": found.fields,
         "here": _as_json(found.here, found.fields),
         "there": _as_json(found.there, found.fields),
-        "proven_at": found.proven_at,
+        "proven_at": _in_zone(found.proven_at, zone),
     }
+
+
+def _in_zone(time: datetime | None, zone: tzinfo) -> datetime | None:
+    try:
+        return None if time is None else time.astimezone(zone)
+    except OverflowError:  # dates that were left empty are of the year 1
+        return time
 
 
 def _as_json(record: Record | None, fields: Collection[str]) -> str | None:
@@ -148,7 +161,7 @@ def left_out(found: Audit) -> list[str]:
     return [f"not compared: {count:,} rows: {why}" for count, why in lines if count]
 
 
-def write(path: Path, differences: Sequence[Difference]) -> None:
+def write(path: Path, differences: Sequence[Difference], zones: Mapping[str, tzinfo]) -> None:
     """Write the differences into a CSV file, whole or not at all.
 
     Raises:
@@ -158,7 +171,7 @@ def write(path: Path, differences: Sequence[Difference]) -> None:
     lines = csv.writer(text)
     lines.writerow(FIELDS)
     for one in differences:
-        row = row_of(one)
+        row = row_of(one, zones)
         lines.writerow([_cell(row[name]) for name in FIELDS])
     with whole_file(path) as file:
         file.write(text.getvalue().encode())

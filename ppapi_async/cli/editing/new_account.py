@@ -23,14 +23,14 @@ from attrs import Factory, define, evolve, frozen
 
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.options import accounts_option, zone
-from ppapi_async.cli.output import note, plain, quoted
+from ppapi_async.cli.output import may_ask, note, plain, quoted
 
 if TYPE_CHECKING:
     from ppapi_async.account import Account, Secret
     from ppapi_async.accounts_file import AccountEntry
     from ppapi_async.cli.editing.accounts_edit import NewAccount
 
-__all__ = ["NewAccountOptions", "collect", "may_ask", "new_account_options"]
+__all__ = ["NewAccountOptions", "collect", "new_account_options"]
 
 Command: TypeAlias = Callable[..., int]
 _MAY_BE_KEY = re.compile(r"[0-9A-Za-z]{24,}")
@@ -85,15 +85,23 @@ def new_account_options(function: Callable[[NewAccountOptions, str | None], int]
     """
 
     @click.argument("refused", nargs=-1, callback=_refuse, expose_value=False, metavar="")
-    @click.option("--url", help="Where the site is, in place of a link.")
-    @click.option("--name", help="What to call the account; otherwise as its host.")
-    @click.option("--timezone", type=zone, metavar="ZONE", help="The site's: Europe/Moscow, say.")
+    @click.option("--url", metavar="URL", help="Where the site is, in place of a link.")
+    @click.option(
+        "--name", metavar="NAME", show_default="its host", help="What to call the account."
+    )
+    @click.option(
+        "--timezone",
+        type=zone,
+        metavar="ZONE",
+        show_default="UTC, or that of the file",
+        help="The zone of the site's times, such as Europe/Moscow.",
+    )
     @click.option("--key-env", metavar="NAME", help="With --url: the key is in this variable.")
     @click.option("--key-file", metavar="FILE", help="With --url: the key is in this file.")
     @click.option(
         "--key-command",
         metavar="COMMAND",
-        help="With --url: this prints the key; 'pass show site', say.",
+        help="With --url: this prints the key, such as 'pass show site'.",
     )
     @click.option(
         "--user-api",
@@ -145,11 +153,6 @@ def _refuse(context: click.Context, _: click.Parameter, value: Sequence[str]) ->
         " If this one held a key, delete it from the history.",
         context,
     )
-
-
-def may_ask() -> bool:
-    """Tell whether somebody is there to answer."""
-    return sys.stdin.isatty()
 
 
 def collect(

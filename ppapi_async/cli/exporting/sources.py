@@ -129,7 +129,7 @@ async def open_mirror(
                 .group_by(wanted.name)
             )
             odd = {one[0]: one[1] for one in await connection.execute(counting)}
-        check_known(found, names)
+        check_known(found, names, place=" in the copy")
         chosen = [name for name in found if not names or name in names]
         zones = {name: _zone(name, found[name].timezone) for name in chosen}
         notes = _notes({name: found[name].last_synced for name in chosen})

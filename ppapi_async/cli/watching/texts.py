@@ -15,7 +15,7 @@ from ppapi_async.cli.output import number_text, plain
 from ppapi_async.models import Exchange, Info, Link, Payout
 from ppapi_async.watching.changes import Change, ChangeKind
 
-__all__ = ["AnyChange", "change_document", "change_line", "document_text", "resource_of"]
+__all__ = ["FIELDS", "AnyChange", "change_document", "change_line", "document_text", "resource_of"]
 
 AnyChange: TypeAlias = Change[Link | Exchange | Payout | Info]
 _RESOURCES: Mapping[type, str] = {
@@ -24,6 +24,8 @@ _RESOURCES: Mapping[type, str] = {
     Payout: "payouts",
     Info: "info",
 }
+FIELDS = ("kind", "account", "resource", "id", "fields", "record", "previous")
+"""Of a change as JSON has it."""
 _LABELS = {"partner_reward": "reward", "exchange_success": "success", "min_payout": "least payout"}
 _STATES = {"0": "waiting", "1": "done", "2": "cancelled", "3": "cancelled by the user"}
 _UNTOLD = frozenset({"time", "date", "extra", "statuses"})

@@ -64,7 +64,7 @@ def test_a_report_is_written_and_its_path_told(mirror: str, tmp_path: Path) -> N
 def test_a_report_of_an_account_in_russian(mirror: str, tmp_path: Path) -> None:
     """What was asked for is what the page is about."""
     ran = ppapi(
-        "report", "--from", mirror, "--account", "two", "--lang", "ru", "--since", "all",
+        "report", "--from", mirror, "two", "--account", "two", "--lang", "ru", "--since", "all",
         "--until", "2027-01-01", "--timezone", "Asia/Tokyo", "--out", "a.html",
     )  # fmt: skip
     assert ran.code == Exit.DONE, ran.err
@@ -107,6 +107,7 @@ def test_a_report_is_shown(mirror: str, tmp_path: Path, monkeypatch: pytest.Monk
             2,
             "ppapi report: there is no account 'onw' in the copy; did you mean 'one'?",
         ),
+        (("zzz",), 2, "there is no account 'zzz' in the copy\n"),
         (("--since", "soon"), 2, "'soon' is none"),
         (("--since", "1d", "--until", "2d"), 2, "--since must be before --until"),
         (("--timezone", "Mars/Base"), 2, "'Mars/Base' is unknown"),

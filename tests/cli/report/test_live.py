@@ -8,12 +8,14 @@ import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
+from ppapi_async.cli.commands import serve
 from ppapi_async.cli.exits import Exit
 from ppapi_async.cli.report import live
 from ppapi_async.cli.report.data import ReportData
@@ -313,8 +315,10 @@ def test_what_is_loopback(host: str, is_here: bool) -> None:
         (("--token-file", "none"), "--token-file none: No such file"),
         (("--token-file", "binary"), "it is no text"),
         (("--since", "soon"), "'soon' is none"),
-        (("--port", "70000"), "70000 is not in the range"),
+        (("--port", "70000"), "pass a whole number from 0 to 65535"),
         (("--account", "onw"), "did you mean 'one'?"),
+        (("onw",), "there is no account 'onw' in the copy; did you mean 'one'?"),
+        (("--until", "soon"), "--until: 'soon' is none"),
     ],
     ids=lambda value: "-".join(value).strip("-") if isinstance(value, tuple) else None,
 )
@@ -328,6 +332,21 @@ def test_what_is_wrong_is_told(
     assert ran.code == Exit.USAGE
     assert told in ran.err
     assert "hunter2" not in ran.err
+
+
+def test_the_time_of_a_report_goes_on_with_the_clock() -> None:
+    """`--since 30d --until 1d` is another month each day; a date stays."""
+    wanted = serve.Wanted(since="30d", until="1d", names=(), in_zone=None)
+    start, end = wanted.period()
+    assert start is not None
+    assert abs(datetime.now(UTC) - end - timedelta(days=1)) < timedelta(minutes=1)
+    assert abs(end - start - timedelta(days=29)) < timedelta(minutes=1)
+    assert evolve(wanted, since="all", until="2026-11-01").period() == (
+        None,
+        datetime(2026, 11, 1, tzinfo=UTC),
+    )
+    _, end = evolve(wanted, until=None).period()
+    assert abs(datetime.now(UTC) - end) < timedelta(minutes=1)
 
 
 def test_a_port_that_is_taken(mirror: str) -> None:
