@@ -49,7 +49,7 @@ __all__ = ["Block", "Page", "blocks_of", "check_inline", "check_shell"]
 
 ROOT = Path(__file__).parents[2]
 _SHELLS = frozenset({"bash", "console", "sh"})
-_NOTE = re.compile(r"<!-- (not run|until|file|run)(?:: (.*?))? -->\s*\Z", re.DOTALL)
+_NOTE = re.compile(r"<!-- (not run|until|file|run)(?:: ((?:(?!-->).)*))? -->\s*\Z", re.DOTALL)
 _SECONDS = 60.0
 
 
@@ -154,7 +154,7 @@ def check_inline(text: str) -> list[str]:
     for code in re.findall(r"`ppapi ([^`\n]+)`", re.sub(r"(?ms)^```.*?^```", "", text)):
         name, *words = code.replace("[", " ").replace("]", " ").split()
         for one in name.split("|"):
-            if one.startswith("-") or one == "COMMAND":
+            if one.startswith("-") or one in ("COMMAND", "…"):
                 continue
             group = click.Context(ppapi, info_name="ppapi")
             command = ppapi.get_command(group, one)

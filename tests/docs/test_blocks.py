@@ -7,6 +7,7 @@ import contextlib
 import json
 import sqlite3
 import textwrap
+import time
 import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -14,8 +15,9 @@ from pathlib import Path
 import click
 import pytest
 
-from ppapi_async import Dialect, Session
+from ppapi_async import Dialect, Hooks, Session
 from ppapi_async.mirror import Mirror
+from ppapi_async.mirror.database import DecimalSum
 from ppapi_async.sandbox import Sandbox
 from tests import virtual_time
 from tests.docs.blocks import (
@@ -32,6 +34,20 @@ from tests.docs.test_links import PAGES
 DATABASE = "postgresql://user:password@db.example/partner"
 KEY = "k3y-of-the-sandboxes"
 PAGES_WITH_BLOCKS = [page for page in PAGES if blocks_of(ROOT / page)]
+
+
+@pytest.fixture
+def _flying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have clients and sandboxes that are given no clock go by that of a loop whose time flies."""
+    began = time.time()
+
+    def clock() -> float:
+        loop = asyncio.get_running_loop()
+        return began + loop.time() if isinstance(loop, virtual_time.VirtualLoop) else time.time()
+
+    monkeypatch.setattr(Hooks.__init__, "__defaults__", (clock, asyncio.sleep, lambda: 0.5))
+    defaults = Sandbox.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(Sandbox.__init__, "__kwdefaults__", {**defaults, "clock": clock})
 
 
 @contextlib.asynccontextmanager
@@ -58,19 +74,10 @@ def explained(source: str) -> None:
     if "Only in PostgreSQL" in source:
         return
     with contextlib.closing(sqlite3.connect("empty.db")) as connection:
-        connection.create_aggregate("decimal_sum", 1, _Sum)
+        connection.create_aggregate("decimal_sum", 1, DecimalSum)  # type: ignore[arg-type] # texts
         for statement in source.split(";"):
             if statement.strip():
                 connection.execute(f"EXPLAIN {statement}")
-
-
-class _Sum:
-    def step(self, value: str, /) -> None:
-        """Take a value."""
-
-    def finalize(self) -> int:
-        """Return their sum."""
-        return 0
 
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
@@ -84,9 +91,12 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
 async def _take(blocks: list[Block], name: str, folder: Path, database: str) -> None:
     """Go through the blocks of a page."""
     async with _sandboxes() as [site, *sites], Session(site.account("site")) as session:
-        (folder / "accounts.toml").write_text(_accounts(sites))
+        accounts = folder / "accounts.toml"
+        accounts.write_text(_accounts(sites))
+        accounts.chmod(0o600)
         replaced = {"https://site.example": site.url, "https://one.example": sites[0].url}
         replaced |= {"https://two.example": sites[1].url, "your key": KEY, DATABASE: database}
+        replaced["/var/lib/partner"] = str(folder)
         names: dict[str, object] = {"site": site, "sites": sites, "session": session}
         names |= {"account": site.account("site"), "asyncio": asyncio, "__name__": "page"}
         if any(block.language == "sql" for block in blocks):
@@ -103,6 +113,7 @@ async def _take(blocks: list[Block], name: str, folder: Path, database: str) -> 
 
 
 @pytest.mark.no_cover
+@pytest.mark.usefixtures("_flying")
 @pytest.mark.parametrize("name", PAGES_WITH_BLOCKS)
 def test_the_blocks_of_a_page_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -174,7 +185,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "command", "option", "choice", "shell", "toml", "json", "sql", "invisible",
     ],
 )  # fmt: skip
-@pytest.mark.usefixtures("_here")
+@pytest.mark.usefixtures("_flying", "_here")
 def test_what_is_wrong_with_a_block_is_seen(
     tmp_path: Path, text: str, error: type[Exception]
 ) -> None:
@@ -184,7 +195,7 @@ def test_what_is_wrong_with_a_block_is_seen(
     assert "in the block at page.md:" in str(raised.value.__notes__)
 
 
-@pytest.mark.usefixtures("_here")
+@pytest.mark.usefixtures("_flying", "_here")
 def test_a_page_has_what_its_blocks_are_promised(tmp_path: Path) -> None:
     """Sandboxes, an open session, accounts, flying time, files, and a shell."""
     _run(

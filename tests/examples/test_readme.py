@@ -29,15 +29,6 @@ def test_the_first_snippet_is_a_script(tmp_path: Path) -> None:
     assert times == sorted(times)
 
 
-def test_every_snippet_is_python() -> None:
-    """With `await` where a program has a coroutine around it."""
-    snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(snippets) >= 6
-    for snippet in snippets:
-        body = "".join(f"    {line}\n" for line in snippet.splitlines())
-        compile(f"async def snippet():\n{body}", "README.md", "exec")
-
-
 STUB = """#!/bin/sh
 said="${0##*/} $*"
 echo "$said"
