@@ -79,6 +79,16 @@ class Merged(Iteration, Generic[RowT]):
             self._read_windows, on_leave=self._leave_window, under_way=self._under_way
         )
 
+    @property
+    def record(self) -> type[RowT] | None:
+        """What the rows are; None where there is no account."""
+        return self._streams[0][1].record if self._streams else None
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether the position of any account is kept."""
+        return any(stream.has_checkpoint for _, stream in self._streams)
+
     # The consumer
 
     async def _read_rows(self) -> AsyncGenerator[list[tuple[str, RowT | PPAPIError]], None]:

@@ -16,7 +16,7 @@ except ImportError as error:
 
 from ppapi_async.mirror import schema
 from ppapi_async.mirror.mirror import Mirror, MirrorEvent
-from ppapi_async.mirror.read_only import MirrorSnapshot, ReadOnlyMirror
+from ppapi_async.mirror.read_only import MirrorQuery, MirrorSnapshot, ReadOnlyMirror
 from ppapi_async.mirror.records import (
     AccountReport,
     Audit,
@@ -40,6 +40,7 @@ __all__ = [
     "MirrorConflict",
     "MirrorEvent",
     "MirrorProgress",
+    "MirrorQuery",
     "MirrorSnapshot",
     "MirrorStanding",
     "ReadOnlyMirror",

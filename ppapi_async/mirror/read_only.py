@@ -40,7 +40,7 @@ from ppapi_async.transport.closing import wait_until_done
 if TYPE_CHECKING:
     import psycopg  # only who uses PostgreSQL has it
 
-__all__ = ["MirrorSnapshot", "ReadOnlyMirror", "Values", "columns_of"]
+__all__ = ["MirrorQuery", "MirrorSnapshot", "ReadOnlyMirror", "Values", "columns_of"]
 
 T = TypeVar("T")
 Values: TypeAlias = tuple[object, ...]
@@ -143,6 +143,39 @@ class ReadOnlyMirror:
         finally:
             await lent.close()
 
+    def select(
+        self,
+        resource: str,
+        columns: Sequence[str] | None = None,
+        *,
+        start: Instant = None,
+        end: Instant = None,
+        accounts: Collection[str] | None = None,
+        gone: bool = False,
+    ) -> MirrorQuery:
+        """Choose rows, which `ppapi_async.arrow.to_arrow` makes a table of.
+
+        Args:
+            resource: "links", "exchanges" or "payouts".
+            columns: the names of those that are wanted, in this order; None: all, `account` and
+                `id` first.
+            start: rows from then on; None: from the beginning.
+            end: rows before it; None: all.
+            accounts: only of these names.
+            gone: have those, too, that the site lists no more.
+
+        Raises:
+            ValueError: an argument is not usable.
+            TypeError: the same.
+        """
+        known = tuple(name for name in columns_of(resource))
+        wanted = known if columns is None else tuple(columns)
+        if not wanted or not set(wanted) <= set(known):
+            raise ValueError(f"columns: pass any of {', '.join(known)}")
+        bounds = instant(start, "start"), instant(end, "end")
+        names = names_of(accounts, "accounts")
+        return MirrorQuery(self, resource, wanted, bounds, names, gone)
+
     @property
     def _opened(self) -> MirrorDatabase:
         if self._database is None:
@@ -162,6 +195,36 @@ def columns_of(resource: str) -> tuple[str, ...]:
     """
     check_one_of(resource, tuple(ROWS), "resource")
     return tuple(ROWS[resource].columns.keys())
+
+
+@frozen(eq=False)
+class MirrorQuery:
+    """Rows of a mirror, chosen but not read."""
+
+    _mirror: ReadOnlyMirror
+    resource: str
+    columns: Sequence[str]
+    _bounds: tuple[datetime | None, datetime | None]
+    _accounts: Collection[str] | None
+    _gone: bool
+
+    async def pieces(self) -> AsyncGenerator[list[Values], None]:
+        """Read the rows in order of their time, all of one moment, see `MirrorSnapshot.rows`.
+
+        Raises:
+            RuntimeError: the mirror is not open.
+            StateError: the database could not be read.
+            KeyError: there is no account of a name.
+        """
+        start, end = self._bounds
+        read = self.columns if self._gone else (*self.columns, "gone_at")
+        async with self._mirror.snapshot() as snapshot:
+            rows = snapshot.rows(self.resource, read, start=start, end=end, accounts=self._accounts)
+            async with contextlib.aclosing(rows):
+                async for piece in rows:
+                    kept = piece if self._gone else [row[:-1] for row in piece if row[-1] is None]
+                    if kept:
+                        yield kept
 
 
 @define(eq=False)

@@ -7,7 +7,6 @@ digits, since SQLite's numbers with a fraction are floats.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from typing import cast
@@ -19,6 +18,13 @@ from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 from ppapi_async.models import Json
 from ppapi_async.protocol import dump_stored
 from ppapi_async.protocol.fields import parse_json
+from ppapi_async.protocol.stored_text import (
+    amount_text,
+    escape,
+    escape_json,
+    unescape,
+    unescape_json,
+)
 
 __all__ = [
     "EXACT",
@@ -40,49 +46,8 @@ __all__ = [
 
 EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
 """More digits than any amount has: no sum is ever rounded."""
-_ODD = re.compile("[\0\u241b\ud800-\udfff]")
-_ESCAPED = re.compile("\u241b([0-9a-f]{4})")
 _BEFORE_POINT, _AFTER_POINT = 131_072, 16_383
 """Digits that PostgreSQL's NUMERIC takes."""
-
-
-def escape(text: str) -> str:
-    r"""Return a text that every database takes, from which `unescape` makes the same again.
-
-    U+0000 and halves of surrogate pairs, which databases refuse, become the sign for escape and
-    four digits; so does that sign itself. All other texts stay as they are.
-
-    >>> escape("a\0b")
-    'a␛0000b'
-    """
-    if (text.isascii() and "\0" not in text) or _ODD.search(text) is None:
-        return text
-    return _ODD.sub(lambda found: f"\u241b{ord(found[0]):04x}", text)
-
-
-def unescape(text: str) -> str:
-    """Return the text that `escape` was given."""
-    if text.isascii() or "\u241b" not in text:
-        return text
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
-
-
-def escape_json(value: object) -> object:
-    """Return JSON whose texts, names among them, are escaped."""
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, dict):
-        return {escape(name): escape_json(one) for name, one in value.items()}
-    return [escape_json(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def unescape_json(value: Json) -> Json:
-    """Return the JSON that `escape_json` was given."""
-    if isinstance(value, str):
-        return unescape(value)
-    if isinstance(value, dict):
-        return {unescape(name): unescape_json(one) for name, one in value.items()}
-    return [unescape_json(one) for one in value] if isinstance(value, list) else value
 
 
 def dump_json(value: object) -> str:
@@ -127,11 +92,6 @@ def fits_numeric(amount: Decimal) -> bool:
         return False
     exponent = cast("int", amount.as_tuple().exponent)
     return exponent >= -_AFTER_POINT and amount.adjusted() < _BEFORE_POINT
-
-
-def amount_text(amount: Decimal) -> str:
-    """Return the digits of an amount, without an exponent and without the sign of a zero."""
-    return format(abs(amount) if amount.is_zero() else amount, "f")
 
 
 class Instant(TypeDecorator[datetime]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeAlias, TypeVar
 
@@ -32,7 +33,7 @@ from ppapi_async.protocol.unreadable import unreadable_error
 from ppapi_async.storage import Checkpoint
 from ppapi_async.storage.paths import checkpoint_of
 from ppapi_async.streaming.counting import Key, Query
-from ppapi_async.streaming.iteration import Iteration
+from ppapi_async.streaming.iteration import Items, Iteration
 from ppapi_async.streaming.planner import LIVE, Plan, Segment
 from ppapi_async.streaming.slices import RowSlices
 from ppapi_async.streaming.state import Identity, Run
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 RowT = TypeVar("RowT", bound=Row)
+T = TypeVar("T")
 ANSWER_OF_WINDOW = 2 * 1024 * 1024
 """Bytes; a window that brings more is narrowed."""
 _ATTEMPTS_OF_WINDOW = 2  # before a window is narrowed for a failure
@@ -209,6 +211,32 @@ class Stream(Iteration, Generic[RowT]):
             self._read_singly, on_leave=self._leave_window, under_way=self._transport.under_way
         )
 
+    def windows_as(self, make: Callable[[Window[RowT]], Awaitable[T | None]]) -> Items[T]:
+        """Iterate over what a function makes of each proven window; None is passed over.
+
+        A window counts as handed out when what was made of it is: closed before that, it is not.
+        """
+        return self._start(
+            functools.partial(self._read_made, make),
+            on_leave=self._leave_window,
+            under_way=self._transport.under_way,
+        )
+
+    @property
+    def account(self) -> str:
+        """The account's name."""
+        return self._transport.account.name
+
+    @property
+    def record(self) -> type[RowT]:
+        """What its rows are."""
+        return self._request.record
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether it keeps its position."""
+        return self._options.checkpoint is not None
+
     # Handing out
 
     async def collect(self) -> list[RowT]:
@@ -245,6 +273,15 @@ class Stream(Iteration, Generic[RowT]):
         async with contextlib.aclosing(self.read()) as windows:
             async for window in windows:
                 yield [window]
+
+    async def _read_made(
+        self, make: Callable[[Window[RowT]], Awaitable[T | None]]
+    ) -> AsyncGenerator[list[T], None]:
+        async with contextlib.aclosing(self.read()) as windows:
+            async for window in windows:
+                made = await make(window)
+                if made is not None:
+                    yield [made]
 
     async def _read_rows(self) -> AsyncGenerator[list[RowT], None]:
         run = self._run = await self._begin()

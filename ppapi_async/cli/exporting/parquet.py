@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ppapi_async.arrow import NARROW, WIDE, AmountTooLongError, ArrowColumns
 from ppapi_async.cli.exits import CommandFailed
 from ppapi_async.cli.exporting.columns import ExportColumn, ValueKind
 from ppapi_async.cli.exporting.formats import RowFormat, Sink, Values
-from ppapi_async.cli.exporting.texts import extra_text
 from ppapi_async.cli.output import plain
-from ppapi_async.mirror.types import instant_of
+from ppapi_async.mirror.types import instant_of, load_json, unescape
 
-__all__ = ["NARROW", "WIDE", "ParquetRows"]
+__all__ = ["ParquetRows"]
 
-NARROW, WIDE = (38, 18), (76, 38)
-"""Digits of an amount, and how many of them stand behind the point. Sites send up to 12 there."""
 _GROUP = 65_536
 """Rows that are read and unpacked together; so many are held, packed as columns."""
+_WAYS = cast(
+    "Mapping[ValueKind, Callable[[object], object]]",
+    {
+        ValueKind.TEXT: unescape,
+        ValueKind.AMOUNT: Decimal,
+        ValueKind.INSTANT: instant_of,
+        ValueKind.FLAG: bool,
+        ValueKind.JSON: load_json,
+    },
+)
+"""From values as a mirror's SQLite file has them to those of records."""
 
 
 class ParquetRows(RowFormat):
-    """Rows as Parquet: amounts are decimals, instants timestamps in UTC.
+    """Rows as Parquet, by the schema of `ppapi_async.arrow`.
 
     The schema is fixed before the first row is read: all files of a resource have the same, so that
     they can be read together. An amount that does not fit ends the export: none is ever rounded.
 
     Args:
         sink: where it goes.
+        resource: links, exchanges or payouts.
         columns: of the rows.
         wide: amounts of 76 digits, which few programs but Arrow's own read exactly.
     """
 
-    def __init__(self, sink: Sink, columns: Sequence[ExportColumn], *, wide: bool = False) -> None:
-        amount = pa.decimal256(*WIDE) if wide else pa.decimal128(*NARROW)
-        types = {
-            ValueKind.TEXT: pa.string(),
-            ValueKind.NUMBER: pa.int64(),
-            ValueKind.AMOUNT: amount,
-            ValueKind.INSTANT: pa.timestamp("us", "UTC"),
-            ValueKind.FLAG: pa.bool_(),
-            ValueKind.JSON: pa.string(),
-        }
+    def __init__(
+        self, sink: Sink, resource: str, columns: Sequence[ExportColumn], *, wide: bool = False
+    ) -> None:
         self._columns, self._wide = columns, wide
-        self._schema = pa.schema([(column.name, types[column.kind]) for column in columns])
+        names = [column.name for column in columns]
+        self._arrow = ArrowColumns.of(resource, names, WIDE if wide else NARROW)
+        self._schema = self._arrow.schema
         self._output = _Output(sink)
         self._writer = pq.ParquetWriter(self._output, self._schema, compression="zstd")
         self._held: list[pa.RecordBatch] = []
@@ -60,12 +64,20 @@ class ParquetRows(RowFormat):
         Raises:
             CommandFailed: an amount does not fit.
         """
-        read = list(zip(*rows, strict=True))
-        arrays = [
-            self._array(column, values, place, read)
-            for place, (column, values) in enumerate(zip(self._columns, read, strict=True))
+        values = [
+            _typed(column, one)
+            for column, one in zip(self._columns, zip(*rows, strict=True), strict=True)
         ]
-        self._held.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        try:
+            self._held.append(self._arrow.batch(values))
+        except AmountTooLongError as error:
+            digits, places = WIDE if self._wide else NARROW
+            cure = "or jsonl" if self._wide else "or jsonl, or pass --wide-amounts"
+            raise CommandFailed(
+                f"{plain(error.account)}: {error.column} of {error.row} is {error.shown}, which"
+                f" does not fit {digits - places} digits before and {places} behind the point, and"
+                f" is not rounded; export to csv {cure}"
+            ) from None
         self._count += len(rows)
         if self._count >= _GROUP:
             self._write_group()
@@ -87,42 +99,10 @@ class ParquetRows(RowFormat):
             )
         self._held, self._count = [], 0
 
-    def _array(
-        self,
-        column: ExportColumn,
-        values: Sequence[object],
-        place: int,
-        read: Sequence[Sequence[object]],
-    ) -> pa.Array:
-        type_ = self._schema.field(place).type
-        if column.kind is ValueKind.JSON:
-            values = [extra_text(one) for one in values]
-        elif column.kind is ValueKind.INSTANT:
-            values = [None if one is None else instant_of(cast("str", one)) for one in values]
-        elif column.kind is ValueKind.FLAG:
-            values = [bool(one) for one in values]
-        elif column.kind is ValueKind.AMOUNT:
-            values = [None if one is None else Decimal(cast("str", one)) for one in values]
-        if column.kind is not ValueKind.AMOUNT:
-            return pa.array(values, type_)
-        with contextlib.suppress(pa.ArrowInvalid):
-            return pa.array(values, type_)
-        row = next(index for index, one in enumerate(values) if not _fits(one, type_))
-        amount = cast("Decimal", values[row])
-        cure = "or jsonl" if self._wide else "or jsonl, or pass --wide-amounts"
-        raise CommandFailed(
-            f"{plain(str(read[0][row]))}: {column.name} of {read[1][row]} is {amount:f}, which does"
-            f" not fit {type_.precision - type_.scale} digits before and {type_.scale} behind the"
-            f" point, and is not rounded; export to csv {cure}"
-        )
 
-
-def _fits(value: object, type_: pa.DataType) -> bool:
-    try:
-        pa.array([value], type_)
-    except pa.ArrowInvalid:
-        return False
-    return True
+def _typed(column: ExportColumn, values: Sequence[object]) -> Sequence[object]:
+    way = None if column.name == "account" else _WAYS.get(column.kind)
+    return values if way is None else [None if one is None else way(one) for one in values]
 
 
 class _Output:

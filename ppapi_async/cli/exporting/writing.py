@@ -139,7 +139,7 @@ def _format(export: Export, sink: Sink, columns: Sequence[ExportColumn], zones: 
         return JsonLines(sink, columns, zones, for_terminal=is_seen)
     from ppapi_async.cli.exporting.parquet import ParquetRows
 
-    return ParquetRows(sink, columns, wide=export.wide_amounts)
+    return ParquetRows(sink, export.resource, columns, wide=export.wide_amounts)
 
 
 def _tell(export: Export, count: int) -> None:

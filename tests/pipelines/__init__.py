@@ -1,0 +1,1 @@
+"""Rows where data people look: Arrow, pandas, Polars, DuckDB, Singer targets, dlt."""
