@@ -18,7 +18,8 @@ from datetime import date, datetime, tzinfo
 from typing import Self
 from unittest import mock
 
-import psycopg  # noqa: F401 (its C parts are told the true size of a date when they are imported)
+import pandas as pd  # noqa: F401 (its C parts are told the true size of a date when they are imported)
+import psycopg  # noqa: F401 (the same)
 import pyarrow.parquet as pq  # noqa: F401 (the same)
 import pytest
 
