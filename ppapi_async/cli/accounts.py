@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ppapi_async.account import Account
     from ppapi_async.accounts_file import AccountEntry
 
-__all__ = ["accounts_path", "check_known", "choose", "inspect", "load"]
+__all__ = ["accounts_path", "check_known", "choose", "inspect", "load", "names_in_file"]
 
 T = TypeVar("T")
 
@@ -56,6 +56,20 @@ def inspect(given: str | None) -> list[AccountEntry]:
     from ppapi_async.accounts_file import inspect_accounts
 
     return _read(given, inspect_accounts)
+
+
+def names_in_file(given: str | None) -> frozenset[str] | None:
+    """Return the names of the accounts of the file; None where none was given and none is there.
+
+    Args:
+        given: its path, as the user said it; None: the platform's place.
+
+    Raises:
+        CommandFailed: the one that was given is not there, or something is wrong in it.
+    """
+    if not given and not accounts_path(given).exists():
+        return None
+    return frozenset(entry.account.name for entry in inspect(given))
 
 
 def _read(given: str | None, reading: Callable[[Path], list[T]]) -> list[T]:

@@ -26,6 +26,7 @@ PURE = {
     "cli/report/proofs",
     "cli/report/ranking",
     "cli/report/sums",
+    "cli/report/timeline",
     "cli/report/words",
     "errors",
     "fleet/circuit_breaker",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from ppapi_async.cli.accounts import check_known
+from ppapi_async.cli.accounts import check_known, names_in_file
 from ppapi_async.cli.database import database_url
 from ppapi_async.cli.options import (
+    accounts_option,
     check_period,
     database_option,
     names_option,
@@ -74,6 +75,7 @@ def page_options(function: F) -> F:
 @page_options
 @click.option("--open", "is_opened", is_flag=True, help="Show it in the browser.")
 @database_option("--from")
+@accounts_option
 def command(
     *,
     since: datetime | None,
@@ -84,13 +86,15 @@ def command(
     in_zone: ZoneInfo | None,
     is_opened: bool,
     database: str | None,
+    accounts_file: str | None,
 ) -> None:
     """Draw a report of the copy as one page.
 
     It says what needs a hand, and shows rewards, clicks, payouts and coverage.
 
     The page is one file that needs no network and runs no script. It is made of what 'ppapi sync'
-    has copied, whole or not at all.
+    has copied, whole or not at all. Accounts that the accounts file has no longer are named, and
+    nothing of them is a finding.
 
     \b
     Examples:
@@ -106,12 +110,13 @@ def command(
 
     end = until or datetime.now(UTC)
     check_period(since, end)
+    followed = names_in_file(accounts_file)
     if out == "-" and is_opened:
         raise click.UsageError("--open needs a file")
 
     async def read() -> ReportData:
         async with ReadOnlyMirror(database_url(database)) as mirror:
-            return await gather_report(mirror, since, end, names, in_zone)
+            return await gather_report(mirror, since, end, names, in_zone, followed)
 
     data = run(read)
     page = ReportPage(language).draw(data).encode()
@@ -135,6 +140,7 @@ async def gather_report(
     end: datetime,
     names: Sequence[str],
     in_zone: ZoneInfo | None,
+    followed: Collection[str] | None,
 ) -> ReportData:
     """Gather a report from a mirror.
 
@@ -144,6 +150,7 @@ async def gather_report(
         end: exclusive.
         names: of the accounts; none: all.
         in_zone: None: that of most accounts.
+        followed: the names in the accounts file; None: that is not known.
 
     Raises:
         click.UsageError: there is no account of a name; a similar one is suggested.
@@ -162,5 +169,6 @@ async def gather_report(
         end=end,
         zone=in_zone or ZoneInfo(str(zones[0]) if zones else "UTC"),
         accounts=frozenset(names) if names else None,
+        followed=followed,
         now=datetime.now(UTC),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 import click
 from attrs import frozen
 
+from ppapi_async.cli.accounts import names_in_file
 from ppapi_async.cli.commands.report import gather_report, page_options
 from ppapi_async.cli.database import database_url
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.options import (
     LAST_PORT,
+    accounts_option,
     check_period,
     database_option,
     moment,
@@ -83,6 +85,7 @@ def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
 )
 @page_options
 @database_option("--from")
+@accounts_option
 def command(
     *,
     since: str,
@@ -95,6 +98,7 @@ def command(
     language: Language,
     in_zone: ZoneInfo | None,
     database: str | None,
+    accounts_file: str | None,
 ) -> None:
     """Show the report on a local address, always as it is now.
 
@@ -122,7 +126,13 @@ def command(
             f"--host {plain(host)}: others could read the report; pass --token-file FILE or set"
             f" {TOKEN_VARIABLE}"
         )
-    wanted = Wanted(since=since, until=until, names=names, in_zone=in_zone)
+    wanted = Wanted(
+        since=since,
+        until=until,
+        names=names,
+        in_zone=in_zone,
+        followed=names_in_file(accounts_file),
+    )
     known = frozenset(name.lower() for name in (*hosts, host))
     try:
         run(lambda: _serve(wanted, host, port, token, known, database, language))
@@ -138,6 +148,7 @@ class Wanted:
     until: str | None
     names: Sequence[str]
     in_zone: ZoneInfo | None
+    followed: Collection[str] | None = None
 
     def period(self) -> tuple[datetime | None, datetime]:
         """Return from when to when it goes, now."""
@@ -164,7 +175,9 @@ async def _serve(
 
         async def gather() -> ReportData:
             start, end = wanted.period()
-            return await gather_report(mirror, start, end, wanted.names, wanted.in_zone)
+            return await gather_report(
+                mirror, start, end, wanted.names, wanted.in_zone, wanted.followed
+            )
 
         async def revision() -> str:
             query = "SELECT count(*), sum(version), max(updated_at) FROM positions"

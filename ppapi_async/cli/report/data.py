@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -29,6 +29,7 @@ __all__ = [
     "FindingKind",
     "Funnel",
     "FunnelStep",
+    "Grain",
     "Hours",
     "Owed",
     "PayoutLine",
@@ -46,6 +47,10 @@ ALL_ACCOUNTS = "*"
 
 Amounts: TypeAlias = Mapping[str, Decimal]
 """An amount for each currency: "USD", or `¤ name` for the unknown one of an account."""
+
+
+Grain: TypeAlias = Literal["day", "week", "month", "year"]
+"""What sums over time are of: the longer the report, the longer the times."""
 
 
 class Severity(StrEnum):
@@ -154,9 +159,10 @@ class AccountSummary:
 
 @frozen(kw_only=True)
 class DaySum:
-    """One day of one account."""
+    """One day of one account, or one week, month or year of it; see `ReportData.grain`."""
 
     day: date
+    """The first one."""
     account: str
     clicks: int = 0
     orders: int = 0
@@ -268,7 +274,10 @@ class Coverage:
     account: str
     resource: str
     ranges: tuple[Range, ...] = ()
-    """In order, without gaps, from the start of the report to its end."""
+    """In order, without gaps, from the start of the report to its end. Of very many, those that are
+    proven and short count as not proven here."""
+    missing: int = 0
+    """How many times are not proven; `ranges` may have fewer of them, which are longer."""
     fraction: float = 0.0
     """How much of the time is proven, 0 to 1."""
 
@@ -288,8 +297,12 @@ class ReportData:
     findings: tuple[Finding, ...] = ()
     """The gravest first."""
     more_findings: int = 0
+    unfollowed: tuple[str, ...] = ()
+    """Accounts that the accounts file has no longer, and nobody copies: nothing wants a hand."""
     days: tuple[DaySum, ...] = ()
     """By day and account; days on which nothing was are left out."""
+    grain: Grain = "day"
+    """What each of `days` is: as many of them as a chart can show, whatever the report's time."""
     funnels: tuple[Funnel, ...] = ()
     directions: tuple[Direction, ...] = ()
     more_directions: int = 0

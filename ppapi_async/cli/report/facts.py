@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from attrs import define, evolve, field
 
-from ppapi_async.cli.report.data import Coverage, PayoutLine
+from ppapi_async.cli.report.data import Coverage, PayoutLine, Range
 from ppapi_async.cli.report.findings import (
     SHOWN,
     AccountFacts,
@@ -20,7 +20,7 @@ from ppapi_async.cli.report.findings import (
     UnreadableFact,
     accrual_limit,
 )
-from ppapi_async.cli.report.proofs import gaps_of, proven_share, ranges_of
+from ppapi_async.cli.report.proofs import coarse, gaps_of, proven_share, ranges_of
 from ppapi_async.cli.report.reading import AccountRow, Balance, ReportReader
 from ppapi_async.cli.report.sums import AccountSums, LateSums, ZoneDays, total
 from ppapi_async.mirror.coverage import Proven
@@ -31,6 +31,10 @@ __all__ = ["AccountMoney", "MirrorFacts"]
 _HISTORY = timedelta(days=180)
 """How far back what is usual is looked for."""
 _LATE_HISTORY = timedelta(days=365)
+_USUAL = timedelta(days=30)
+"""What is kept, by day, before the last click or order: a report may be of many years."""
+_MOST_RANGES = 200
+"""Of the coverage of a list: more than a page can show."""
 _LISTS = ("links", "exchanges", "payouts")
 _ZERO = Decimal()
 
@@ -156,6 +160,8 @@ class MirrorFacts:
         await self.reader.late_orders(number, sums.late)
         last_click, click_day = self._last_of("links", number)
         last_order, order_day = self._last_of("exchanges", number)
+        lasts = [day for day in (click_day, order_day) if day is not None]
+        oldest = min(lasts) - min(_USUAL, min(lasts) - date.min) if lasts else date.min
         return AccountFacts(
             name=row.name,
             currency=currency,
@@ -164,12 +170,12 @@ class MirrorFacts:
             last_synced=row.last_synced,
             seen_to=seen_to,
             today=self.calendar.day(seen_to),
-            clicks=self._days("links", number, sums, 0),
-            orders=self._days("exchanges", number, sums, 2),
+            clicks=_since(oldest, self._days("links", number, sums, 0)),
+            orders=_since(oldest, self._days("exchanges", number, sums, 2)),
             last_click=last_click,
             last_order=last_order,
             last_order_day=order_day,
-            last_day=max(filter(None, (click_day, order_day)), default=None),
+            last_day=max(lasts, default=None),
             taken_back=self.taken_back.get(number, ()),
             waiting=self.money[number].waiting,
             payout_times=_durations(self._payout_times.get(number, ())),
@@ -183,7 +189,11 @@ class MirrorFacts:
             ),
             accrual_times=self._waits.get(number, ()),
             balance=await self._balance(number, currency, sums),
-            gaps=[(one.resource, gap) for one in self.coverage(row) for gap in gaps_of(one.ranges)],
+            gaps=[
+                (resource, gap)
+                for resource in _LISTS
+                for gap in gaps_of(self._ranges(row.number, resource))
+            ],
             unreadable=self.unreadable.get(number, ()),
             unreadable_count=self.unreadable_counts.get(number, 0),
         )
@@ -193,14 +203,23 @@ class MirrorFacts:
         rows = [self._limits[one].get(row.number) for one in _LISTS]
         first = min((row.first_seen, *(instant_of(one[0]) for one in rows if one)))
         for resource in _LISTS:
-            proven = self._proven.get((row.number, resource), [])
-            ranges = ranges_of(proven, self.reader.asked_start, self.reader.end)
+            ranges = self._ranges(row.number, resource)
             yield Coverage(
                 account=row.name,
                 resource=resource,
-                ranges=tuple(ranges),
+                ranges=tuple(coarse(ranges, _MOST_RANGES)),
                 fraction=proven_share(ranges, first),
+                missing=sum(one.proven_at is None for one in ranges),
             )
+
+    def _ranges(self, number: int, resource: str) -> list[Range]:
+        proven = self._proven.get((number, resource), [])
+        return ranges_of(proven, self.reader.asked_start, self.reader.end)
+
+    def first_row(self) -> datetime | None:
+        """Return when the first click or order of the report's time is, of all accounts."""
+        limits = (*self._limits["links"].values(), *self._limits["exchanges"].values())
+        return min((instant_of(first) for first, _ in limits), default=None)
 
     def _last_of(self, table: str, number: int) -> tuple[datetime | None, date | None]:
         if number not in self._limits[table]:
@@ -247,6 +266,10 @@ class MirrorFacts:
         if facts.balance >= total((facts.accrued, -facts.waiting, -facts.paid)):
             return facts
         return evolve(facts, gone=await self.reader.gone(number, currency))
+
+
+def _since(first: date, days: Mapping[date, int]) -> dict[date, int]:
+    return {day: count for day, count in days.items() if day >= first}
 
 
 def _durations(seconds: Sequence[float]) -> list[timedelta]:

@@ -6,7 +6,7 @@ account, and says nothing where too little is known of it. They stand beside the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -37,6 +37,7 @@ __all__ = [
     "behind",
     "findings_of",
     "graver_first",
+    "unfollowed",
 ]
 
 Counts: TypeAlias = Mapping[date, int]
@@ -191,6 +192,26 @@ def graver_first(findings: Iterable[Finding]) -> list[Finding]:
             severities.index(one.severity), kinds.index(one.kind), -one.count, one.account
         ),
     )  # fmt: skip
+
+
+def unfollowed(accounts: Sequence[AccountFacts], known: Collection[str]) -> list[str]:
+    """Return the accounts of the copy that nobody follows any more.
+
+    They are not in the accounts file, and have not been copied for a day: what another machine with
+    a file of its own copies is followed still.
+
+    Args:
+        accounts: those of the copy.
+        known: the names in the accounts file. If it has none of the copy, it is the file of
+            another one, and says nothing here.
+    """
+    if all(one.name not in known for one in accounts):
+        return []
+    return [
+        one.name
+        for one in accounts
+        if one.name not in known and one.now - (one.last_synced or one.first_seen) > _BEHIND
+    ]
 
 
 def behind(accounts: Sequence[AccountFacts]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -19,13 +19,14 @@ from ppapi_async.cli.report.data import (
     Direction,
     Funnel,
     FunnelStep,
+    Grain,
     Hours,
     Owed,
     PayoutLine,
     ReportData,
 )
 from ppapi_async.cli.report.facts import AccountMoney, MirrorFacts
-from ppapi_async.cli.report.findings import behind, findings_of, graver_first
+from ppapi_async.cli.report.findings import behind, findings_of, graver_first, unfollowed
 from ppapi_async.cli.report.ranking import (
     Worth,
     amounts_added,
@@ -34,7 +35,8 @@ from ppapi_async.cli.report.ranking import (
     label_funnel,
 )
 from ppapi_async.cli.report.reading import AccountRow, ReportReader
-from ppapi_async.cli.report.sums import AccountSums, LabelSums, ZoneDays, total
+from ppapi_async.cli.report.sums import AccountSums, LabelSums, ZoneDays, added, total
+from ppapi_async.cli.report.timeline import grain_of, start_of
 from ppapi_async.mirror.read_only import ReadOnlyMirror
 from ppapi_async.mirror.types import EXACT, unescape
 
@@ -52,6 +54,7 @@ async def gather(
     end: datetime,
     zone: ZoneInfo,
     accounts: Collection[str] | None = None,
+    followed: Collection[str] | None = None,
     now: datetime,
 ) -> ReportData:
     """Gather what a report about `[start, end)` tells.
@@ -62,6 +65,7 @@ async def gather(
         end: exclusive.
         zone: whose days and hours the report has.
         accounts: the names of those it is about; None: all that the mirror has.
+        followed: the names in the accounts file; None: that is not known.
         now: the present.
 
     Raises:
@@ -72,7 +76,7 @@ async def gather(
         numbers = snapshot.accounts
         chosen = numbers if accounts is None else {name: numbers[name] for name in accounts}
         reader = ReportReader(snapshot, start, end, frozenset(chosen.values()))
-        return await _Gathering(reader, start, end, zone, now).run()
+        return await _Gathering(reader, start, end, zone, now, followed).run()
 
 
 @define(eq=False)
@@ -84,11 +88,13 @@ class _Gathering:
     end: datetime
     zone: ZoneInfo
     now: datetime
+    followed: Collection[str] | None
     calendar: ZoneDays = field(init=False)
     sub_ids: LabelSums = field(factory=LabelSums)
     referrers: LabelSums = field(factory=LabelSums)
     worth: Worth = field(factory=Worth)
     days: list[DaySum] = field(factory=list)
+    grain: Grain = "day"
     directions: dict[tuple[str, str], Direction] = field(factory=dict)
     click_hours: list[int] = field(factory=lambda: [0] * 168)
     order_hours: list[int] = field(factory=lambda: [0] * 168)
@@ -109,11 +115,16 @@ class _Gathering:
         await self._read_payouts(rows)
         known = await MirrorFacts.read(self.reader, self.money, self.calendar, now=self.now)
         rows = [evolve(row, last_synced=known.caught_up(row)) for row in rows]
+        last = self.calendar.day(self.end - timedelta(microseconds=1))
+        first = self.start or known.first_row()
+        self.grain = grain_of(last if first is None else self.calendar.day(first), last)
         summaries, facts = [], []
         for row in rows:
             sums = await self._add_up(row, known)
             facts.append(await known.of(row, sums))
             summaries.append(self._summary(row, sums, known))
+        left = [] if self.followed is None else unfollowed(facts, self.followed)
+        facts = [one for one in facts if one.name not in left]
         findings = graver_first(
             [*behind(facts), *(found for one in facts for found in findings_of(one))]
         )
@@ -129,7 +140,9 @@ class _Gathering:
             accounts=tuple(summaries),
             findings=tuple(findings[:_MOST_FINDINGS]),
             more_findings=max(0, len(findings) - _MOST_FINDINGS),
+            unfollowed=tuple(left),
             days=tuple(sorted(self.days, key=lambda one: (one.day, one.account))),
+            grain=self.grain,
             funnels=self._funnels(summaries),
             directions=directions,
             more_directions=more_directions,
@@ -173,10 +186,15 @@ class _Gathering:
         sums = AccountSums(self.calendar, currency, self.sub_ids, self.referrers, late)
         await self.reader.visitor_rows(row.number, known.read_at(row), sums.add)
         await asyncio.to_thread(sums.finish)  # of a large account it takes a while
-        for ordinal, day in sums.days.items():
+        spans: dict[date, list[list[int | Decimal]]] = {}
+        for ordinal, one in sums.days.items():
+            start = start_of(self.grain, date.fromordinal(ordinal))
+            spans.setdefault(start, []).append(one)
+        for start, days in spans.items():
+            day = added(days)
             self.days.append(
                 DaySum(
-                    day=date.fromordinal(ordinal),
+                    day=start,
                     account=row.name,
                     clicks=int(day[0]),
                     orders=int(day[2]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,6 +30,7 @@ from ppapi_async.cli.report.writing import UNNAMED, Writer
 __all__ = ["ReportPage"]
 
 _TEMPLATES = "templates"
+_MOST_NAMES = 10
 _LARGEST = 390_000
 """Bytes of a page; one that would be larger gets shorter lists."""
 
@@ -113,6 +115,7 @@ class ReportPage:
                 figures=figures,
                 unnamed_count=unnamed_left(data, figures),
                 findings=finding_groups(data, writer, limits),
+                unfollowed=_listed(data.unfollowed, writer),
                 funnel_bars=funnel_bars(data, writer),
                 funnels=[funnel_table(one, rewards, writer, limits) for one in data.funnels],
                 best=best_sub_ids(data, writer, limits),
@@ -139,6 +142,14 @@ def _lists(data: ReportData, limits: Limits) -> dict[str, object]:
         "directions": direction_bars(data.directions[: limits.directions]),
         "more_directions": data.more_directions + max(0, len(data.directions) - limits.directions),
     }
+
+
+def _listed(names: Sequence[str], writer: Writer) -> Markup:
+    """Return names, the first few of them, and how many more there are."""
+    parts = [writer.site(name, 40) for name in names[:_MOST_NAMES]]
+    if len(names) > _MOST_NAMES:
+        parts.append(writer.counted("more_accounts", len(names) - _MOST_NAMES))
+    return Markup(", ").join(parts)
 
 
 def _text_of(name: str) -> str:

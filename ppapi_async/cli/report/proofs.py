@@ -10,7 +10,7 @@ from attrs import evolve
 from ppapi_async.cli.report.data import Range
 from ppapi_async.mirror.coverage import Proven
 
-__all__ = ["gaps_of", "proven_share", "ranges_of"]
+__all__ = ["coarse", "gaps_of", "proven_share", "ranges_of"]
 
 
 def ranges_of(proven: Sequence[Proven], start: datetime | None, end: datetime) -> list[Range]:
@@ -43,6 +43,36 @@ def ranges_of(proven: Sequence[Proven], start: datetime | None, end: datetime) -
     if at is None or at < end:
         found.append(Range(start=at, end=end))
     return found
+
+
+def coarse(ranges: Sequence[Range], most: int) -> list[Range]:
+    """Return about as many ranges as that, or fewer, over the same time.
+
+    Of those that are proven the longest stay. The others become part of the gaps around them, so
+    nothing is shown as proven that is not.
+
+    Args:
+        ranges: in order, without gaps between them.
+        most: how many there may be.
+    """
+    if len(ranges) <= most:
+        return list(ranges)
+    places = [place for place, one in enumerate(ranges) if one.proven_at is not None]
+    places.sort(key=lambda place: _length(ranges[place]), reverse=True)
+    kept = set(places[: most // 2])
+    found: list[Range] = []
+    for place, one in enumerate(ranges):
+        if place in kept:
+            found.append(one)
+        elif found and found[-1].proven_at is None:
+            found[-1] = evolve(found[-1], end=one.end)
+        else:
+            found.append(Range(start=one.start, end=one.end))
+    return found
+
+
+def _length(one: Range) -> timedelta:
+    return timedelta.max if one.start is None else one.end - one.start
 
 
 def gaps_of(ranges: Sequence[Range]) -> list[Range]:

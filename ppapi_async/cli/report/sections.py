@@ -444,7 +444,7 @@ def _coverage(one: Coverage, writer: Writer) -> tuple[Markup, Markup, tuple[Mark
         return share, strip([(1.0, True)]), (), 0
     gaps = [part for part in one.ranges if part.proven_at is None]
     shown = tuple(_gap(part, writer) for part in gaps[:_MOST_GAPS])
-    return share, strip(_parts(one.ranges)), shown, len(gaps) - len(shown)
+    return share, strip(_parts(one.ranges)), shown, max(one.missing, len(gaps)) - len(shown)
 
 
 def _gap(part: Range, writer: Writer) -> Markup:

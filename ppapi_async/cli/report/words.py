@@ -132,6 +132,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "of_completed": ("{share} of completed", "{share} от выполненных"),
     # Findings.
     "hand": ("Needs a hand", "Требует внимания"),
+    "unfollowed": (
+        "No longer in accounts.toml, so nothing new comes: {names}.",
+        "Больше нет в accounts.toml, поэтому нового не приходит: {names}.",
+    ),
     "hand_none": ("Nothing needs a hand", "Всё в порядке"),
     "hand_none_text": (
         (

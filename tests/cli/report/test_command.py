@@ -6,14 +6,19 @@ import asyncio
 import os
 import webbrowser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ppapi_async import Account, Dialect
 from ppapi_async.cli.exits import Exit
+from ppapi_async.cli.report import gather as gathering
+from ppapi_async.cli.report.data import ReportData
+from ppapi_async.cli.report.gather import gather
 from ppapi_async.cli.report.page import ReportPage
 from ppapi_async.mirror import Mirror
 from ppapi_async.sandbox import Sandbox
+from tests.cli.sites import dead_account, write_accounts
 from tests.cli.terminal import ppapi
 
 __all__ = ["fill", "mirror"]
@@ -89,6 +94,27 @@ def test_a_report_to_a_device(mirror: str) -> None:
     ran = ppapi("report", "--from", mirror, "--out", os.devnull)
     assert ran.code == Exit.DONE
     assert not Path(os.devnull).is_file()
+
+
+def test_the_accounts_file_says_who_is_followed(
+    mirror: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one in its place, if there is one; the one that is given must be there."""
+    known: list[object] = []
+
+    async def noted(*given: object, followed: object, **options: Any) -> ReportData:
+        known.append(followed)
+        return await gather(*given, followed=followed, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(gathering, "gather", noted)
+    assert ppapi("report", "--from", mirror).code == Exit.DONE
+    path = write_accounts(home / "config" / "ppapi" / "accounts.toml", {})
+    path.write_text(dead_account("one"))
+    assert ppapi("report", "--from", mirror).code == Exit.DONE
+    assert known == [None, frozenset({"one"})]
+    ran = ppapi("report", "--from", mirror, "--accounts", "none.toml")
+    assert ran.code == Exit.USAGE
+    assert "there is no accounts file none.toml" in ran.err
 
 
 def test_a_report_is_shown(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from ppapi_async.cli.report.findings import (
     behind,
     findings_of,
     graver_first,
+    unfollowed,
 )
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -135,6 +136,19 @@ def test_an_account_that_was_never_caught_up() -> None:
 
 
 # Sites that fall silent
+
+
+def test_who_is_no_longer_in_the_accounts_file() -> None:
+    """And is copied by nobody: a day is left to those who copy it from elsewhere."""
+    accounts = synced(HOUR, 25 * HOUR, 25 * HOUR, 3 * HOUR)
+    assert unfollowed(accounts, {"a0", "a1"}) == ["a2"]
+    assert unfollowed(accounts, {"a0", "a1", "a2", "a3"}) == []
+    new = facts(name="a0", first_seen=NOW - HOUR, last_synced=None)
+    old = facts(name="a1", first_seen=NOW - 30 * HOUR, last_synced=None)
+    assert unfollowed([new, old, facts(name="b")], {"b"}) == ["a1"]
+    # The file of another copy says nothing about this one.
+    assert unfollowed(accounts, {"b0", "b1"}) == []
+    assert unfollowed([], {"a0"}) == []
 
 
 def quiet(counts: dict[date, int], last: datetime, **known: Any) -> list[Finding]:

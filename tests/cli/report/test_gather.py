@@ -15,7 +15,13 @@ import pytest
 from attrs import define, field
 
 from ppapi_async import Account, Dialect
-from ppapi_async.cli.report.data import NO_REFERRER, FindingKind, FunnelStep, ReportData
+from ppapi_async.cli.report.data import (
+    ALL_ACCOUNTS,
+    NO_REFERRER,
+    FindingKind,
+    FunnelStep,
+    ReportData,
+)
 from ppapi_async.cli.report.gather import gather
 from ppapi_async.mirror import Mirror, ReadOnlyMirror
 from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Sandbox
@@ -429,3 +435,43 @@ async def test_a_mirror_that_is_followed_is_not_behind(database_url: str) -> Non
                     if found.last_synced is not None and found.last_synced > moment(NOW + 120):
                         break
     assert FindingKind.SITE_BEHIND not in {one.kind for one in report.findings}
+
+
+async def test_sums_of_a_long_report_are_of_weeks_or_months(database_url: str) -> None:
+    """As many as a chart can show, and what they add up to is exact all the same."""
+    whole = await report_of(database_url)
+    assert whole.grain == "day"
+    async with ReadOnlyMirror(database_url) as reading:
+        for days, grain, key in ((400, "week", "%G-%V"), (2_000, "month", "%Y-%m")):
+            start, now = moment(NOW - days * DAY), moment(NOW + 600)
+            found = await gather(reading, start=start, end=now, zone=KOLKATA, now=now)
+            assert found.grain == grain
+            told = {(f"{one.day:{key}}", one.account): one for one in found.days}
+            assert len(told) == len(found.days) <= 2 * 15
+            credited: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+            clicks: Counter[tuple[str, str]] = Counter()
+            for site in SITES:
+                for order, at in site.orders():
+                    reward = Decimal(order.reward) if order.accrued else Decimal()
+                    credited[f"{day_of(at):{key}}", site.name] += reward
+                for click in site.books.clicks:
+                    clicks[f"{day_of(click.created):{key}}", site.name] += 1
+            assert {at: one.clicks for at, one in told.items() if one.clicks} == clicks
+            assert {at: one.accrued for at, one in told.items() if one.accrued} == {
+                at: reward for at, reward in credited.items() if reward
+            }
+
+
+async def test_an_account_that_nobody_follows_is_no_finding(database_url: str) -> None:
+    """It is named; what the accounts file has is behind, after days without a sync."""
+    await report_of(database_url)
+    end = moment(NOW + 9 * DAY)
+    async with ReadOnlyMirror(database_url) as reading:
+        unknown = await gather(reading, end=end, zone=KOLKATA, now=end)
+        known = await gather(reading, end=end, zone=KOLKATA, now=end, followed={"one"})
+    assert unknown.unfollowed == ()
+    assert {one.account for one in unknown.findings} & {"two", ALL_ACCOUNTS}
+    assert known.unfollowed == ("two",)
+    assert {one.account for one in known.findings} == {"one"}
+    assert [one.name for one in known.accounts] == ["one", "two"]
+    assert known.days == unknown.days

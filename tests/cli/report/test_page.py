@@ -13,6 +13,7 @@ from functools import cache, partial
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from attrs import evolve
@@ -28,6 +29,7 @@ from ppapi_async.cli.report.data import (
     FindingKind,
     Funnel,
     FunnelStep,
+    Grain,
     Range,
     ReportData,
     Severity,
@@ -35,7 +37,8 @@ from ppapi_async.cli.report.data import (
 from ppapi_async.cli.report.data import Coverage as CoverageData
 from ppapi_async.cli.report.limits import Limits
 from ppapi_async.cli.report.page import ReportPage
-from ppapi_async.cli.report.rewards import Timeline, rewards_of
+from ppapi_async.cli.report.rewards import rewards_of
+from ppapi_async.cli.report.timeline import Timeline, start_of
 from ppapi_async.cli.report.words import COUNTED, LANGUAGES, TEXTS, Language
 from ppapi_async.cli.report.writing import Writer
 from tests.cli.report.made_up import END, empty, made_up
@@ -478,6 +481,40 @@ def test_the_bars_of_a_long_report_are_longer(days: int, grain: str, count: int)
     assert re.fullmatch({"day": r"\d+ \w+", "year": r"\d{4}"}.get(grain, r"\w+ \d{4}"), label)
     title = "Rewards by day" if grain == "day" else "Rewards over time"
     assert title in seen(data).text
+
+
+@pytest.mark.parametrize("grain", get_args(Grain))
+def test_sums_of_longer_times_are_bars_as_they_are(grain: Grain) -> None:
+    """What was added up by week when it was gathered is drawn by week, in its place."""
+    day = start_of(grain, date(2026, 11, 25))
+    sums = (DaySum(day=day, account="one", accrued=Decimal(7)),)
+    start = END - timedelta(days=20)
+    data = week(accounts=(summary(accrued=Decimal(7)),), start=start, days=sums, grain=grain)
+    rewards = rewards_of(data, Writer("en", "UTC"), Limits())
+    assert rewards.grain == grain
+    (chart,) = rewards.charts
+    assert [total for _, total, _ in chart.rows] == [Decimal(7)]
+    timeline = Timeline.of(data, Writer("en", "UTC"))
+    assert day in timeline.starts
+    assert start_of(grain, day) == day
+
+
+def test_the_first_days_that_there_are() -> None:
+    """They have no Monday before them."""
+    assert start_of("week", date(1, 1, 1)) == date(1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(1, "No longer in accounts.toml, so nothing new comes: left0."), (12, "and 2 more accounts.")],
+)
+def test_accounts_that_nobody_follows_are_named_once(count: int, shown: str) -> None:
+    """A few of them, with how many more there are."""
+    names = tuple(f"left{number}" for number in range(count))
+    found = seen(week(accounts=(summary(),), unfollowed=names)).text
+    assert shown in found
+    assert found.count("left0") == 1
+    assert "No longer" not in seen(week(accounts=(summary(),))).text
 
 
 def test_rewards_of_all_days_are_in_the_chart() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from ppapi_async.cli.report.data import Range
-from ppapi_async.cli.report.proofs import gaps_of, proven_share, ranges_of
+from ppapi_async.cli.report.proofs import coarse, gaps_of, proven_share, ranges_of
 from ppapi_async.mirror.coverage import Proven
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -84,3 +85,19 @@ def test_the_share_that_is_proven() -> None:
     assert proven_share(ranges_of(proven((None, 5, FIRST)), None, end), NOON + 20 * HOUR) == 0
     assert proven_share(ranges_of(proven((None, 50, FIRST)), None, end), end) == 1
     assert proven_share(ranges_of([], None, end), end) == 0
+
+
+def test_very_many_ranges_become_fewer() -> None:
+    """The longest proofs stay; nothing is proven that was not, and all of the time is there."""
+    parts = [(3.0 * n, 3.0 * n + 1 + (n % 10 == 0), FIRST) for n in range(100)]
+    ranges = ranges_of(proven(*parts), NOON, NOON + 300 * HOUR)
+    assert coarse(ranges, 200) == ranges
+    few = coarse(ranges, 20)
+    assert len(few) <= 21
+    assert [one for one in few if one.proven_at] == [
+        Range(start=at(30 * n), end=NOON + (30 * n + 2) * HOUR, proven_at=FIRST) for n in range(10)
+    ]
+    assert (few[0].start, few[-1].end) == (ranges[0].start, ranges[-1].end)
+    assert all(one.end == other.start for one, other in pairwise(few))
+    opened = ranges_of(proven((None, 1, FIRST), *parts[1:]), None, NOON + 300 * HOUR)
+    assert coarse(opened, 4)[0] == opened[0]
