@@ -21,6 +21,7 @@ from ppapi_async import (
     AccountSuspended,
     Fleet,
     PPAPIError,
+    RequestFacts,
     Session,
     SQLiteState,
     errors,
@@ -179,11 +180,13 @@ TROUBLES: Mapping[str, Trouble] = {
 }
 
 
-async def meet(name: str, tell: Tell) -> None:
+async def meet(
+    name: str, tell: Tell, on_request: Callable[[RequestFacts], object] | None = None
+) -> None:
     """Get into one kind of trouble, and tell of the error in the program's own frame."""
     trouble = TROUBLES[name]
     scripts = {trouble.method: trouble.script, **trouble.more}
-    async with served(key=os.environ[KEY_VARIABLE]) as (server, session, _):
+    async with served(key=os.environ[KEY_VARIABLE], on_request=on_request) as (server, session, _):
         server.script |= scripts
         await _work(session, trouble.use, tell)
 
