@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -499,6 +500,10 @@ def _check_file(path: Path) -> None:
 
 
 def _no_file(path: Path, error: OSError) -> StateError:
-    return StateError(
-        f"the mirror {path}: {error.strerror}; its directory must exist and let you write"
-    )
+    advice = {
+        errno.EISDIR: "pass the path of another file",
+        errno.EINVAL: "pass the path of another file",
+        errno.ENAMETOOLONG: "pass the path of another file",
+        errno.ENOSPC: "make room, then try again",
+    }.get(error.errno or 0, "its directory must exist and let you write")
+    return StateError(f"the mirror {path}: {error.strerror}; {advice}")

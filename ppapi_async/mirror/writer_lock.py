@@ -23,6 +23,7 @@ _SHORTLY = 5000
 """Milliseconds to wait for one that only writes its name."""
 SUFFIX = "-lock"
 """Of its path, behind the path of the database."""
+_ADVICE = "let this process read and write it and its directory"
 
 
 @define(eq=False)
@@ -78,7 +79,9 @@ def _try(path: Path) -> sqlite3.Connection | str:
         holder = _hold(connection)
     except sqlite3.Error as error:
         connection.close()
-        return f"{path}: {error}; let this process read and write it and its directory"
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        advice = "make room, then try again" if is_full else _ADVICE
+        return f"{path}: {error}; {advice}"
     if holder is None:
         return connection
     connection.close()

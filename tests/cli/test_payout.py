@@ -249,6 +249,20 @@ def test_two_that_fit_are_the_users_to_judge(site: Sandbox, home: Path) -> None:
     assert "--forget one" in ran.err
 
 
+@pytest.mark.parametrize("name", [":memory:", "file:payouts.db?mode=memory"])
+def test_a_journal_is_a_file_whatever_its_name(
+    site: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """SQLite has names that mean no file; a crash would leave nothing of the attempt there."""
+    monkeypatch.chdir(tmp_path)
+    with PayoutJournal(Path(name)) as journal:
+        journal.note(site.account("one"), ATTEMPT, "12.5")
+    with PayoutJournal(Path(name)) as journal:
+        (noted,) = journal.all()
+    assert noted.outcome is None
+    assert (tmp_path / name).stat().st_size
+
+
 def test_without_a_journal_nothing_is_sent(site: Sandbox, tmp_path: Path) -> None:
     """What cannot be written down is not sent."""
     bad = tmp_path / "journal"

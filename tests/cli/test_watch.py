@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -23,7 +24,7 @@ import pytest
 from aiohttp import web
 from attrs import define, evolve, field
 
-from ppapi_async import Dialect, Hooks, MemoryState, StateError
+from ppapi_async import Dialect, Hooks, MemoryState, SQLiteState, StateError
 from ppapi_async.cli.exits import CommandFailed
 from ppapi_async.cli.watching import delivery, watching
 from ppapi_async.cli.watching.delivery import Deliveries, FreshState, Parcel, Problem
@@ -434,6 +435,32 @@ def test_one_process_at_a_time_has_the_state(site: Sandbox) -> None:
         connection.close()
     assert ran.code == 1
     assert "held.db is written by process" in ran.err
+
+
+@pytest.mark.parametrize("name", ["a directory", ":memory:", "a text", "of a later version"])
+def test_a_state_that_cannot_be_used_ends_it_at_once(site: Sandbox, name: str) -> None:
+    """No later poll could do better, and SQLite would keep `:memory:` in no file at all."""
+    import sqlite3
+
+    path = Path(name)
+    if name == "a text":
+        path.write_text("This is no database. " * 50)
+    elif name == "of a later version":
+        asyncio.run(_opened(path))
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    else:
+        path.mkdir()
+    ran = ppapi("watch", *ORDERS, "--state", name)
+    assert ran.code == 1
+    assert f"{path.absolute()} " in ran.err or f"{path.absolute()}:" in ran.err
+    assert "another path" in ran.err or "upgrade ppapi_async" in ran.err
+    assert "polling on" not in ran.err
+
+
+async def _opened(path: Path) -> None:
+    async with SQLiteState(path) as state:
+        await state.load("any")
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,14 @@ async def test_without_a_directory(tmp_path: Path) -> None:
         await MirrorStore.open(f"sqlite:///{tmp_path / 'none' / 'mirror.db'}")
 
 
+@pytest.mark.parametrize("name", ["folder", "n" * 252])
+async def test_a_path_that_cannot_be_a_file_says_so(tmp_path: Path, name: str) -> None:
+    """Rights to its directory would not help."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StateError, match="pass the path of another file"):
+        await MirrorStore.open(f"sqlite:///{tmp_path / name}")
+
+
 def test_what_is_no_database_is_refused(sqlite_path: Path) -> None:
     """A file of something else is not overwritten."""
     sqlite_path.write_bytes(b"no database " * 100)

@@ -199,6 +199,19 @@ async def test_a_lock_that_cannot_be_had_says_why(tmp_path: Path) -> None:
         await WriterLock.take(tmp_path / "odd.db", wait=0)
 
 
+async def test_a_lock_says_to_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights were not what was wrong."""
+
+    def full(connection: object) -> str:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(writer_lock, "_hold", full)
+    with pytest.raises(StateError, match=r"is full; make room, then try again$"):
+        await WriterLock.take(tmp_path / "partner.db", wait=0)
+
+
 async def test_a_lock_that_nobody_waits_for_any_more_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

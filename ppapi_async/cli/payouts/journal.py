@@ -101,7 +101,10 @@ class PayoutJournal:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            # Absolute, for ":memory:" and "file:…" are no files to SQLite.
+            self._connection = sqlite3.connect(
+                path.absolute(), timeout=_BUSY_SECONDS, isolation_level=None
+            )
         with contextlib.ExitStack() as failed, self._explained():
             failed.callback(self._connection.close)
             self._connection.execute("PRAGMA synchronous = EXTRA")  # on the disk, whatever fails

@@ -68,7 +68,9 @@ async def watch(plan: WatchPlan) -> None:
     async with contextlib.AsyncExitStack() as stack:
         lock = await WriterLock.take(plan.state.absolute(), wait=0)
         stack.callback(lock.release)
-        state = await stack.enter_async_context(SQLiteState(plan.state))
+        state = await stack.enter_async_context(SQLiteState(plan.state.absolute()))
+        # What cannot be used now ends the command; later, polls go on until it can be used again.
+        await state.load("opened")
         recipients: list[Recipient] = []
         seconds = plan.timeout.total_seconds()
         if plan.words:
