@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
@@ -23,8 +24,10 @@ from tests.cli.sites import accounts_text, running, write_accounts
 from tests.cli.terminal import Ran, Terminal, ppapi
 from tests.leaks import assert_absent
 
+if TYPE_CHECKING:
+    import trustme
+
 KEY = "Ab3kEy5678" * 3 + "Wxy12"
-CERTIFICATE = Path(__file__).with_name("self_signed.pem")
 CERTIFIED_UNTIL = datetime(2126, 11, 4, 12, 0, tzinfo=UTC)
 
 
@@ -342,11 +345,32 @@ def test_a_port_without_tls(file: Path) -> None:
     )
 
 
-@asynccontextmanager
-async def tls_server() -> AsyncIterator[int]:
-    """Serve TLS with a certificate that nobody has signed; yield the port."""
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Return what signs certificates; its keys are made for these tests."""
+    made: trustme.CA = pytest.importorskip("trustme", reason="install the extra dev anew").CA()
+    return made
+
+
+def certified(authority: trustme.CA) -> ssl.SSLContext:
+    """Return what a server needs that the authority has signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
+    authority.issue_cert("127.0.0.1", not_after=CERTIFIED_UNTIL).configure_cert(context)
+    return context
+
+
+def self_signed(authority: trustme.CA, folder: Path) -> ssl.SSLContext:
+    """Return what a server needs that shows a certificate which has signed itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    file = folder / "self_signed.pem"
+    file.write_bytes(authority.private_key_pem.bytes() + authority.cert_pem.bytes())
+    context.load_cert_chain(file)
+    return context
+
+
+@asynccontextmanager
+async def tls_server(context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Serve TLS; yield the port."""
 
     def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -361,9 +385,11 @@ def by_check(results: list[CheckResult]) -> dict[str, CheckResult]:
     return {one.check: one for one in results}
 
 
-async def test_a_certificate_that_nobody_has_signed_fails() -> None:
+async def test_a_certificate_that_nobody_has_signed_fails(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
     """Nothing is sent then."""
-    async with tls_server() as port:
+    async with tls_server(self_signed(authority, tmp_path)) as port:
         account = Account(f"https://127.0.0.1:{port}", KEY)
         found = by_check(await examine(account, tls=ssl.create_default_context()))
     assert found["tls"].state == "failed"
@@ -374,11 +400,12 @@ async def test_a_certificate_that_nobody_has_signed_fails() -> None:
 
 
 @pytest.mark.parametrize(("days", "state"), [(400, "ok"), (14, "ok"), (13, "warning")])
-async def test_the_end_of_a_certificate(days: int, state: str) -> None:
+async def test_the_end_of_a_certificate(authority: trustme.CA, days: int, state: str) -> None:
     """Two weeks before it ends there is something to do."""
     now = CERTIFIED_UNTIL.timestamp() - days * 86_400
-    tls = ssl.create_default_context(cafile=str(CERTIFICATE))
-    async with tls_server() as port:
+    tls = ssl.create_default_context()
+    authority.configure_trust(tls)
+    async with tls_server(certified(authority)) as port:
         account = Account(f"https://127.0.0.1:{port}", KEY)
         found = by_check(await examine(account, tls=tls, hooks=Hooks(clock=lambda: now)))
     assert found["tls"].state == state

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
@@ -17,7 +18,7 @@ from typing import Self, TypeAlias, cast
 
 import aiohttp
 
-__all__ = ["Browser", "Tab", "find_chromium"]
+__all__ = ["Browser", "Tab", "find_chromium", "running_browser"]
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 _PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -38,6 +39,17 @@ _SWITCHES = (
     "--remote-debugging-port=0",
 )
 _START, _CALL = 60, 30
+_LEAD = """
+import os, signal, sys
+if os.fork():
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.execv(sys.argv[1], sys.argv[1:])
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+os.read(0, 1)
+os.killpg(0, signal.SIGKILL)
+"""
+"""Becomes the browser, beside a process that waits for the end of stdin, which is that of the tests
+however they end, and then kills all of its group."""
 
 
 def find_chromium() -> str | None:
@@ -144,7 +156,7 @@ class Browser:
         async with contextlib.AsyncExitStack() as stack:
             profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
             folder = stack.enter_context(profile)
-            address = await stack.enter_async_context(_running(self._path, folder))
+            address = await stack.enter_async_context(running_browser(self._path, folder))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             self._socket = await stack.enter_async_context(http.ws_connect(address, max_msg_size=0))
             reader = asyncio.create_task(self._read())
@@ -202,14 +214,15 @@ class Browser:
 
 
 @contextlib.asynccontextmanager
-async def _running(path: str, folder: str) -> AsyncIterator[str]:
+async def running_browser(path: str, folder: str) -> AsyncIterator[str]:
     """Run the browser and yield the address of its web socket; nothing of it is left afterwards."""
     process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", "-c", _LEAD),
         path,
         *_SWITCHES,
         f"--user-data-dir={folder}",
         "about:blank",
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
