@@ -1,4 +1,11 @@
-"""Files that are put in their place when they are whole, or not at all."""
+"""Files that are put in their place when they are whole, or not at all.
+
+Accounts files have writers of their own, with other contracts: `editing/accounts_edit` (mode and
+owner stay as they were, under a lock, and only if nobody has changed the file meanwhile; a new one
+replaces nothing) and `sandboxes/sites` (mode 600 from the first byte on, and without `--overwrite`
+only where nothing is). This one gives what the umask says, writes to devices and pipes, too, and
+replaces whatever is there.
+"""
 
 from __future__ import annotations
 

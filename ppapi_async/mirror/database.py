@@ -24,8 +24,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
 from ppapi_async.mirror import migrations
-from ppapi_async.mirror.types import EXACT
 from ppapi_async.mirror.writer_lock import WriterLock
+from ppapi_async.protocol.fields import EXACT
 from ppapi_async.secret import Redactor, Secret
 from ppapi_async.transport.closing import wait_until_done
 

@@ -8,7 +8,7 @@ digits, since SQLite's numbers with a fraction are floats.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
+from decimal import Decimal
 from typing import cast
 
 from sqlalchemy import ColumnElement, DateTime, Dialect, Numeric, Text, type_coerce
@@ -27,7 +27,6 @@ from ppapi_async.protocol.stored_text import (
 )
 
 __all__ = [
-    "EXACT",
     "EscapedText",
     "Instant",
     "JsonText",
@@ -44,8 +43,6 @@ __all__ = [
     "unescape_json",
 ]
 
-EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
-"""More digits than any amount has: no sum is ever rounded."""
 _BEFORE_POINT, _AFTER_POINT = 131_072, 16_383
 """Digits that PostgreSQL's NUMERIC takes."""
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
     Clamped,
     Context,
     Decimal,
@@ -43,6 +45,7 @@ from ppapi_async.protocol.text import restore
 __all__ = [
     "AMOUNTS",
     "EARLIEST",
+    "EXACT",
     "INT64",
     "KNOWN_KEYS",
     "LATEST",
@@ -77,6 +80,8 @@ MOST_PARTS = 1000
 _FRACTION = re.compile(r"-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
 _LONGEST_AMOUNT = 200
 """Characters that are read as a number at all."""
+EXACT = Context(prec=300_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
+"""More digits than any amount has: no sum is ever rounded."""
 AMOUNTS = Context(
     prec=60,
     Emax=60,

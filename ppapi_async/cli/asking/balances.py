@@ -7,7 +7,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Context, Decimal
+from decimal import Decimal
 
 from attrs import frozen
 
@@ -18,13 +18,12 @@ from ppapi_async.cli.progress import progress_of
 from ppapi_async.errors import PPAPIError
 from ppapi_async.fleet.fleet import Fleet
 from ppapi_async.models import Info, PayoutMethod
+from ppapi_async.protocol.fields import EXACT
 from ppapi_async.session import Session
 from ppapi_async.transport.retry import Retry
 
 __all__ = ["UNKNOWN", "AccountBalance", "ask", "row_of", "show_methods", "totals"]
 
-_EXACT = Context(prec=10_000)
-"""More digits than any amount has: nothing is rounded."""
 UNKNOWN = "¤"
 """The sign of a currency that is not known."""
 _AT_ONCE = 100
@@ -58,7 +57,7 @@ class AccountBalance:
         """How much the balance lacks to be paid out; None where nothing is known."""
         if self.info is None:
             return None
-        return max(Decimal(), _EXACT.subtract(self.info.min_payout, self.info.balance))
+        return max(Decimal(), EXACT.subtract(self.info.min_payout, self.info.balance))
 
     @property
     def is_due(self) -> bool:
@@ -207,7 +206,7 @@ def totals(balances: Sequence[AccountBalance]) -> list[str]:
 
 def _sum(balances: Iterable[AccountBalance]) -> Decimal:
     amounts = (one.info.balance for one in balances if one.info is not None)
-    return functools.reduce(_EXACT.add, amounts, Decimal())
+    return functools.reduce(EXACT.add, amounts, Decimal())
 
 
 def _accounts(count: int) -> str:

@@ -38,7 +38,8 @@ from ppapi_async.cli.report.reading import AccountRow, ReportReader
 from ppapi_async.cli.report.sums import AccountSums, LabelSums, ZoneDays, added, total
 from ppapi_async.cli.report.timeline import grain_of, start_of
 from ppapi_async.mirror.read_only import ReadOnlyMirror
-from ppapi_async.mirror.types import EXACT, unescape
+from ppapi_async.mirror.types import unescape
+from ppapi_async.protocol.fields import EXACT
 
 __all__ = ["gather"]
 

@@ -19,9 +19,10 @@ from ppapi_async.cli.report.sums import FRESH, GONE, LateSums, VisitorRow
 from ppapi_async.mirror.coverage import Proven
 from ppapi_async.mirror.read_only import MirrorSnapshot, Values
 from ppapi_async.mirror.rows import load
-from ppapi_async.mirror.types import EXACT, instant_of, instant_text, load_json, unescape
+from ppapi_async.mirror.types import instant_of, instant_text, load_json, unescape
 from ppapi_async.mirror.views import CANCELLED
 from ppapi_async.models import Exchange
+from ppapi_async.protocol.fields import EXACT
 
 __all__ = ["AccountRow", "Balance", "Credited", "ReportReader"]
 

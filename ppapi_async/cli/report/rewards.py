@@ -13,7 +13,7 @@ from ppapi_async.cli.report.data import Grain, ReportData
 from ppapi_async.cli.report.limits import Limits
 from ppapi_async.cli.report.timeline import Timeline
 from ppapi_async.cli.report.writing import UNNAMED, Writer
-from ppapi_async.mirror.types import EXACT
+from ppapi_async.protocol.fields import EXACT
 
 __all__ = ["RewardCard", "RewardChart", "Rewards", "rewards_of"]
 

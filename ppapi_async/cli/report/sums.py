@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl
 from attrs import define, field
 
 from ppapi_async.cli.report.data import NO_REFERRER, NO_SUB_ID
-from ppapi_async.mirror.types import EXACT, unescape
+from ppapi_async.mirror.types import unescape
+from ppapi_async.protocol.fields import EXACT
 
 __all__ = [
     "ACCRUED",
