@@ -275,4 +275,15 @@ class IncompleteError(PPAPIError):
 
 
 class StateError(PPAPIError):
-    """The store of a watch's state could not be read or written."""
+    """The store of a watch's state, or the database of a mirror, could not be read or written.
+
+    Attributes:
+        may_pass: False where to try again does not help: what is there is something else, a later
+            version has made it, or this process may not use it.
+    """
+
+    def __init__(
+        self, message: str = "", *, account: str = "", method: str = "", may_pass: bool = True
+    ) -> None:
+        super().__init__(message, account=account, method=method)
+        self.may_pass = may_pass

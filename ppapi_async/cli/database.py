@@ -8,24 +8,30 @@ from pathlib import Path
 import platformdirs
 
 from ppapi_async.cli.exits import CommandFailed, Exit
+from ppapi_async.cli.missing import missing
 
 __all__ = ["database_url"]
+
+_FILE = "sqlite:///"
 
 _ALMOST_URL = re.compile(r"\A(?:postgres|sqlite)[\w+]*:|\A[^./~\\][^@]*:[^@]*@", re.IGNORECASE)
 
 
-def database_url(given: str | None, *, make_folder: bool = False) -> str:
+def database_url(given: str | None, *, to_write: bool = False) -> str:
     """Return the url of the copy's database.
 
     Args:
         given: a url or the path of a SQLite file, as the user said it; None: `partner.db` in the
             platform's place for data.
-        make_folder: make that place, for this user only, if it is not there.
+        to_write: it may be made; that place, too, for this user only, if it is not there.
 
     Raises:
-        CommandFailed: it seems to be a url that was mistyped.
+        CommandFailed: it seems to be a url that was mistyped; or a file that is not there is to be
+            read.
     """
     if given and "://" in given:
+        if given.startswith(_FILE) and not to_write:
+            _check_there(Path(given.removeprefix(_FILE)))
         return given
     if given and _ALMOST_URL.search(given):
         # It is not repeated: it may hold a password.
@@ -35,8 +41,16 @@ def database_url(given: str | None, *, make_folder: bool = False) -> str:
             Exit.USAGE,
         )
     if given:
-        return f"sqlite:///{Path(given).expanduser().absolute()}"
+        path = Path(given).expanduser().absolute()
+        if not to_write:
+            _check_there(path)
+        return f"{_FILE}{path}"
     folder = platformdirs.user_data_path("ppapi", appauthor=False)
-    if make_folder:
+    if to_write:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'partner.db'}"
+    return f"{_FILE}{folder / 'partner.db'}"
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise CommandFailed(f"{missing(path)}\n'ppapi sync --to' makes a copy of the sites there")

@@ -27,6 +27,7 @@ from ppapi_async.mirror import migrations
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.protocol.fields import EXACT
 from ppapi_async.secret import Redactor, Secret
+from ppapi_async.storage.file_kind import LIST_NAMES, READ_APPLICATION, FileKind
 from ppapi_async.transport.closing import wait_until_done
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ class MirrorDatabase:
         if url.get_backend_name() == "sqlite":
             path = _path(cast("str", url.database))
             _prepare_file(path)
+            await asyncio.to_thread(_refuse_foreign, path)
             lock = await WriterLock.take(path, wait=wait)
             engine = _sqlite_engine(path, _SqliteConnection)
             return cls(engine, True, str(path), redactor, asyncio.Semaphore(1), lock)
@@ -484,6 +486,22 @@ def _prepare_file(path: Path) -> None:
     except OSError as error:
         raise _no_file(path, error) from None
     _check_file(path)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that is something else, before anything is written into it or beside it."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as looking:
+            looking.execute("PRAGMA trusted_schema = OFF")
+            application = looking.execute(READ_APPLICATION).fetchone()[0]
+            names = [name for (name,) in looking.execute(LIST_NAMES)]
+    except sqlite3.Error as error:
+        code = error.sqlite_errorcode & 0xFF
+        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN):
+            text = f"the mirror {path}: {error}; {_ADVICE_SQLITE[code]}"
+            raise StateError(text, may_pass=False) from None
+        return  # it is told of by whoever opens it to stay
+    FileKind.MIRROR.is_empty(path, application, names)
 
 
 def _check_file(path: Path) -> None:

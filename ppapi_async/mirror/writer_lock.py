@@ -13,6 +13,7 @@ from pathlib import Path
 from attrs import define
 
 from ppapi_async.errors import StateError
+from ppapi_async.storage.file_kind import LIST_NAMES, READ_APPLICATION, FileKind
 from ppapi_async.transport.closing import wait_until_done
 
 __all__ = ["WriterLock"]
@@ -76,7 +77,13 @@ def _try(path: Path) -> sqlite3.Connection | str:
     except sqlite3.Error as error:
         return f"{path}: {error}; its directory must exist and let you write"
     try:
+        application = connection.execute(READ_APPLICATION).fetchone()[0]
+        names = [name for (name,) in connection.execute(LIST_NAMES)]
+        FileKind.LOCK.is_empty(path, application, names)
         holder = _hold(connection)
+    except StateError as error:
+        connection.close()
+        return error.message
     except sqlite3.Error as error:
         connection.close()
         is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

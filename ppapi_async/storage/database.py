@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -14,18 +15,18 @@ from pathlib import Path
 
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
+from ppapi_async.storage.file_kind import LIST_NAMES, READ_APPLICATION, FileKind
 from ppapi_async.storage.stores import StateChange, warn_of
 
 __all__ = ["Database"]
 
-_APPLICATION = int.from_bytes(b"ppas")
 _VERSION = 1
 _CREATE = (
     (
         "CREATE TABLE entries (watch TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,"
         " PRIMARY KEY (watch, name)) WITHOUT ROWID"
     ),
-    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA application_id = {FileKind.STATE.application}",
     f"PRAGMA user_version = {_VERSION}",
 )
 # Many rows in each step of SQLite: Python's lock changes hands at every step, and beside an event
@@ -39,6 +40,10 @@ _LOAD = (
 _READ = "SELECT text FROM entries WHERE watch = ? AND name = ?"
 _BESIDE = ("-wal", "-shm", "-journal")
 _FAILURES = (sqlite3.Error, OSError, MemoryError, UnicodeDecodeError)
+_PASSING = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+)
+"""Failures that may pass by themselves, also where the file was never open."""
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another process holds it; try again, or allow a longer timeout",
     sqlite3.SQLITE_FULL: "make room, then try again",
@@ -63,6 +68,16 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._is_warned_of = False
+        self._was_open = False
+
+    def check(self) -> None:
+        """Open the file, if it is not open.
+
+        Raises:
+            StateError: it could not be opened.
+        """
+        with self._connected("opened"):
+            pass
 
     def load(self, watch: str) -> Mapping[str, str]:
         """Return all entries of a watch, as of one moment.
@@ -110,9 +125,13 @@ class Database:
             try:
                 yield self._current()
             except _FAILURES as error:
+                # What has been open is ours: a repetition may help, whatever happens to it.
+                may_pass = self._was_open or _code(error) in _PASSING or _is_full(error)
                 raise StateError(
-                    f"the state {self._path} could not be {done}: {_reason(error)}"
+                    f"the state {self._path} could not be {done}: {_reason(error)}",
+                    may_pass=may_pass,
                 ) from error
+            self._was_open = True
             failed.pop_all()
 
     def _current(self) -> sqlite3.Connection:
@@ -153,12 +172,14 @@ class Database:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StateError(f"{path} {error.strerror}: pass another path") from None
+                text = f"{path} {error.strerror}: pass another path"
+                raise StateError(text, may_pass=False) from None
             if path == self._path and not self._is_warned_of:
                 self._is_warned_of = True
                 warn_of(path, status, beside=True)
             elif path != self._path and not is_trusted(status):
-                raise StateError(f"{path} belongs to another user: pass a path of this user's own")
+                text = f"{path} belongs to another user: pass a path of this user's own"
+                raise StateError(text, may_pass=False)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         with _transaction(connection):
@@ -171,21 +192,17 @@ class Database:
                     connection.execute(statement)
 
     def _is_new(self, connection: sqlite3.Connection) -> bool:
-        application = _number(connection, "PRAGMA application_id")
+        application = _number(connection, READ_APPLICATION)
         version = _number(connection, "PRAGMA user_version")
-        tables = _number(connection, "SELECT count(*) FROM sqlite_master")
-        if (application, version, tables) == (0, 0, 0):
-            return True
-        if application != _APPLICATION:
-            raise StateError(
-                f"{self._path} is a database of another application: pass another path"
-            )
-        if version != _VERSION:
+        names = [name.decode("utf-8", "replace") for (name,) in connection.execute(LIST_NAMES)]
+        is_empty = FileKind.STATE.is_empty(self._path, application, names)
+        if version != (0 if is_empty else _VERSION):
             raise StateError(
                 f"the state {self._path} is of version {version}, and this ppapi_async knows"
-                f" version {_VERSION}: upgrade ppapi_async, or pass another path"
+                f" version {_VERSION}: upgrade ppapi_async, or pass another path",
+                may_pass=False,
             )
-        return False
+        return is_empty
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL. SQLite does not wait by itself where two that open a new file meet."""
@@ -201,7 +218,8 @@ class Database:
         if mode != b"wal":
             raise StateError(
                 f"the state {self._path} is where SQLite cannot share a file between processes:"
-                " pass a path on a local disk"
+                " pass a path on a local disk",
+                may_pass=False,
             )
 
 
@@ -273,6 +291,12 @@ def _number(connection: sqlite3.Connection, sql: str) -> int:
 def _code(error: BaseException) -> int:
     """Return what SQLite calls the error, without what it adds to be more exact."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_full(error: BaseException) -> bool:
+    """Tell whether it is memory, room on the disk or open files that lack for the moment."""
+    lacking = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO)
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) in lacking
 
 
 def _reason(error: BaseException) -> str:

@@ -81,6 +81,15 @@ class SQLiteState:
         if worker is not None:
             await worker.aclose()
 
+    async def check(self) -> None:
+        """Look whether the file can be used; one that is not there is made.
+
+        Raises:
+            StateError: it cannot; its `may_pass` tells whether to try again may help.
+        """
+        question = _Question(Database.check)
+        await self._answer(question, question.done)
+
     async def load(self, watch: str) -> Mapping[str, str]:
         """Return all entries of a watch, none if nothing was saved.
 
@@ -150,7 +159,7 @@ class _Question(Generic[T]):
             self.done.set_exception(_copy(error))
 
 
-_Job: TypeAlias = _Save | _Question[Mapping[str, str]] | _Question[str | None]
+_Job: TypeAlias = _Save | _Question[Mapping[str, str]] | _Question[str | None] | _Question[None]
 _Jobs: TypeAlias = "SimpleQueue[_Job | None]"
 """None is the last."""
 
@@ -248,7 +257,7 @@ def _give_up(jobs: Iterable[_Job | None]) -> None:
 
 def _copy(error: StateError) -> StateError:
     """Return an error of one's own: each that raises it adds to its traceback."""
-    copy = StateError(error.message)
+    copy = StateError(error.message, may_pass=error.may_pass)
     copy.__cause__ = error.__cause__
     return copy
 

@@ -13,7 +13,7 @@ from attrs import define, field
 
 from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.models import Info, Row
-from ppapi_async.storage import State
+from ppapi_async.storage import SQLiteState, State
 from ppapi_async.watching.changes import Change, RowsUnreadable
 
 __all__ = ["IN_HAND", "Delivery", "Poller", "WatchStore", "differing", "in_use"]
@@ -26,11 +26,20 @@ may have to be taken back, if the row is by then what it was before."""
 
 @contextlib.asynccontextmanager
 async def in_use(state: State) -> AsyncIterator[None]:
-    """Keep a store open that can be opened, such as `SQLiteState`."""
-    if isinstance(state, AbstractAsyncContextManager):
-        async with state:
-            yield
-    else:
+    """Keep a store open that can be opened, such as `SQLiteState`.
+
+    Raises:
+        StateError: it is a file that can never be used: to poll on would help nobody.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if isinstance(state, AbstractAsyncContextManager):
+            await stack.enter_async_context(state)
+        if isinstance(state, SQLiteState):
+            try:
+                await state.check()
+            except StateError as error:
+                if not error.may_pass:
+                    raise
         yield
 
 

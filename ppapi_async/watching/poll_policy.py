@@ -9,7 +9,7 @@ import hashlib
 
 from attrs import define, field, frozen
 
-from ppapi_async.errors import PPAPIError
+from ppapi_async.errors import PPAPIError, StateError
 from ppapi_async.transport.retry import is_transient, wait_asked_by
 
 __all__ = [
@@ -114,6 +114,8 @@ class PollPolicy:
             worked: whether anything could ever be read.
         """
         is_news = self.count(error)
-        may_pass = worked or is_transient(error) or isinstance(error, self.may_pass)
+        is_lasting = isinstance(error, StateError) and not error.may_pass
+        is_listed = isinstance(error, self.may_pass) and not is_lasting
+        may_pass = worked or is_transient(error) or is_listed
         wait = after_failures(self.failures, self.interval, chance)
         return Failure(may_pass, is_news, max(wait, wait_asked_by(error)))

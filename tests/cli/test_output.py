@@ -246,9 +246,9 @@ def test_accounts_are_chosen_by_name() -> None:
 def test_the_database_is_found(home: Path, tmp_path: Path) -> None:
     """A url, a file, or the platform's place for data, which is made for this user only."""
     assert database_url("postgresql://user@host/name") == "postgresql://user@host/name"
-    assert database_url("p.db") == f"sqlite:///{tmp_path / 'p.db'}"
+    assert database_url("p.db", to_write=True) == f"sqlite:///{tmp_path / 'p.db'}"
     folder = home / "data" / "ppapi"
     assert database_url(None) == f"sqlite:///{folder / 'partner.db'}"
     assert not folder.exists()
-    database_url(None, make_folder=True)
+    database_url(None, to_write=True)
     assert folder.stat().st_mode & 0o777 == 0o700

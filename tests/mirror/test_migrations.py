@@ -18,6 +18,8 @@ from ppapi_async.mirror.schema import metadata
 from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.mirror.views import VIEWS
 from ppapi_async.storage import SQLiteState
+from ppapi_async.storage.file_kind import FileKind
+from tests.mirror.tables import connected
 
 
 def description(connection: Connection) -> dict[str, object]:
@@ -122,7 +124,7 @@ async def test_a_state_is_no_mirror(tmp_path: Path) -> None:
         await MirrorStore.open(f"sqlite:///{path}")
     await (await MirrorStore.open(f"sqlite:///{tmp_path / 'mirror.db'}")).aclose()
     async with SQLiteState(tmp_path / "mirror.db") as state:
-        with pytest.raises(StateError, match="is a database of another application"):
+        with pytest.raises(StateError, match="is a mirror, no state of watches"):
             await state.load("watch")
 
 
@@ -142,7 +144,7 @@ def test_a_state_of_watches_is_refused_before_anything_is_written(tmp_path: Path
     """A plain connection to it shows the same as the mirror's own."""
     path = tmp_path / "state.db"
     with contextlib.closing(sqlite3.connect(path)) as made:
-        made.execute(f"PRAGMA application_id = {migrations._STATE}")
+        made.execute(f"PRAGMA application_id = {FileKind.STATE.application}")
     engine = create_engine(f"sqlite:///{path}")
     try:
         with engine.begin() as connection, pytest.raises(StateError, match="a state of watches"):
@@ -153,6 +155,27 @@ def test_a_state_of_watches_is_refused_before_anything_is_written(tmp_path: Path
 
 _PLAIN = {"sqlite": "sqlite", "postgr": "postgresql+psycopg"}
 """The drivers of plain connections, by the beginning of an url."""
+
+
+@pytest.mark.parametrize("theirs", ["TABLE links (id integer)", "VIEW {} AS SELECT 1 AS one"])
+async def test_names_of_another_application_in_postgres_are_not_taken(
+    postgres_url: str, theirs: str
+) -> None:
+    """Their tables and views stay; other tables beside ours are as usual as in any database."""
+    name = next(iter(VIEWS["postgresql"]))
+    with connected(postgres_url) as connection:
+        connection.execute(text(f"CREATE {theirs.format(name)}"))
+        connection.execute(text("CREATE TABLE customers (id integer)"))
+        before = inspect(connection).get_table_names(), inspect(connection).get_view_names()
+    with pytest.raises(StateError, match=f"has (links|{name}) there: create a database") as caught:
+        await MirrorStore.open(postgres_url)
+    assert not caught.value.may_pass
+    with connected(postgres_url) as connection:
+        found = inspect(connection)
+        assert (found.get_table_names(), found.get_view_names()) == before
+        what = "TABLE links" if "links" in theirs else f"VIEW {name}"
+        connection.execute(text(f"DROP {what}"))
+    await (await MirrorStore.open(postgres_url)).aclose()
 
 
 async def test_the_log_is_not_told_of_each_opening(

@@ -76,8 +76,9 @@ def command(
 
     The sites are asked again, and each row is compared with the copy: which are missing there,
     which it has and the site has not, which differ, and in what. Nothing is changed. What a site
-    changes in rows older than sync looks back (30 days, clicks 3) is found here only. It goes well
-    beside a 'ppapi sync --follow'.
+    changes in rows older than sync looks back (30 days, clicks 3) is found here only. Sync first:
+    an order that has moved since the last sync is a difference, too. It goes well beside a 'ppapi
+    sync --follow'.
 
     \b
     Examples:

@@ -97,10 +97,37 @@ def _journal_option(function: F) -> F:
 
 
 def _open_journal(given: str | None) -> PayoutJournal:
+    """Open the journal that an attempt is to be written into; made if it is not there."""
     from ppapi_async.cli.payouts.journal import PayoutJournal
 
-    folder = platformdirs.user_data_path("ppapi", appauthor=False)
-    return PayoutJournal(Path(given).expanduser() if given else folder / "payouts.db")
+    path = _journal_path(given)
+    if given and not path.exists():
+        note(f"{plain(str(path))}: there is no such file; a new journal of payouts begins there")
+    return PayoutJournal(path)
+
+
+def _find_journal(given: str | None) -> PayoutJournal | None:
+    """Open the journal that is there; None where nothing was ever written into the usual one.
+
+    Raises:
+        CommandFailed: one was named that is not there: what it would say is not known.
+    """
+    from ppapi_async.cli.missing import missing
+    from ppapi_async.cli.payouts.journal import PayoutJournal
+
+    path = _journal_path(given)
+    if path.exists():
+        return PayoutJournal(path)
+    if given:
+        raise CommandFailed(f"the journal of payouts {missing(path)}", Exit.USAGE)
+    note(f"no payout was requested yet; the journal would be {plain(str(path))}")
+    return None
+
+
+def _journal_path(given: str | None) -> Path:
+    if given:
+        return Path(given).expanduser()
+    return platformdirs.user_data_path("ppapi", appauthor=False) / "payouts.db"
 
 
 @click.group(
@@ -318,7 +345,10 @@ def _settle(
     if forget and not names:
         raise click.UsageError("--forget: say of which account")
     chosen = choose(load(accounts_file), names)
-    with _open_journal(journal) as opened:
+    there = _find_journal(journal)
+    if there is None:
+        return Exit.DONE
+    with there as opened:
         found = {one.name: opened.unsettled(one) for one in chosen}
         mine = {noted.id for attempts in found.values() for noted in attempts}
         strange = [] if names else [one for one in opened.unsettled() if one.id not in mine]
@@ -375,8 +405,12 @@ def _list(*, fields: tuple[str, ...] | None, journal: str | None) -> None:
       ppapi payout list
       ppapi payout list --json account,outcome,payout
     """
-    with _open_journal(journal) as opened:
-        found = opened.all()
+    found: Sequence[NotedAttempt] = ()
+    if (there := _find_journal(journal)) is not None:
+        with there as opened:
+            found = opened.all()
+    elif fields is None:
+        return
     show(
         ATTEMPTS,
         [

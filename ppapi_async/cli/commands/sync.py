@@ -129,7 +129,7 @@ def command(
         raise click.UsageError("--shared: goes with --follow only")
     wanted = json_fields(CHANGES if follow else COUNTS, fields)
     chosen = choose(load(accounts_file), names)
-    url = database_url(database, make_folder=True)
+    url = database_url(database, to_write=True)
 
     from ppapi_async.cli import failures
     from ppapi_async.cli.copying import following, syncing

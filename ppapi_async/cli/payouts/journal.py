@@ -23,7 +23,9 @@ from attrs import frozen
 from ppapi_async.account import Account
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.output import plain
+from ppapi_async.errors import StateError
 from ppapi_async.models import PayoutAttempt
+from ppapi_async.storage.file_kind import LIST_NAMES, READ_APPLICATION, FileKind
 
 __all__ = ["AttemptBusyError", "NotedAttempt", "NotedOutcome", "PayoutJournal"]
 
@@ -40,6 +42,7 @@ _CREATE = (
         settled_at TEXT
     )""",
     "CREATE TABLE owners (attempt INTEGER NOT NULL, fingerprint TEXT NOT NULL)",
+    f"PRAGMA application_id = {FileKind.JOURNAL.application}",
     f"PRAGMA user_version = {_VERSION}",
 )
 _BUSY_SECONDS = 10.0
@@ -108,16 +111,31 @@ class PayoutJournal:
         with contextlib.ExitStack() as failed, self._explained():
             failed.callback(self._connection.close)
             self._connection.execute("PRAGMA synchronous = EXTRA")  # on the disk, whatever fails
+            self._is_empty()  # a look only: what is not ours is not locked either
             with self._transaction():
-                (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-                if version > _VERSION:
-                    raise CommandFailed(
-                        f"{plain(str(path))} was written by a later version; update ppapi-async",
-                        Exit.USAGE,
-                    )
-                for statement in _CREATE if version == 0 else ():
+                for statement in _CREATE if self._is_empty() else ():
                     self._connection.execute(statement)
             failed.pop_all()
+
+    def _is_empty(self) -> bool:
+        """Tell whether the tables are still to be made.
+
+        Raises:
+            CommandFailed: the file is something else, or a later version has written it.
+        """
+        ask, path = self._connection.execute, plain(str(self._path))
+        (application,), (version,) = (
+            ask(READ_APPLICATION).fetchone(),
+            ask("PRAGMA user_version").fetchone(),
+        )
+        try:
+            is_empty = FileKind.JOURNAL.is_empty(path, application, [n for (n,) in ask(LIST_NAMES)])
+        except StateError as error:
+            raise CommandFailed(f"--journal: {error.message}", Exit.USAGE) from None
+        if version > _VERSION:
+            text = f"{path} was written by a later version; update ppapi-async"
+            raise CommandFailed(text, Exit.USAGE)
+        return is_empty
 
     def __enter__(self) -> Self:
         return self

@@ -65,6 +65,8 @@ async def watch(plan: WatchPlan) -> None:
         PPAPIError: the state cannot be used.
         CommandFailed: a recipient refuses a change, or no account can be watched.
     """
+    async with SQLiteState(plan.state) as state:
+        await state.check()  # before a lock is put beside a file that is something else
     async with contextlib.AsyncExitStack() as stack:
         lock = await WriterLock.take(plan.state.absolute(), wait=0)
         stack.callback(lock.release)

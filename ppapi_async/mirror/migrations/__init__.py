@@ -19,6 +19,7 @@ from sqlalchemy.schema import DDLElement, SetColumnComment, SetTableComment
 from ppapi_async.errors import StateError
 from ppapi_async.mirror.schema import metadata
 from ppapi_async.mirror.views import VIEWS
+from ppapi_async.storage.file_kind import LIST_NAMES, READ_APPLICATION, FileKind
 
 __all__ = ["VERSION_TABLE", "check_present", "is_present", "migrate", "missing_error"]
 
@@ -26,9 +27,6 @@ VERSION_TABLE = "ppapi_mirror_version"
 """Alembic's own name may be that of another program in the same database."""
 _LOCK = int.from_bytes(b"ppmirror")
 """Of PostgreSQL's advisory locks: of several workers that start at once one migrates."""
-_APPLICATION = int.from_bytes(b"ppam")
-_STATE = int.from_bytes(b"ppas")
-"""What SQLite files call the applications that they are of: the mirror, and `SQLiteState`."""
 
 
 def is_present(connection: Connection, shown: str) -> bool:
@@ -68,11 +66,14 @@ def migrate(connection: Connection, shown: str) -> None:
     """
     is_sqlite = connection.dialect.name == "sqlite"
     if is_sqlite:
-        _take_file(connection, shown)
+        _check_file(connection, shown)
+        connection.exec_driver_sql(f"PRAGMA application_id = {FileKind.MIRROR.application}")
     else:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
     if is_present(connection, shown):
         return  # another has brought them there meanwhile
+    if not is_sqlite and _version(connection) is None:
+        _check_names(connection, shown)
     for view in VIEWS[connection.dialect.name]:
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view}")
     scripts = _scripts()
@@ -117,22 +118,33 @@ def _check_known(scripts: ScriptDirectory, version: str, shown: str) -> None:
     if version not in {one.revision for one in scripts.walk_revisions()}:
         raise StateError(
             f"the mirror {shown} is of version {version}, which this ppapi_async does not know:"
-            " upgrade ppapi_async, or pass another database"
+            " upgrade ppapi_async, or pass another database",
+            may_pass=False,
         )
 
 
-def _check_file(connection: Connection, shown: str) -> int:
-    """Refuse a file of another of our kinds; return which it is, 0 where it does not say."""
-    application: int = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-    if application == _STATE:
-        raise StateError(f"{shown} is a state of watches, no mirror: pass another path")
-    return application
+def _check_file(connection: Connection, shown: str) -> None:
+    """Refuse a file that is something else than a mirror."""
+    application: int = connection.exec_driver_sql(READ_APPLICATION).scalar_one()
+    names = connection.exec_driver_sql(LIST_NAMES).scalars().all()
+    FileKind.MIRROR.is_empty(shown, application, names)
 
 
-def _take_file(connection: Connection, shown: str) -> None:
-    """Refuse a file of another of our kinds, and say in it what it is."""
-    if not _check_file(connection, shown):
-        connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION}")
+def _check_names(connection: Connection, shown: str) -> None:
+    """Refuse a database whose own tables and views stand where those of a new mirror would.
+
+    Raises:
+        StateError: some do. Nothing of theirs is dropped or written to.
+    """
+    found = inspect(connection)
+    theirs = {*found.get_table_names(), *found.get_view_names()}
+    theirs |= set(found.get_materialized_view_names())
+    if clashes := sorted(theirs & {*metadata.tables, *VIEWS[connection.dialect.name]}):
+        raise StateError(
+            f"the mirror {shown}: another application has {', '.join(clashes)} there: create a"
+            " database for the mirror, and pass its url",
+            may_pass=False,
+        )
 
 
 def _comments() -> Iterator[DDLElement]:
