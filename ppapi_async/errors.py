@@ -106,11 +106,7 @@ class ResponseError(PPAPIError):
 
 
 class RedirectError(ResponseError):
-    """The site redirects. Not followed: it would send the key elsewhere and drop the filters.
-
-    Attributes:
-        location: where to, without its query.
-    """
+    """The site redirects. Not followed: it would send the key elsewhere and drop the filters."""
 
     @property
     def location(self) -> str:

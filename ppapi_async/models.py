@@ -379,7 +379,6 @@ class PayoutReceipt(Record):
 
     payout_id: int
     text: str = ""
-    """What the site says about it, often nothing."""
 
 
 class SearchOutcome(StrEnum):
