@@ -1,7 +1,7 @@
 """The blocks of code on a page of documentation, and how each kind of them is tried.
 
-The blocks of a page run in order, in one namespace, in an empty folder, in a loop whose time flies.
-What is there before the first one:
+The blocks of a page run in order, in one namespace, in an empty folder, in a loop whose time flies
+(but in one as usual if they use PostgreSQL). What is there before the first one:
 
 - `site`, a sandbox of 100 orders, `account` on it, and `session`, which is open;
 - `accounts.toml` with the accounts `one` and `two`, which are `sites[0]` and `sites[1]`;
