@@ -22,7 +22,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Of other projects: to link there, each build would have to fetch their lists of names.
     ("py:.*", r"(collections|contextlib|datetime|decimal|os|types|zoneinfo)\..*"),
-    ("py:.*", r"(aiohttp|procrastinate|pyarrow|pytest|sqlalchemy)\..*"),
+    ("py:.*", r"(aiohttp|opentelemetry|procrastinate|prometheus_client|pyarrow|pytest)\..*"),
+    ("py:.*", r"sqlalchemy\..*"),
     ("py:class", r"(.*\.)?\w*T(_co)?"),  # variables of types
     ("py:class", r".*\._\w+"),  # the type of a private field
     (
