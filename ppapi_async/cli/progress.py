@@ -1,4 +1,4 @@
-"""How far work over many accounts is, on stderr: bars on a terminal, a line now and then elsewhere.
+"""How far work is, over accounts or into a file: bars on a terminal, a line now and then elsewhere.
 
 The bars are those of the accounts that are under way, as many as fit the screen; below them stands
 a line about all of it. They are taken away in the end, when the result is printed.
@@ -49,8 +49,8 @@ class _Bar:
 class WorkProgress:
     """Counts what is done, and shows it."""
 
-    total: int
-    """Accounts."""
+    total: int | None
+    """Accounts; None: it is one thing, such as a file, which is not counted."""
     clock: Callable[[], float] = time.monotonic
     _began: float = field(init=False)
     _noted: float = field(init=False)
@@ -106,7 +106,10 @@ class WorkProgress:
     def line(self) -> str:
         """Return a line about all of it."""
         requests = self._requests + sum(one.requests for one in list(self._under_way.values()))
-        parts = [f"{self._done:,} of {self.total:,} accounts"]
+        if self.total is None:
+            parts = [f"{plain(name)} of {one.what}" for name, one in [*self._under_way.items()]]
+        else:
+            parts = [f"{self._done:,} of {self.total:,} accounts"]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self.rows:
@@ -171,10 +174,15 @@ class WorkProgress:
 
 
 @contextmanager
-def progress_of(total: int) -> Iterator[WorkProgress]:
-    """Show how far work over so many accounts is, until the block is left."""
+def progress_of(total: int | None, *, is_shown: bool = True) -> Iterator[WorkProgress]:
+    """Show how far work is, until the block is left.
+
+    Args:
+        total: accounts; None: it is one thing, which is not counted.
+        is_shown: whether bars are; not among rows that are printed on the same terminal.
+    """
     work = WorkProgress(total)
-    if not is_terminal(error=True):
+    if not (is_shown and is_terminal(error=True)):
         yield work
         return
     from rich.console import Console

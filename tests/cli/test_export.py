@@ -25,6 +25,7 @@ from sqlalchemy import text as sql_text
 
 from ppapi_async import Dialect
 from ppapi_async.accounts_file import load_accounts
+from ppapi_async.cli import progress
 from ppapi_async.cli.commands import export as export_module
 from ppapi_async.cli.exporting import sources, texts
 from ppapi_async.cli.exporting.columns import export_columns
@@ -600,17 +601,22 @@ def test_parquet_goes_through_pipes(copy: Path) -> None:
 
 
 def test_progress_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line now and then where no person looks; one that changes where one does."""
-    from ppapi_async.cli.exporting import progress
-
+    """A line now and then where no person looks; as every command tells it."""
     monkeypatch.setattr(progress, "_SELDOM", -1.0)
-    monkeypatch.setattr(progress, "_OFTEN", -1.0)
     ran = ppapi("export", "links", "--from", str(copy), "--out", "a.csv")
-    assert " rows, up to 20" in ran.err
-    monkeypatch.setattr(progress, "is_terminal", lambda **_: True)
-    ran = ppapi("export", "links", "--from", str(copy), "--out", "a.csv")
-    assert "\r\x1b[K" in ran.err
-    assert ran.err.splitlines()[-1].startswith("\x1b[Kwrote") or "\r\x1b[Kwrote" in ran.err
+    assert re.search(
+        r"^links of 20\d\d-\d\d, [\d,]+ rows, [\d,]+ rows/s, 0 s …$", ran.err, re.MULTILINE
+    )
+
+
+def test_progress_on_a_terminal(copy: Path) -> None:
+    """Bars, which are gone in the end; not among rows that are printed there."""
+    with Terminal("export", "links", "--from", str(copy), "--out", "a.csv") as terminal:
+        assert terminal.end() == 0
+        assert "rows/s" in terminal.text
+    with Terminal("export", "links", "--from", str(copy), "--out", "-") as terminal:
+        assert terminal.end() == 0
+        assert "rows/s" not in terminal.text
 
 
 def test_seldom_times() -> None:

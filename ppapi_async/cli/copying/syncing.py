@@ -18,7 +18,7 @@ from ppapi_async.fleet.fleet import FirstPoll
 from ppapi_async.mirror import AccountReport, Mirror, MirrorProgress, SyncReport
 from ppapi_async.watching.resources import ResourceName
 
-__all__ = ["MirrorOptions", "row_of", "sync"]
+__all__ = ["MirrorOptions", "catch_up", "row_of", "sync"]
 
 _AT_ONCE = 100
 """Accounts."""
@@ -67,13 +67,13 @@ async def sync(options: MirrorOptions) -> SyncReport:
     """
     async with options.mirror() as mirror:
         try:
-            return await _catch_up(mirror, options.accounts)
+            return await catch_up(mirror, options.accounts)
         except asyncio.CancelledError:
             note("what was read so far is kept: another run goes on from there")
             raise
 
 
-async def _catch_up(mirror: Mirror, accounts: Sequence[Account]) -> SyncReport:
+async def catch_up(mirror: Mirror, accounts: Sequence[Account]) -> SyncReport:
     """Bring the accounts of an open mirror up to date, and show how far that is."""
     slots = asyncio.Semaphore(_AT_ONCE)
     with progress_of(len(accounts)) as progress:

@@ -15,7 +15,6 @@ from ppapi_async.account import Account
 from ppapi_async.cli.exits import CommandFailed, Exit, exit_of
 from ppapi_async.cli.exporting.columns import ExportColumn
 from ppapi_async.cli.exporting.formats import CsvRows, JsonLines, RowFormat, Sink
-from ppapi_async.cli.exporting.progress import RowCounter
 from ppapi_async.cli.exporting.sources import (
     Bounds,
     LiveRows,
@@ -26,8 +25,8 @@ from ppapi_async.cli.exporting.sources import (
 from ppapi_async.cli.exporting.texts import Zones
 from ppapi_async.cli.failures import tell_failures
 from ppapi_async.cli.output import is_terminal, note, plain
+from ppapi_async.cli.progress import progress_of
 from ppapi_async.cli.whole_file import whole_file
-from ppapi_async.mirror.types import instant_of
 from ppapi_async.models import UnreadableRow
 from ppapi_async.transport.fairness import let_others_run
 
@@ -116,19 +115,23 @@ async def _write(export: Export, source: RowSource, sink: Sink) -> int:
     zones: Zones = dict.fromkeys(source.zones, UTC) if export.utc else source.zones
     format_ = _format(export, sink, source.columns, zones)
     time = [column.name for column in source.columns].index("time")
-    counter = RowCounter()
+    rows = 0
     try:
-        async with contextlib.aclosing(source.pieces()) as pieces:
-            async for piece in pieces:
-                if piece:
-                    format_.write(piece)
-                    counter.add(len(piece), instant_of(cast("str", piece[-1][time])))
-                    await let_others_run()
+        # Rows that a person reads as they come are not parted by bars.
+        is_shown = export.path is not None or not is_terminal()
+        with progress_of(None, is_shown=is_shown) as progress:
+            async with contextlib.aclosing(source.pieces()) as pieces:
+                async for piece in pieces:
+                    if piece:
+                        format_.write(piece)
+                        rows += len(piece)
+                        month = cast("str", piece[-1][time])[:7]
+                        progress.update(export.resource, rows=rows, what=month)
+                        await let_others_run()
         format_.end()
     finally:
-        counter.end()
         format_.close()
-    return counter.rows
+    return rows
 
 
 def _format(export: Export, sink: Sink, columns: Sequence[ExportColumn], zones: Zones) -> RowFormat:

@@ -21,6 +21,7 @@ from attrs import frozen
 from sqlalchemy import func, select
 
 from ppapi_async.account import Account, Dialect
+from ppapi_async.cli.copying.syncing import catch_up
 from ppapi_async.cli.exits import CommandFailed, Exit
 from ppapi_async.cli.output import note, number_text, say
 from ppapi_async.cli.report.gather import gather
@@ -115,7 +116,7 @@ async def _copy(
         ]
         mirror = await stack.enter_async_context(Mirror(url, accounts))
         note("copying them …")
-        report = await mirror.sync()
+        report = await catch_up(mirror, accounts)
         note("asking the sites again, and comparing …")
         audit = await mirror.audit()
         return {name: await _held(mirror, name) for name in sites}, report, audit
