@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.missing import missing
+from ppapi_async.cli.missing import is_missing, missing
 
 __all__ = ["database_url"]
 
@@ -52,5 +52,5 @@ def database_url(given: str | None, *, to_write: bool = False) -> str:
 
 
 def _check_there(path: Path) -> None:
-    if not path.exists():
-        raise CommandFailed(f"{missing(path)}\n'ppapi sync --to' makes a copy of the sites there")
+    if is_missing(path):
+        raise CommandFailed(missing(path, "make one with sync"))

@@ -98,10 +98,11 @@ def _journal_option(function: F) -> F:
 
 def _open_journal(given: str | None) -> PayoutJournal:
     """Open the journal that an attempt is to be written into; made if it is not there."""
+    from ppapi_async.cli.missing import is_missing
     from ppapi_async.cli.payouts.journal import PayoutJournal
 
     path = _journal_path(given)
-    if given and not path.exists():
+    if given and is_missing(path):
         note(f"{plain(str(path))}: there is no such file; a new journal of payouts begins there")
     return PayoutJournal(path)
 
@@ -112,11 +113,11 @@ def _find_journal(given: str | None) -> PayoutJournal | None:
     Raises:
         CommandFailed: one was named that is not there: what it would say is not known.
     """
-    from ppapi_async.cli.missing import missing
+    from ppapi_async.cli.missing import is_missing, missing
     from ppapi_async.cli.payouts.journal import PayoutJournal
 
     path = _journal_path(given)
-    if path.exists():
+    if not is_missing(path):
         return PayoutJournal(path)
     if given:
         raise CommandFailed(f"the journal of payouts {missing(path)}", Exit.USAGE)
