@@ -101,6 +101,17 @@ def test_every_metric_is_seen_somewhere() -> None:
     assert known().keys() - seen == unseen
 
 
+def test_the_guide_names_every_metric_and_alert() -> None:
+    """And none that does not exist."""
+    guide = Path(__file__).parents[2].joinpath("docs/guides/metrics.md").read_text("utf-8")
+    named = {name.partition("{")[0] for name in re.findall(r"`(ppapi_[a-z_{]+)", guide)}
+    parts = ("_bucket", "_count", "_sum")
+    metrics = {re.sub(f"({'|'.join(parts)})$", "", name) for name in known()}
+    assert named - {"ppapi_async"} == metrics
+    alerts = {name for name, _, _ in RULES.findall(ALERTS.read_text("utf-8"))}
+    assert set(re.findall(r"`(Ppapi\w+)`", guide)) == alerts
+
+
 def test_the_dashboard_is_one() -> None:
     """Panels have numbers of their own, do not overlap, and ask the source that is chosen."""
     numbers = [panel["id"] for panel in panels()]
