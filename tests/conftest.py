@@ -46,6 +46,10 @@ DEPTH = 10 if IS_THOROUGH else 1
 """How much larger than in CI the things are that strategies make."""
 COLLECTED = pytest.StashKey[list[str]]()
 """The ids of the tests in the order in which this process found them."""
+_FIRST_CASES = pytest.StashKey[frozenset[str]]()
+_REPEATING = ("cli", "fleet", "laboratory", "mirror", "security", "standin")
+"""Folders whose tests go through the same code in each of their cases: databases, dialects, faults.
+Of each test there the first case is traced, which is near to half of what tracing costs."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,7 +80,10 @@ def pytest_collection_modifyitems(
 
     Then what is long comes first, in whatever order: at the end a worker would wait for it alone.
     """
-    config.stash[COLLECTED] = [item.nodeid for item in items]
+    collected = [item.nodeid for item in items]
+    config.stash[COLLECTED] = collected
+    firsts = {nodeid.partition("[")[0]: nodeid for nodeid in reversed(collected)}
+    config.stash[_FIRST_CASES] = frozenset(firsts.values())
     yield
     if not config.option.collectonly:
         items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
@@ -103,10 +110,14 @@ def _nothing_unsettled() -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Do not trace what is marked `no_cover`, nor what draws what it tries: that covers by luck.
 
-    It takes half the time then. pytest-cov 7 means to see to it, but in the workers of xdist a
-    second tracer of its own remains.
+    Nor what goes through the same code again. It takes half the time then. pytest-cov 7 means to
+    see to it, but in the workers of xdist a second tracer of its own remains.
     """
-    is_traced = not any(map(item.get_closest_marker, ("no_cover", "hypothesis")))
+    is_again = (
+        item.nodeid.split("/")[1] in _REPEATING
+        and item.nodeid not in item.config.stash[_FIRST_CASES]
+    )
+    is_traced = not is_again and not any(map(item.get_closest_marker, ("no_cover", "hypothesis")))
     with contextlib.nullcontext() if is_traced else untraced():
         return (yield)
 
