@@ -10,15 +10,19 @@ import pytest
 
 from tests.docs.test_links import PAGES, ROOT
 
-PROMISES = re.split(r"^## ", (ROOT / "docs" / "guarantees.md").read_text("utf-8"), flags=re.M)[1:]
+PROMISES = re.split(
+    r"^## ", (ROOT / "docs" / "guarantees.md").read_text("utf-8"), flags=re.MULTILINE
+)[1:]
 _LINKED = re.compile(r"\[`(test_\w+)`\]\(([^)#]+)\)")
 _NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
 @functools.cache
-def tests_of(path: Path) -> frozenset[str]:
+def those_of(path: Path) -> frozenset[str]:
     """Return the names of the tests of a file."""
-    return frozenset(re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text("utf-8"), re.M))
+    return frozenset(
+        re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text("utf-8"), re.MULTILINE)
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -28,7 +32,7 @@ def test_each_test_that_a_page_names_is_there(page: str) -> None:
     linked = [((folder / to).resolve(), name) for name, to in _LINKED.findall(text)]
     named = [(ROOT / path, name) for path, name in _NAMED.findall(text)]
     for path, name in linked + named:
-        assert name in tests_of(path), f"{path.name}::{name}"
+        assert name in those_of(path), f"{path.name}::{name}"
 
 
 def test_each_of_nine_promises_is_held_by_tests() -> None:
