@@ -90,6 +90,23 @@ async def test_a_cursor_goes_on_right_after_its_change(
     assert [row_id for row_id, _ in await told(store, since=everything[-1][1])] == [31]
 
 
+async def test_the_order_is_theirs_however_they_are_found(
+    store: MirrorStore, database_url: str
+) -> None:
+    """Within a transaction too, by whichever index: it is not owed to the one that has it."""
+    with connected(database_url) as connection:
+        connection.execute(text("DROP INDEX changes_in_order"))
+    for number, hours in ((20, 2), (10, 1)):  # the clock was put back meanwhile
+        rows = [order(number + row) for row in (3, 1, 2)]
+        await put(store, *rows, at=NOON + hours * timedelta(hours=1))
+    await put(store, order(1), name="two", at=NOON)
+    ids = [23, 21, 22, 13, 11, 12]
+    for chosen in ({}, {"since": NOON}, {"accounts": ["one"]}):
+        for resources in ((), ("exchanges",)):
+            found = [row_id for row_id, _ in await told(store, *resources, **chosen)]
+            assert found == (ids if "accounts" in chosen else [*ids, 1])
+
+
 async def test_changes_are_chosen(store: MirrorStore) -> None:
     """By resource, account and the time they were seen."""
     await put(store, order(1))
