@@ -44,6 +44,8 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"ppapi_async {release}"
 html_copy_source = False
 html_show_sphinx = False

@@ -1,4 +1,4 @@
-"""The tests that the documentation names are there."""
+"""The tests and modules that the documentation names are there."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ def test_each_of_nine_promises_is_held_by_tests() -> None:
         assert len(lines) >= 3
         for line in lines:
             assert _LINKED.search(line), line
+
+
+@pytest.mark.parametrize("page", ["architecture", "performance"])
+def test_each_module_that_is_named_is_there(page: str) -> None:
+    """As a folder and a module of the package, or as a file of the project."""
+    text = (ROOT / "docs" / "contributing" / f"{page}.md").read_text("utf-8")
+    named = re.findall(r"`((?!bench/results)\w+/[\w/.]*)`|^ +(\w+/\w+) ", text, re.MULTILINE)
+    assert named
+    for one, other in named:
+        places = [ROOT / (one or other), ROOT / "ppapi_async" / f"{one or other}.py"]
+        assert any(place.exists() for place in places), one or other
