@@ -107,6 +107,8 @@ class Unsettled:
 
     def of(self, account: Account) -> tuple[PayoutAttempt, ...]:
         """Return the attempts of an account that have ended and are unsettled, oldest first."""
+        if not self._entries:  # as nearly always: a status of a thousand accounts asks for each
+            return ()
         key = self._key(account)
         with self._lock:
             mine = [one for one in self._entries if one.key == key and not one.under_way]

@@ -20,11 +20,13 @@ class Host:
     """What the accounts of one host share.
 
     Args:
+        name: as `Account.host`.
         per_host: requests to it at once.
         rate: requests to it a second, None for as many as come.
         breaker: leaves the host alone while it fails.
     """
 
+    name: str
     per_host: int
     rate: float | None
     breaker: Breaker

@@ -145,7 +145,7 @@ class Member:
         since = self.failing_since if self.policy.failures else None
         return AccountStatus(
             phase=phase,
-            host=self.session.account.host,
+            host=self.host.name,
             interval=timedelta(seconds=self.policy.interval),
             dialect=self.session.dialect,
             last_success=None if began is None else datetime.fromtimestamp(began, UTC),

@@ -66,7 +66,7 @@ class Roster:
         host = self._hosts.get(account.host)
         if host is None:
             breaker = Breaker(max(LONGEST_WAIT, self.interval))
-            host = self._hosts[account.host] = Host(self.per_host, self.rate, breaker)
+            host = self._hosts[account.host] = Host(account.host, self.per_host, self.rate, breaker)
         session = self.make_session(account, http=self._http, limiter=host.limiter)
         connection_of(session).open(self._decoding)
         host.members.add(account.name)

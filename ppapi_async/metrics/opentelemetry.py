@@ -95,7 +95,8 @@ class OpenTelemetryHook:
         if self._tracer is not None:
             self._record_span(self._tracer, facts, result)
         self._duration.record(facts.seconds, result)
-        self._rows.add(facts.rows or 0, place)
+        if facts.rows is not None:
+            self._rows.add(facts.rows, place)
         self._received.add(facts.received, place)
         if facts.attempt > 1:
             self._retries.add(1, place)

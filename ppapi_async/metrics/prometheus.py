@@ -68,6 +68,7 @@ class PrometheusHook:
         accounts = (facts.account,) if self._by_account else ()
         place = facts.host, *accounts, facts.method
         self._duration.labels(*place, outcome_of(facts.error).value).observe(facts.seconds)
-        self._rows.labels(*place).inc(facts.rows or 0)
+        if facts.rows is not None:
+            self._rows.labels(*place).inc(facts.rows)
         self._received.labels(*place).inc(facts.received)
         self._retries.labels(*place).inc(facts.attempt > 1)

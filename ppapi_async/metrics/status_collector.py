@@ -12,13 +12,15 @@ counted last: no scrape waits for a database.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from attrs import define, field
+from attrs import define, field, frozen
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -82,28 +84,55 @@ class Counting:
             self._task = None
 
 
+@frozen
+class Look:
+    """What was seen in the loop, which is not to be held up for more."""
+
+    number: int
+    """Counts the looks."""
+    statuses: Sequence[Mapping[str, AccountStatus]]
+    """Of each source, by the accounts' names."""
+    standings: Sequence[Mapping[str, MirrorStanding]]
+    """Of each mirror, by the accounts' names."""
+    counted_at: float | None
+    """See `StatusReading`."""
+
+
 @define(eq=False)
 class Totals:
     """Adds polls up so that sums never fall: Prometheus would take that for a new beginning.
 
     They would where an account is removed, or is opened anew and begins to count from nothing.
+    Threads that scrape at once take turns; a look that is older than the last one changes nothing.
     """
 
+    _lock: threading.Lock = field(factory=threading.Lock, repr=False)
+    _last: int = 0
     _seen: dict[tuple[int, str], Polls] = field(factory=dict)
     _sums: dict[Labels, Polls] = field(factory=dict)
 
-    def add(self, source: int, name: str, labels: Labels, now: Polls) -> Polls:
-        """Take what an account has counted, and return the sum of its series."""
-        before = self._seen.get((source, name), Polls())
+    def add(self, look: Look, labels_of: Callable[[str, str], Labels]) -> dict[Labels, Polls]:
+        """Take what the accounts have counted, and return the sums of their series."""
+        found: dict[Labels, None] = {}
+        with self._lock:
+            is_newer, self._last = look.number > self._last, max(look.number, self._last)
+            for source, statuses in enumerate(look.statuses):
+                for name, status in statuses.items():
+                    labels = labels_of(name, status.host)
+                    if is_newer:
+                        self._add((source, name), labels, Polls(status.polls, status.polls_failed))
+                    found[labels] = None
+            return {labels: self._sums.get(labels, Polls()) for labels in found}
+
+    def _add(self, place: tuple[int, str], labels: Labels, now: Polls) -> None:
+        before = self._seen.get(place, Polls())
         if now.begun < before.begun:
             before = Polls()
-        self._seen[source, name] = now
+        self._seen[place] = now
         total = self._sums.get(labels, Polls())
-        total = Polls(
+        self._sums[labels] = Polls(
             total.begun + now.begun - before.begun, total.failed + now.failed - before.failed
         )
-        self._sums[labels] = total
-        return total
 
 
 class StatusCollector(Collector):
@@ -141,7 +170,7 @@ class StatusCollector(Collector):
         self._patience = seconds_of(patience, "patience")
         every = seconds_of(count_every, "count_every")
         self._loop = asyncio.get_running_loop()
-        self._totals = Totals()
+        self._totals, self._numbers = Totals(), count(1)
         self._counting = [Counting(one, every) for one in sources if isinstance(one, HasStanding)]
 
     def __repr__(self) -> str:
@@ -153,14 +182,36 @@ class StatusCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics as they are now; where the loop does not answer, only that."""
-        return families(self._read() or StatusReading(by_account=self._by_account))
+        look = self._ask()
+        if look is None:
+            return families(StatusReading(by_account=self._by_account))
+        labels_of = self._labels
+        reading = StatusReading(
+            by_account=self._by_account,
+            accounts=[
+                (labels_of(name, status.host), status)
+                for statuses in look.statuses
+                for name, status in statuses.items()
+            ],
+            polls=self._totals.add(look, labels_of),
+            standings=[
+                (labels_of(name, standing.host), standing)
+                for standings in look.standings
+                for name, standing in standings.items()
+            ],
+            counted_at=look.counted_at,
+        )
+        return families(reading)
 
-    def _read(self) -> StatusReading | None:
-        """Have the loop take a reading; None where it does not."""
+    def _labels(self, name: str, host: str) -> Labels:
+        return (host, name) if self._by_account else (host,)
+
+    def _ask(self) -> Look | None:
+        """Have the loop look; None where it does not."""
         with suppress(RuntimeError):  # no loop runs in this thread
             if asyncio.get_running_loop() is self._loop:
                 return self._look()
-        found: Future[StatusReading] = Future()
+        found: Future[Look] = Future()
 
         def look() -> None:
             if found.set_running_or_notify_cancel():
@@ -179,29 +230,14 @@ class StatusCollector(Collector):
             found.cancel()
             return None
 
-    def _look(self) -> StatusReading:
-        """Take a reading; in the loop."""
-        accounts: list[tuple[Labels, AccountStatus]] = []
-        polls: dict[Labels, Polls] = {}
-        for number, source in enumerate(self._sources):
-            for name, status in source.status().items():
-                labels = self._labels(name, status.host)
-                accounts.append((labels, status))
-                counted = Polls(status.polls, status.polls_failed)
-                polls[labels] = self._totals.add(number, name, labels, counted)
+    def _look(self) -> Look:
+        """Look at the sources; in the loop."""
         for one in self._counting:
             one.begin()
-        return StatusReading(
-            by_account=self._by_account,
-            accounts=accounts,
-            polls=polls,
-            standings=[
-                (self._labels(name, standing.host), standing)
-                for one in self._counting
-                for name, standing in one.standings.items()
-            ],
-            counted_at=min((one.at for one in self._counting if one.at is not None), default=None),
+        times = (one.at for one in self._counting if one.at is not None)
+        return Look(
+            number=next(self._numbers),
+            statuses=[source.status() for source in self._sources],
+            standings=[one.standings for one in self._counting],
+            counted_at=min(times, default=None),
         )
-
-    def _labels(self, name: str, host: str) -> Labels:
-        return (host, name) if self._by_account else (host,)
