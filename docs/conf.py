@@ -37,7 +37,7 @@ myst_heading_anchors = 4  # as GitHub has them, so that a link is right in both 
 
 autodoc_default_options = {
     "members": True,
-    "inherited-members": "BaseException, Exception, Enum, StrEnum, dict, object",
+    "inherited-members": "BaseException, Exception, Enum, StrEnum, str, dict, object",
 }
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -58,6 +58,7 @@ PUBLIC = {
 }
 """Every public name, and where a program imports it from."""
 _QUOTED = re.compile(r"(?<![`:])`([^`]+)`(?!`)(?=(\w?))")
+_CODE = re.compile(r"^( *\S.*[^:\s]):(\n\n +\S)", re.MULTILINE)
 _SECTIONS = Config(napoleon_use_ivar=False)
 
 
@@ -76,11 +77,11 @@ def _link(quoted: re.Match[str]) -> str:
 def _process(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
 ) -> None:
-    """Make what Sphinx reads of a docstring: its sections, and what it has in backticks.
+    """Make what Sphinx reads of a docstring: sections, code, and what it has in backticks.
 
     That of a field is read as that of a method, or what is before a colon would be its type.
     """
-    text = _QUOTED.sub(_link, "\n".join(lines))
+    text = _QUOTED.sub(_link, _CODE.sub(r"\1::\2", "\n".join(lines)))
     lines[:] = GoogleDocstring(text, _SECTIONS, what="method").lines()
 
 

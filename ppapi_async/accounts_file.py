@@ -71,6 +71,8 @@ def load_accounts(
 ) -> list[Account]:
     """Read accounts, and fetch their keys, from a TOML file.
 
+    It looks so:
+
         [defaults]                                # optional; each account may say otherwise
         timezone = "Europe/Moscow"                # also: dialect, allow_http, proxy
         key_command = ["pass", "show", "partner/{name}"]
