@@ -415,13 +415,15 @@ class PostgresSession:
             major = self._connection.info.server_version // 10_000
             raise StateError(
                 f"the state {self.where} is in PostgreSQL {major}, which cannot end a session"
-                " that is idle: use PostgreSQL 14 or later"
+                " that is idle: use PostgreSQL 14 or later",
+                may_pass=False,
             )
         [[encoding]] = await self.ask("SELECT current_setting('server_encoding')")
         if encoding != "UTF8":
             raise StateError(
                 f"the state {self.where} is in a database of the encoding {encoding}, which does"
-                " not hold all texts: create one with ENCODING 'UTF8'"
+                " not hold all texts: create one with ENCODING 'UTF8'",
+                may_pass=False,
             )
         if not await self._has_tables():
             await self._do(self._create)
@@ -429,7 +431,8 @@ class PostgresSession:
         if version != _VERSION:
             raise StateError(
                 f"the state {self.where} is of version {version}, and this ppapi_async knows"
-                f" version {_VERSION}: upgrade ppapi_async, or pass another database"
+                f" version {_VERSION}: upgrade ppapi_async, or pass another database",
+                may_pass=False,
             )
 
     async def _has_tables(self) -> bool:

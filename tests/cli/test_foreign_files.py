@@ -14,6 +14,8 @@ import pytest
 from ppapi_async import Account, Fleet, SQLiteState, StateError
 from ppapi_async.cli.payouts.journal import PayoutJournal
 from ppapi_async.mirror.store import MirrorStore
+from ppapi_async.watching.delivery import in_use
+from ppapi_async.watching.poll_policy import PollPolicy
 from tests.cli.terminal import ppapi
 
 ACCOUNTS = (
@@ -170,3 +172,35 @@ async def test_a_fleet_ends_with_a_state_that_is_something_else(tmp_path: Path) 
                 pass
     assert not caught.value.may_pass
     assert path.read_text() == "buy milk"
+
+
+def test_a_lock_is_not_put_into_what_is_something_else(tmp_path: Path) -> None:
+    """Where the lock would be stands another application's file: it stays as it is."""
+    other(lock := tmp_path / "copy.db-lock")
+    before = lock.read_bytes()
+    ran = ppapi("sync", "--to", str(tmp_path / "copy.db"))
+    assert ran.code == 1
+    assert "copy.db-lock is a database of another application" in " ".join(ran.err.split())
+    assert lock.read_bytes() == before
+
+
+def test_what_will_not_pass_is_not_tried_again() -> None:
+    """Before anything worked, an account whose state is something else is given up on."""
+    for may_pass in (True, False):
+        policy = PollPolicy(60.0, may_pass=(StateError,))
+        error = StateError("it is another application's", may_pass=may_pass)
+        assert policy.fail(error, 0.5, worked=False).may_pass is may_pass
+        assert policy.fail(error, 0.5, worked=True).may_pass
+
+
+async def test_a_locked_state_is_waited_for(tmp_path: Path) -> None:
+    """Who holds it lets go of it again: the fleet does not end."""
+    state_of = SQLiteState(tmp_path / "state.db", timeout=0.01)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        async with in_use(state_of):
+            with pytest.raises(StateError, match="another process holds it") as caught:
+                await state_of.check()
+            assert caught.value.may_pass
+            holder.execute("ROLLBACK")
+            await state_of.check()

@@ -104,8 +104,11 @@ async def test_tables_of_another_version_are_refused(postgres_url: str) -> None:
     async with PostgresState(postgres_url) as state:
         await state.save(WATCH, {"position": "1"})
     run(postgres_url, "UPDATE ppapi_state SET version = 2")
-    with pytest.raises(StateError, match="of version 2, and this ppapi_async knows version 1"):
+    with pytest.raises(
+        StateError, match="of version 2, and this ppapi_async knows version 1"
+    ) as caught:
         await state.load(WATCH)
+    assert not caught.value.may_pass
 
 
 async def test_tables_that_are_not_ours_are_refused(postgres_url: str) -> None:
