@@ -8,10 +8,12 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from ppapi_async import Account, Fleet, SQLiteState, StateError
+from ppapi_async.cli.missing import is_missing, missing
 from ppapi_async.cli.payouts.journal import PayoutJournal
 from ppapi_async.mirror.store import MirrorStore
 from ppapi_async.watching.delivery import in_use
@@ -204,3 +206,14 @@ async def test_a_locked_state_is_waited_for(tmp_path: Path) -> None:
             assert caught.value.may_pass
             holder.execute("ROLLBACK")
             await state_of.check()
+
+
+def test_a_file_that_cannot_be_looked_at_may_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not said to be missing; of what is missing in a folder that is, nothing is suggested."""
+    path = tmp_path / "no" / "such.db"
+    assert is_missing(path)
+    assert missing(path).endswith("such.db: there is no such file")
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError))
+    assert not is_missing(path)
