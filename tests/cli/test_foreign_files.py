@@ -211,7 +211,7 @@ async def test_a_locked_state_is_waited_for(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_looked_at_may_be_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not said to be missing; of what is missing in a folder that is, nothing is suggested."""
+    """It is not said to be missing; without the folder, no names are suggested."""
     path = tmp_path / "no" / "such.db"
     assert is_missing(path)
     assert missing(path).endswith("such.db: there is no such file")
