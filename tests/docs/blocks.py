@@ -4,7 +4,8 @@ The blocks of a page run in order, in one namespace, in an empty folder, in a lo
 (but in one as usual if they use PostgreSQL). What is there before the first one:
 
 - `site`, a sandbox of 100 orders, `account` on it, and `session`, which is open;
-- `accounts.toml` with the accounts `one` and `two`, which are `sites[0]` and `sites[1]`;
+- `accounts.toml` with the accounts `one` and `two`, which are `sites[0]` and `sites[1]`; commands
+  use it;
 - `https://site.example`, `https://one.example` and `https://two.example` stand for these
   sandboxes, `your key` for the key of each, `postgresql://user:password@db.example/partner` for an
   empty database.
@@ -45,7 +46,7 @@ from sybil.region import Region
 
 from ppapi_async.cli.group import ppapi
 
-__all__ = ["Block", "Page", "blocks_of", "check_inline", "check_shell"]
+__all__ = ["Block", "Page", "blocks_of", "check_inline", "check_shell", "environment"]
 
 ROOT = Path(__file__).parents[2]
 _SHELLS = frozenset({"bash", "console", "sh"})
@@ -276,8 +277,9 @@ async def _wait_for(awaitable: Awaitable[object]) -> None:
     await awaitable
 
 
-def environment(home: Path) -> dict[str, str]:
-    """Return the environment of programs: a home of its own, the commands of this Python."""
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of programs: their accounts, a home, the commands of this Python."""
+    home = folder / "home"
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -289,5 +291,6 @@ def environment(home: Path) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_DATA_HOME": str(home / "data"),
         "PATH": programs,
+        "PPAPI_ACCOUNTS": str(folder / "accounts.toml"),
         "COLUMNS": "80",
     }

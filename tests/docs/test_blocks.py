@@ -102,7 +102,7 @@ async def _take(blocks: list[Block], name: str, folder: Path, database: str) -> 
         if any(block.language == "sql" for block in blocks):
             async with Mirror("sqlite:///empty.db", []):
                 pass
-        page = Page(folder, names, replaced, environment(folder / "home"), PARSERS)
+        page = Page(folder, names, replaced, environment(folder), PARSERS)
         for block in blocks:
             label = f"{name}:{block.line}"
             try:
