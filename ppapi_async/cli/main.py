@@ -6,8 +6,11 @@ Exit codes are those of `ppapi_async.cli.exits`. Ctrl-C is how a sandbox is mean
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 __all__ = ["main"]
 
@@ -22,11 +25,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        from ppapi_async.cli.group import run
+        with _signals_as_ctrl_c():
+            from ppapi_async.cli.group import run
+
+            return run(argv)
+    except KeyboardInterrupt:  # before there was a command
+        print("interrupted", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("ppapi_async"):
             raise
         needs = f"ppapi: the command line needs {error.name}: pip install 'ppapi-async[cli]'"
         print(needs, file=sys.stderr)
         return 2
-    return run(argv)
+
+
+@contextlib.contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and the end of the terminal do what Ctrl-C does, outside an event loop, too.
+
+    What is ignored, as SIGHUP is by nohup, stays ignored.
+    """
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        taken = [one for one in numbers if one and signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for one in taken:
+            signal.signal(one, signal.SIG_DFL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
@@ -18,11 +19,12 @@ T = TypeVar("T")
 def run(work: Callable[[], Coroutine[object, object, T]]) -> T:
     """Run a coroutine function to its end, and return what it returns.
 
-    Ctrl-C and SIGTERM cancel it, so that it cleans up; a second Ctrl-C does not wait for that.
+    Ctrl-C, SIGTERM and the end of the terminal cancel it, so that it cleans up; a second Ctrl-C
+    does not wait for that.
 
     Raises:
         CommandFailed: it met an error of the library, which the user is told.
-        KeyboardInterrupt: it was interrupted, by either signal.
+        KeyboardInterrupt: it was interrupted, by any of these signals.
     """
     from ppapi_async.errors import PPAPIError
 
@@ -38,9 +40,13 @@ def run(work: Callable[[], Coroutine[object, object, T]]) -> T:
             if task is not None:
                 task.cancel()
 
+        numbers = [signal.SIGTERM]
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)  # the terminal was closed, and nohup is not there
         # Not on Windows, and not in other threads than the main one.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+            for number in numbers:
+                asyncio.get_running_loop().add_signal_handler(number, stop)
         return await work()
 
     try:

@@ -12,6 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -151,20 +152,79 @@ def test_an_error_of_the_library_ends_a_command_with_its_words() -> None:
         run(cancelled)
 
 
-def test_sigterm_is_as_ctrl_c() -> None:
-    """What runs is cancelled, and cleans up."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_are_as_ctrl_c(number: signal.Signals) -> None:
+    """What runs is cancelled, and cleans up; SIGHUP comes where a terminal is closed."""
     cleaned = []
 
     async def work() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             await asyncio.sleep(60)
         finally:
             cleaned.append(True)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(work)
+    before = signal.getsignal(number)
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else _not_taken)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(work)
+    finally:
+        signal.signal(number, before)
     assert cleaned == [True]
+
+
+def _not_taken(*_: object) -> None:
+    raise AssertionError("the signal was not taken")
+
+
+def test_nohup_is_heeded() -> None:
+    """What is to outlive its terminal is not ended with it."""
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run(work)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_what_waits_outside_a_loop_too(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A question with its echo off, say, would leave the terminal so."""
+    cleaned = []
+
+    @click.command()
+    def asking() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr(group.Commands, "get_command", lambda *_: asking)
+    before = signal.getsignal(number)
+    signal.signal(number, signal.SIG_DFL)
+    try:
+        ran = ppapi("demo")
+    finally:
+        signal.signal(number, before)
+    assert (ran.code, ran.err.strip(), cleaned) == (130, "interrupted", [True])
+
+
+def test_an_interrupt_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While modules are loaded, which on a slow disk takes a while."""
+
+    def loading(argv: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, "run", loading)
+    ran = ppapi("list")
+    assert (ran.code, ran.err) == (130, "interrupted\n")
 
 
 @pytest.mark.no_cover
