@@ -7,6 +7,7 @@ Exit codes are those of `ppapi_async.cli.exits`. Ctrl-C is how a sandbox is mean
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["dmo"])
     2
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed, and another file could get its number
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
     try:
         with _signals_as_ctrl_c():
             from ppapi_async.cli.group import run
@@ -46,7 +50,6 @@ def _signals_as_ctrl_c() -> Iterator[None]:
 
     What is ignored, as SIGHUP is by nohup, stays ignored.
     """
-
     taken = []
     if threading.current_thread() is threading.main_thread():
         numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]

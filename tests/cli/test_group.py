@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import errno
 import io
 import os
@@ -214,6 +215,18 @@ def test_signals_end_what_waits_outside_a_loop_too(
     finally:
         signal.signal(number, before)
     assert (ran.code, ran.err.strip(), cleaned) == (130, "interrupted", [True])
+
+
+def test_closed_streams_are_as_dev_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `<&- >&- 2>&-` in a shell, where Python has None for them."""
+    names = ("stdin", "stdout", "stderr")
+    with contextlib.ExitStack() as opened:
+        with monkeypatch.context() as closed:
+            for name in names:
+                closed.setattr(sys, name, None)
+            assert main.main(["payout", "list"]) == 0
+            for name in names:
+                opened.push(getattr(sys, name))
 
 
 def test_an_interrupt_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
