@@ -65,14 +65,13 @@ async def watch(plan: WatchPlan) -> None:
         PPAPIError: the state cannot be used.
         CommandFailed: a recipient refuses a change, or no account can be watched.
     """
-    async with SQLiteState(plan.state) as state:
+    path = plan.state.absolute()  # ":memory:" is a file, too
+    async with SQLiteState(path) as state:
         await state.check()  # before a lock is put beside a file that is something else
     async with contextlib.AsyncExitStack() as stack:
-        lock = await WriterLock.take(plan.state.absolute(), wait=0)
+        lock = await WriterLock.take(path, wait=0)
         stack.callback(lock.release)
-        state = await stack.enter_async_context(SQLiteState(plan.state.absolute()))
-        # What cannot be used now ends the command; later, polls go on until it can be used again.
-        await state.load("opened")
+        state = await stack.enter_async_context(SQLiteState(path))
         recipients: list[Recipient] = []
         seconds = plan.timeout.total_seconds()
         if plan.words:
