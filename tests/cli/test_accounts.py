@@ -243,6 +243,25 @@ def test_what_is_no_link_is_told(file: Path, text: str, says: str) -> None:
     assert_silent(ran)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'  "{LINK}",',
+        f"Ваша ссылка: «{LINK}».",
+        f'<a href="{LINK.replace("&", "&amp;")}">link</a>',
+        f"({LINK})",
+    ],
+    ids=["quotes", "words", "html", "brackets"],
+)
+def test_a_link_is_found_in_what_was_pasted_with_it(file: Path, text: str) -> None:
+    """People mark a little more than the link, or copy it out of a page's source."""
+    ran = ppapi("init", input=text)
+    assert ran.code == 0, ran.err
+    (account,) = load_accounts(file)
+    assert (account.base_url, account.api_key.reveal()) == ("https://one.example", KEY)
+    assert_silent(ran)
+
+
 def test_input_that_is_no_text_is_told(file: Path) -> None:
     """Such as the wrong file."""
     with CliRunner().isolation(input=b"\xff\xfe" + LINK.encode()) as (_, err, *_rest):

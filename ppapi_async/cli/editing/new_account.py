@@ -34,6 +34,7 @@ __all__ = ["NewAccountOptions", "collect", "new_account_options"]
 
 Command: TypeAlias = Callable[..., int]
 _MAY_BE_KEY = re.compile(r"[0-9A-Za-z]{24,}")
+_LINK = re.compile(r"""[a-z]+://[^\s"'`<>«»“”]*[?&;]api_key=[^\s"'`<>«»“”]*""", re.IGNORECASE)
 _LARGEST = 1024 * 1024
 _STAND_IN = "\ue000"
 """In place of a key that is kept elsewhere."""
@@ -236,7 +237,7 @@ class _Added:
         options = self.options
         if options.url is None and secret is not None:
             # In a proxy's place nothing is revealed; from_link hides what it takes apart.
-            account = Account.from_link(secret.reveal(), allow_http=options.allow_http)
+            account = Account.from_link(_link_in(secret).reveal(), allow_http=options.allow_http)
         else:
             account = Account(
                 options.url or "",
@@ -288,6 +289,14 @@ class _Added:
     def known(self) -> list[Account]:
         """Return the accounts that are there, or are to be."""
         return [*(one.account for one in self.entries), *(one.account for one in self.accounts)]
+
+
+def _link_in(pasted: Secret) -> Secret:
+    """Return the link in what was pasted: quotes, words or HTML may stand around it."""
+    from ppapi_async.account import Secret
+
+    found = _LINK.search(pasted.reveal())
+    return pasted if found is None else Secret(found[0].replace("&amp;", "&").rstrip(".,;)]"))
 
 
 def _is_same(key: Secret, other: Secret) -> bool:
