@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("docs/**/*.md")]
+    for page in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("bench/*.md"),
+        *ROOT.glob("examples/*.md"),
+        *ROOT.glob("docs/**/*.md"),
+    ]
     if "_build" not in page.parts
 )
 
@@ -48,6 +53,20 @@ def broken(page: Path) -> list[str]:
 def test_links_lead_somewhere(page: str) -> None:
     """To files that are there, and to headings of a page."""
     assert broken(ROOT / page) == []
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    """In docstrings, help texts and settings, where there are no links."""
+    files = [ROOT / "pyproject.toml"]
+    for folder in ("ppapi_async", "tests", "examples", "bench"):
+        files += (ROOT / folder).rglob("*.py")
+    named = {
+        (path.name, page)
+        for path in files
+        for page in re.findall(r"\bdocs/[\w/-]+\.(?:md|png|svg)\b", path.read_text("utf-8"))
+    }
+    assert named
+    assert [one for one in sorted(named) if not (ROOT / one[1]).exists()] == []
 
 
 def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
