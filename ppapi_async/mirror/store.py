@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 from sqlalchemy import URL, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -67,6 +67,16 @@ class MirrorConflict(StateError):  # noqa: N818 - an outcome: somebody else was 
     """
 
 
+@frozen
+class _Position:
+    """What a transaction writes into the row of a position."""
+
+    version: int
+    document: str | None
+    delivered: int | None
+    updated_at: datetime
+
+
 @define(eq=False)
 class Place:
     """One resource of one account, as this process has it."""
@@ -85,6 +95,8 @@ class Place:
     is_stale: bool = field(default=False, init=False)
     """Whether it has to be looked up anew: another process may have moved it, or a transaction
     of this one has been made or not."""
+    in_doubt: _Position | None = field(default=None, init=False, repr=False)
+    """What a delivery has written whose commit was not answered, if it was made."""
     lock: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
     """Held while it is written: who delivers and who reads take turns."""
     reading: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
@@ -439,11 +451,12 @@ class MirrorStore:
         """Do some work in a transaction, behind the fence of a place, and commit it."""
 
         async def write(connection: AsyncConnection) -> T:
+            position = None
             if place is not None:
-                await self._pass_fence(connection, place, document, delivered)
+                position = await self._pass_fence(connection, place, document, delivered)
             result = await work(connection)
             # Once it is begun it ends, whoever is cancelled: the place has to know how.
-            ending = asyncio.create_task(_end(connection, place, document, delivered))
+            ending = asyncio.create_task(_end(connection, place, position))
             await wait_until_done([ending])
             ending.result()
             return result
@@ -459,23 +472,33 @@ class MirrorStore:
         place: Place,
         document: str | None,
         delivered: int | None,
-    ) -> None:
-        values = {
-            "at_account": place.account,
-            "at_resource": place.resource,
-            "at_version": place.version,
-            "version": place.version + 1,
-            "updated_at": self._now(),
-            "document": place.document if document is None else document,
-            "delivered": place.delivered if delivered is None else delivered,
-        }
-        moved = await connection.execute(_FENCE, values)
-        if moved.rowcount != 1:
-            raise MirrorConflict(
-                f"another process has written {place.resource} of {place.name} meanwhile, so"
-                " nothing of this was; let one process alone have an account",
-                account=place.name,
-            )
+    ) -> _Position:
+        """Move the position up, and return what it is then.
+
+        A delivery whose commit was not answered has moved it itself, perhaps: whoever reads
+        meanwhile goes on from there. Only now that is certain: the fence has waited for its end.
+        """
+        doubted, position = place.in_doubt, self._after(place, document, delivered)
+        if await _has_moved(connection, place, position):
+            return position
+        if doubted is not None and await _position_of(connection, place) == doubted:
+            place.version, place.delivered = doubted.version, doubted.delivered
+            position = self._after(place, document, delivered)
+            if await _has_moved(connection, place, position):
+                return position
+        raise MirrorConflict(
+            f"another process has written {place.resource} of {place.name} meanwhile, so"
+            " nothing of this was; let one process alone have an account",
+            account=place.name,
+        )
+
+    def _after(self, place: Place, document: str | None, delivered: int | None) -> _Position:
+        return _Position(
+            place.version + 1,
+            place.document if document is None else document,
+            place.delivered if delivered is None else delivered,
+            self._now(),
+        )
 
 
 class StoreToRead(MirrorStore):
@@ -527,6 +550,22 @@ async def _place(
     return Place(account, name, resource, row.version, row.document, row.delivered)
 
 
+async def _has_moved(connection: AsyncConnection, place: Place, position: _Position) -> bool:
+    """Move a position up, unless it is not where this process has it."""
+    at = {"account": place.account, "resource": place.resource, "version": place.version}
+    values = {f"at_{name}": value for name, value in at.items()}
+    return (await connection.execute(_FENCE, values | asdict(position))).rowcount == 1
+
+
+async def _position_of(connection: AsyncConnection, place: Place) -> _Position | None:
+    table = schema.positions.c
+    found = select(table.version, table.document, table.delivered, table.updated_at).where(
+        table.account == place.account, table.resource == place.resource
+    )
+    row = (await connection.execute(found)).one_or_none()
+    return None if row is None else _Position(*row)
+
+
 async def _standing(connection: AsyncConnection, account: int) -> Standing:
     accounts, unreadable = schema.accounts.c, schema.unreadable.c
     unread = select(func.count()).where(unreadable.account == account).scalar_subquery()
@@ -545,10 +584,13 @@ async def _nothing(_: AsyncConnection) -> None:
 
 
 async def _end(
-    connection: AsyncConnection, place: Place | None, document: str | None, delivered: int | None
+    connection: AsyncConnection, place: Place | None, position: _Position | None
 ) -> None:
+    if place is None or position is None:
+        await connection.commit()
+        return
+    # Whoever writes the document has to look it up anew; a delivery is not in anybody's way.
+    place.in_doubt = position if position.document == place.document else None
     await connection.commit()
-    if place is not None:
-        place.version += 1
-        place.document = place.document if document is None else document
-        place.delivered = place.delivered if delivered is None else delivered
+    place.version, place.document = position.version, position.document
+    place.delivered, place.in_doubt = position.delivered, None

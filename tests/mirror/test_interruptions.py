@@ -184,6 +184,32 @@ async def test_what_is_delivered_while_the_connection_is_lost(postgres_url: str)
             assert len(seen) <= len(ids) + 1
 
 
+@pytest.mark.parametrize("is_done", [False, True], ids=["before the server", "behind it"])
+async def test_a_delivery_that_is_cut_off_is_not_in_the_way_of_who_reads(
+    postgres_url: str, is_done: bool
+) -> None:
+    """Its commit is known as this process's own; what another has written is a conflict still."""
+    async with Cable.to(postgres_url) as cable:
+        store = await MirrorStore.open(cable.url(postgres_url))
+        place = await place_of(store)
+        await store.commit(place, reading(exchange(1), document='{"there": 1}'))
+        disturb = cable.close_at_answer if is_done else cable.close
+        with at_commit(store, disturb), pytest.raises(StateError, match="closed the connection"):
+            await store.deliver(place, 1)
+        await store.commit(place, reading(exchange(1), exchange(2), document='{"there": 2}'))
+        anew = await place_of(store)
+        assert (anew.version, anew.document) == (place.version, '{"there": 2}')
+        assert anew.delivered == place.delivered == (1 if is_done else None)
+
+        with at_commit(store, disturb), pytest.raises(StateError, match="closed the connection"):
+            await store.deliver(place, 2)
+        await store.deliver(await place_of(store), 2)
+        with pytest.raises(MirrorConflict):
+            await store.commit(place, reading(exchange(3), document='{"there": 3}'))
+        assert await count(store, schema.exchanges) == 2
+        await store.aclose()
+
+
 async def test_two_that_write_to_one_place_take_turns(store: MirrorStore) -> None:
     """A mirror that is followed and brought up to date at once is not in its own way."""
     place = await place_of(store)
