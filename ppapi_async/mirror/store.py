@@ -68,7 +68,7 @@ class MirrorConflict(StateError):  # noqa: N818 - an outcome: somebody else was 
 
 
 @frozen
-class _Position:
+class _WrittenPosition:
     """What a transaction writes into the row of a position."""
 
     version: int
@@ -95,7 +95,7 @@ class Place:
     is_stale: bool = field(default=False, init=False)
     """Whether it has to be looked up anew: another process may have moved it, or a transaction
     of this one has been made or not."""
-    in_doubt: _Position | None = field(default=None, init=False, repr=False)
+    in_doubt: _WrittenPosition | None = field(default=None, init=False, repr=False)
     """What a delivery has written whose commit was not answered, if it was made."""
     lock: asyncio.Lock = field(factory=asyncio.Lock, init=False, repr=False)
     """Held while it is written: who delivers and who reads take turns."""
@@ -472,7 +472,7 @@ class MirrorStore:
         place: Place,
         document: str | None,
         delivered: int | None,
-    ) -> _Position:
+    ) -> _WrittenPosition:
         """Move the position up, and return what it is then.
 
         A delivery whose commit was not answered has moved it itself, perhaps: whoever reads
@@ -492,8 +492,8 @@ class MirrorStore:
             account=place.name,
         )
 
-    def _after(self, place: Place, document: str | None, delivered: int | None) -> _Position:
-        return _Position(
+    def _after(self, place: Place, document: str | None, delivered: int | None) -> _WrittenPosition:
+        return _WrittenPosition(
             place.version + 1,
             place.document if document is None else document,
             place.delivered if delivered is None else delivered,
@@ -550,20 +550,20 @@ async def _place(
     return Place(account, name, resource, row.version, row.document, row.delivered)
 
 
-async def _has_moved(connection: AsyncConnection, place: Place, position: _Position) -> bool:
+async def _has_moved(connection: AsyncConnection, place: Place, position: _WrittenPosition) -> bool:
     """Move a position up, unless it is not where this process has it."""
     at = {"account": place.account, "resource": place.resource, "version": place.version}
     values = {f"at_{name}": value for name, value in at.items()}
     return (await connection.execute(_FENCE, values | asdict(position))).rowcount == 1
 
 
-async def _position_of(connection: AsyncConnection, place: Place) -> _Position | None:
+async def _position_of(connection: AsyncConnection, place: Place) -> _WrittenPosition | None:
     table = schema.positions.c
     found = select(table.version, table.document, table.delivered, table.updated_at).where(
         table.account == place.account, table.resource == place.resource
     )
     row = (await connection.execute(found)).one_or_none()
-    return None if row is None else _Position(*row)
+    return None if row is None else _WrittenPosition(*row)
 
 
 async def _standing(connection: AsyncConnection, account: int) -> Standing:
@@ -584,7 +584,7 @@ async def _nothing(_: AsyncConnection) -> None:
 
 
 async def _end(
-    connection: AsyncConnection, place: Place | None, position: _Position | None
+    connection: AsyncConnection, place: Place | None, position: _WrittenPosition | None
 ) -> None:
     if place is None or position is None:
         await connection.commit()
