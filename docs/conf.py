@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import import_module
+from typing import get_type_hints
 
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.util.typing import stringify_annotation
 
 import ppapi_async
 
@@ -74,15 +77,25 @@ def _link(quoted: re.Match[str]) -> str:
     return made + "\\ " * bool(quoted[2])  # `Change`s
 
 
+def _typed(lines: list[str], kind: object) -> Iterator[str]:
+    """Yield the lines of a class' docstring, with the type of each field that has one."""
+    types = get_type_hints(kind) if isinstance(kind, type) else {}
+    for line in lines:
+        yield line
+        head, _, field = line.partition(".. attribute:: ")
+        if field in types:
+            yield f"{head}   :type: {stringify_annotation(types[field], 'smart')}"
+
+
 def _process(
-    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]
+    _app: Sphinx, _what: str, _name: str, found: object, _options: object, lines: list[str]
 ) -> None:
     """Make what Sphinx reads of a docstring: sections, code, and what it has in backticks.
 
     That of a field is read as that of a method, or what is before a colon would be its type.
     """
     text = _QUOTED.sub(_link, _CODE.sub(r"\1::\2", "\n".join(lines)))
-    lines[:] = GoogleDocstring(text, _SECTIONS, what="method").lines()
+    lines[:] = _typed(GoogleDocstring(text, _SECTIONS, what="method").lines(), found)
 
 
 def setup(app: Sphinx) -> None:
