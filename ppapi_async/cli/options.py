@@ -28,6 +28,7 @@ __all__ = [
     "interval_option",
     "json_fields",
     "json_option",
+    "metrics_option",
     "moment",
     "names_option",
     "resources_option",
@@ -286,6 +287,27 @@ def database_option(name: str) -> Callable[[F], F]:
         show_default="partner.db in the place for data",
         help="The copy: a file, or postgresql://USER@HOST/NAME.",
     )
+
+
+def address(value: str | tuple[str, int]) -> tuple[str, int]:
+    """Return the host and the port that `127.0.0.1:9464` says; a `type` of an option.
+
+    Raises:
+        click.BadParameter: it says none.
+    """
+    if isinstance(value, tuple):  # click converts defaults, too
+        return value
+    host, colon, port = value.strip().rpartition(":")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) <= LAST_PORT:
+        raise click.BadParameter(f"{quoted(value)} has no port; write 9464 or 127.0.0.1:9464")
+    if colon and not host:
+        raise click.BadParameter(f"{quoted(value)} has no host; 0.0.0.0 is all addresses")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def metrics_option(text: str) -> Callable[[F], F]:
+    """Add `--metrics HOST:PORT`: where metrics are served while the command runs."""
+    return click.option("--metrics", type=address, metavar="[HOST:]PORT", help=text)
 
 
 def utc_option(function: F) -> F:

@@ -63,7 +63,7 @@ HOMES = {
     "sqlite3": {"storage", "mirror", "cli"},
     "sqlalchemy": {"mirror", "cli"},
     "opentelemetry": {"metrics"},
-    "prometheus_client": {"metrics"},
+    "prometheus_client": {"cli", "metrics"},
     "tomllib": {"accounts_file"},
     "aiolimiter": {"fleet"},
     "click": {"cli"},

@@ -17,6 +17,7 @@ from ppapi_async.cli.options import (
     interval_option,
     json_fields,
     json_option,
+    metrics_option,
     names_option,
     resources_option,
     since_option,
@@ -86,6 +87,7 @@ _IN_TURN: tuple[ResourceName, ...] = ("info", "payouts", "exchanges", "links")
     show_default="not at all",
     help="How long to wait for another process that writes the same file.",
 )
+@metrics_option("With --follow: serve metrics there for Prometheus; see docs/guides/metrics.md.")
 @database_option("--to")
 @json_option()
 @utc_option
@@ -102,6 +104,7 @@ def command(
     lookback: timedelta | None,
     shared: str | None,
     wait: timedelta | None,
+    metrics: tuple[str, int] | None,
     fields: str | None,
     utc: bool,
     accounts_file: str | None,
@@ -127,6 +130,8 @@ def command(
     """
     if shared is not None and not follow:
         raise click.UsageError("--shared: goes with --follow only")
+    if metrics is not None and not follow:
+        raise click.UsageError("--metrics: goes with --follow only")
     wanted = json_fields(CHANGES if follow else COUNTS, fields)
     chosen = choose(load(accounts_file), names)
     url = database_url(database, to_write=True)
@@ -146,7 +151,11 @@ def command(
         wait=wait,
     )
     if follow:
-        run(lambda: following.follow(options, interval=interval, fields=wanted, is_utc=utc))
+        run(
+            lambda: following.follow(
+                options, interval=interval, fields=wanted, is_utc=utc, metrics=metrics
+            )
+        )
     report = run(lambda: syncing.sync(options))
     never = "never" if wanted is None and is_terminal() else None
     rows = [syncing.row_of(one, never=never) for one in report.accounts.values()]

@@ -16,6 +16,7 @@ from ppapi_async.cli.options import (
     accounts_option,
     duration,
     interval_option,
+    metrics_option,
     moment,
     names_option,
     resources_option,
@@ -94,6 +95,7 @@ _LARGEST_SECRET = 4096
     is_flag=True,
     help="Print each change whole, as one JSON object a line; takes no fields.",
 )
+@metrics_option("Serve metrics there for Prometheus; see docs/guides/metrics.md.")
 @utc_option
 @accounts_option
 def command(
@@ -112,6 +114,7 @@ def command(
     allow_http: bool,
     timeout: timedelta,
     skip_refused: bool,
+    metrics: tuple[str, int] | None,
     utc: bool,
     accounts_file: str | None,
 ) -> None:
@@ -155,6 +158,7 @@ def command(
         utc=utc,
         timeout=timeout,
         skip_refused=skip_refused,
+        metrics=metrics,
         words=None if program is None else words_of(program, shell=shell),
         webhook=None if url is None else (url, _secret(webhook_secret_file)),
     )

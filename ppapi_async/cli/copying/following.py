@@ -10,13 +10,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from datetime import UTC, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from ppapi_async.cli.copying.syncing import MirrorOptions
 from ppapi_async.cli.exits import CommandFailed, exit_of
 from ppapi_async.cli.failures import words_of
+from ppapi_async.cli.metrics_server import Address, serving_metrics
 from ppapi_async.cli.output import duration_text, is_terminal, note, plain, say
 from ppapi_async.cli.watching.texts import change_document, change_line, document_text
 from ppapi_async.fleet.status import (
@@ -43,6 +44,7 @@ async def follow(
     interval: timedelta,
     fields: Sequence[str] | None,
     is_utc: bool,
+    metrics: Address | None = None,
 ) -> None:
     """Follow the accounts until cancelled.
 
@@ -51,6 +53,7 @@ async def follow(
         interval: from one look at an account to the next.
         fields: of the JSON that is printed for each change; None prints lines for people.
         is_utc: show times in UTC, not in the zone of their account.
+        metrics: where to serve them.
 
     Raises:
         StateError: the database cannot be opened, or is another process's.
@@ -60,7 +63,11 @@ async def follow(
     # The library's log says which accounts fail; that one works again is for those who follow.
     log = logging.getLogger("ppapi_async")
     log.setLevel(min(log.level, logging.INFO))
-    async with options.mirror(first="now") as mirror:
+    async with AsyncExitStack() as stack:
+        served = stack.enter_context(serving_metrics(metrics))
+        mirror = options.mirror(first="now", on_request=served.on_request)
+        await stack.enter_async_context(mirror)
+        served.tell_of(mirror)
         note(f"following {_accounts(len(options.accounts))}, each every {duration_text(interval)}")
         telling = asyncio.create_task(_tell_when_caught_up(mirror))
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,6 +16,7 @@ from ppapi_async.cli.output import Cell, note
 from ppapi_async.cli.progress import WorkProgress, progress_of
 from ppapi_async.fleet.fleet import FirstPoll
 from ppapi_async.mirror import AccountReport, Mirror, MirrorProgress, SyncReport
+from ppapi_async.transport.hooks import RequestFacts
 from ppapi_async.watching.resources import ResourceName
 
 __all__ = ["MirrorOptions", "catch_up", "row_of", "sync"]
@@ -37,7 +38,12 @@ class MirrorOptions:
     shared: str | None = None
     wait: timedelta | None = None
 
-    def mirror(self, *, first: FirstPoll = "turn") -> Mirror:
+    def mirror(
+        self,
+        *,
+        first: FirstPoll = "turn",
+        on_request: Callable[[RequestFacts], object] | None = None,
+    ) -> Mirror:
         """Return the mirror, which is not open yet.
 
         Raises:
@@ -54,6 +60,7 @@ class MirrorOptions:
                 first=first,
                 shared=self.shared,
                 wait=self.wait,
+                on_request=on_request,
             )
         except (ValueError, ImportError) as error:
             raise CommandFailed(str(error), Exit.USAGE) from None

@@ -15,6 +15,7 @@ from yarl import URL
 
 from ppapi_async.account import Account
 from ppapi_async.cli.exits import CommandFailed, exit_of
+from ppapi_async.cli.metrics_server import Address, serving_metrics
 from ppapi_async.cli.output import is_terminal, note, plain, say
 from ppapi_async.cli.watching.delivery import Deliveries, FreshState, Recipient
 from ppapi_async.cli.watching.program import Program
@@ -56,6 +57,8 @@ class WatchPlan:
     words: Sequence[str] | None = None
     """Of the program that each change is handed to."""
     webhook: tuple[URL, Secret] | None = None
+    metrics: Address | None = None
+    """Where they are served."""
 
 
 async def watch(plan: WatchPlan) -> None:
@@ -81,14 +84,18 @@ async def watch(plan: WatchPlan) -> None:
             hook = Webhook(url, secret, seconds=seconds, hooks=HOOKS)
             recipients.append(await stack.enter_async_context(hook))
         deliveries = Deliveries(state, recipients, plan.skip_refused, HOOKS)
+        metrics = stack.enter_context(serving_metrics(plan.metrics))
         fleet = Fleet(
             plan.accounts,
             interval=plan.interval,
             first="now",
             state=FreshState(state) if plan.from_now else state,
             since=plan.since,
+            on_request=metrics.on_request,
         )
-        await _follow(plan, await stack.enter_async_context(fleet), deliveries)
+        await stack.enter_async_context(fleet)
+        metrics.tell_of(fleet)
+        await _follow(plan, fleet, deliveries)
 
 
 async def _follow(plan: WatchPlan, fleet: Fleet, deliveries: Deliveries) -> None:
