@@ -5,7 +5,7 @@ The blocks of a page run in order, in one namespace, in an empty folder, in a lo
 
 - `site`, a sandbox of 100 orders, `account` on it, and `session`, which is open;
 - `accounts.toml` with the accounts `one` and `two`, which are `sites[0]` and `sites[1]`; commands
-  use it;
+  use it. The variables `KEY_ONE` and `KEY_TWO` and a program `pass` have keys, too;
 - `https://site.example`, `https://one.example` and `https://two.example` stand for these
   sandboxes, `your key` for the key of each, `postgresql://user:password@db.example/partner` for an
   empty database.
@@ -27,11 +27,13 @@ import ast
 import asyncio
 import contextlib
 import inspect
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -52,6 +54,11 @@ ROOT = Path(__file__).parents[2]
 _SHELLS = frozenset({"bash", "console", "sh"})
 _NOTE = re.compile(r"<!-- (not run|until|file|run)(?:: ((?:(?!-->).)*))? -->\s*\Z", re.DOTALL)
 _SECONDS = 60.0
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "jsonl": lambda source: [json.loads(line) for line in source.splitlines()],
+    "toml": tomllib.loads,
+}
 
 
 @frozen
@@ -181,7 +188,7 @@ class Page:
         names: their namespace.
         replaced: what stands for something else, with what it stands for.
         environment: that of programs which they start.
-        parsers: what tries other languages.
+        parsers: what tries other languages, more than whether they can be read.
     """
 
     folder: Path
@@ -209,8 +216,10 @@ class Page:
             check_shell(block.source, block.language)
             if block.is_run:
                 await asyncio.to_thread(self._shell, source, block.language)
-        elif block.language in self.parsers:
-            self.parsers[block.language](source)
+        else:
+            _PARSERS.get(block.language, str)(source)
+            if "not run" not in block.notes:
+                self.parsers.get(block.language, str)(source)
 
     async def _python(self, block: Block, source: str) -> None:
         """Compile a block that may await at its top; run it if it is to be run."""

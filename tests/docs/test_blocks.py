@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sqlite3
 import textwrap
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ppapi_async import Dialect, Hooks, Session
+from ppapi_async import Dialect, Hooks, Session, load_accounts
 from ppapi_async.mirror import Mirror
 from ppapi_async.mirror.database import DecimalSum
 from ppapi_async.sandbox import Sandbox
@@ -80,12 +81,25 @@ def explained(source: str) -> None:
                 connection.execute(f"EXPLAIN {statement}")
 
 
-PARSERS: Mapping[str, Callable[[str], object]] = {
-    "json": json.loads,
-    "jsonl": lambda source: [json.loads(line) for line in source.splitlines()],
-    "sql": explained,
-    "toml": tomllib.loads,
-}
+def _make_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a program `pass` that prints a key, as the password manager of that name does."""
+    folder.mkdir()
+    program = folder / "pass"
+    program.write_text(f"#!/bin/sh\necho {KEY}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def loaded(source: str) -> None:
+    """Load accounts, if that is what the file has, and their keys."""
+    if "accounts" in tomllib.loads(source):
+        path = Path("accounts-of-the-page.toml")
+        path.write_text(source)
+        path.chmod(0o600)
+        load_accounts(path)
+
+
+PARSERS: Mapping[str, Callable[[str], object]] = {"sql": explained, "toml": loaded}
 
 
 async def _take(blocks: list[Block], name: str, folder: Path, database: str) -> None:
@@ -121,8 +135,9 @@ def test_the_blocks_of_a_page_work(
     """In order, in one namespace, as a reader would paste them; tests/docs/blocks.py says how."""
     blocks = blocks_of(ROOT / name)
     monkeypatch.chdir(tmp_path)
-    for variable in ("KEY_ONE", "KEY_TWO"):
+    for variable in ("KEY_ONE", "KEY_TWO", "KEY_one", "KEY_two"):
         monkeypatch.setenv(variable, KEY)
+    _make_pass(tmp_path / "bin", monkeypatch)
     wants_database = any(block.is_run and DATABASE in block.source for block in blocks)
     database: str = request.getfixturevalue("postgres_url") if wants_database else DATABASE
     run = asyncio.run if wants_database else virtual_time.run  # which cannot see PostgreSQL work
@@ -177,13 +192,14 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("```console\n$ ppapi export links --format word\nfine\n```\n", click.UsageError),
         ("<!-- run -->\n```bash\nfalse\n```\n", AssertionError),
         ("```toml\n[x\n```\n", tomllib.TOMLDecodeError),
+        ("```toml\n[[accounts]]\nurl = 'https://x.example'\nkey = 'abc'\n```\n", ValueError),
         ("```json\n{'a'}\n```\n", json.JSONDecodeError),
         ("```sql\nSELECT nothing FROM exchanges;\n```\n", sqlite3.OperationalError),
         ("<!-- invisible-code-block: python\nassert 1 > 2\n-->\n", AssertionError),
     ],
     ids=[
         "await", "syntax", "not run, syntax", "script", "script's exit", "ends", "raises",
-        "command", "option", "choice", "shell", "toml", "json", "sql", "invisible",
+        "command", "option", "choice", "shell", "toml", "accounts", "json", "sql", "invisible",
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("_flying", "_here")
