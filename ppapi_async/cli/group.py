@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Your own copy": {
         "sync": "Copy everything into a database, and keep it up to date.",
         "export": "Write clicks, orders or payouts to a file.",
+        "tap": "Write clicks, orders, payouts and balances as Singer messages.",
         "audit": "Compare the copy with the sites.",
         "report": "Draw a report of the copy as one page.",
         "serve": "Show the report on a local address, always as it is now.",
