@@ -71,6 +71,10 @@ class Tap:
                         await self._write_balances(fleet, one)
                     else:
                         await self._write_rows(fleet, one)
+                except ValueError as error:
+                    if not str(error).startswith("bookmark:"):
+                        raise
+                    raise CommandFailed(f"--state: {error}", Exit.USAGE) from None
                 finally:  # also of a run that is interrupted: what it tells of was written
                     self._write_state()
         tell_failures(self._failed)
