@@ -31,6 +31,7 @@ _PROXY_EXAMPLE = "pass one such as 'socks5://user:password@127.0.0.1:1080'"
 _SHORT_KEY = 16
 _ROUNDS = 10_000
 _LONGEST_SECRET = 1_000
+_LONGEST_NAME = 200  # an index of PostgreSQL takes less than 2,700 bytes
 _SHORTEST_TOLD = 4  # a secret of one to three characters may be part of any word
 
 
@@ -113,6 +114,8 @@ def _name_problem(name: str, key: Secret, others: Iterable[Secret]) -> str | Non
         return "is not a str; pass what errors and logs shall call the account"
     if UNSENDABLE.search(name):
         return "holds control characters or halves of characters; pass other text"
+    if len(name) > _LONGEST_NAME:
+        return f"has {len(name)} characters; pass {_LONGEST_NAME} at most"
     if _is_told(key, name):
         return "holds the key; errors and logs show the name"
     if any(_is_told(secret, name) for secret in others):
@@ -186,6 +189,7 @@ class Account:
         name: what errors and events call the account. Unless given, it is the host as people
             know it (`обмен.рф`), with the port if that is not the scheme's own. An account with a
             name of its own keeps its state when the site moves to another host, or the key changes.
+            It has 200 characters at most.
         timezone: the site's own zone, a zoneinfo name or a `ZoneInfo`. Sites report local
             wall-clock as if it were UTC and never name their zone.
         dialect: which server this is; None is recognised from its answers.

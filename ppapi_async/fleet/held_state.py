@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import define, evolve
 
 from ppapi_async.errors import StateError
 from ppapi_async.storage.stores import StateChange, check
@@ -39,7 +39,7 @@ class HeldState:
         own = self._own(watch)
         entries = await self._session.load(own)
         if not entries and (entries := await self._session.load(watch)):
-            await self._session.save(StateChange.of(own, entries, ()))
+            await self._session.save(StateChange(own, entries, ()))
         return entries
 
     async def read(self, watch: str, name: str) -> str | None:
@@ -49,8 +49,8 @@ class HeldState:
 
     async def save(self, watch: str, put: Mapping[str, str], drop: Collection[str] = ()) -> None:
         """Drop the named entries, then put these in."""
-        change = StateChange.of(self._own(watch), put, drop)
-        await self._session.save(change)
+        change = StateChange.of(watch, put, drop)
+        await self._session.save(evolve(change, watch=self._own(watch)))
 
     def _own(self, watch: str) -> str:
         return f"{self.group}: {watch}"

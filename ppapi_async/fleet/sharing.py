@@ -578,8 +578,8 @@ def group_of(shared: str | None, state: State) -> str | None:
     return check_group(shared)
 
 
-def check_group(group: str) -> str:
-    """Return the name of a group.
+def check_group(group: str, longest: int = 200) -> str:
+    """Return the name of a group, which has `longest` characters at most.
 
     Raises:
         ValueError: it cannot be one.
@@ -587,7 +587,7 @@ def check_group(group: str) -> str:
     """
     if not isinstance(group, str):
         raise TypeError("shared: pass the name of the group as a str")
-    if not group.strip() or "\0" in group or len(group) > 200:
-        raise ValueError("shared: pass a name of 1 to 200 characters")
+    if not group.strip() or "\0" in group or len(group) > longest:
+        raise ValueError(f"shared: pass a name of 1 to {longest} characters, without U+0000")
     check(group)
     return group

@@ -170,7 +170,7 @@ class Mirror:
             first=first,
             state=state,
             # A fleet that has this name is another group.
-            shared=None if shared is None else f"mirror {check_group(shared)}",
+            shared=None if shared is None else f"mirror {check_group(shared, longest=193)}",
             concurrency=concurrency,
             per_host=per_host,
             rate=rate,

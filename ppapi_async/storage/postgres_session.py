@@ -74,7 +74,10 @@ CREATE TABLE ppapi_polls (
 # Not `to_regclass`: that may answer from before the transaction that it waited for.
 _FIND = "SELECT 1 FROM pg_class WHERE relname = 'ppapi_state' AND pg_table_is_visible(oid)"
 _LOCK_TO_CREATE = "SELECT pg_advisory_xact_lock(hashtextextended('ppapi_async tables', 0))"
-_LOAD = "SELECT name, text FROM ppapi_entries WHERE watch = %s AND name > %s ORDER BY name LIMIT %s"
+_LOAD = "SELECT name, text FROM ppapi_entries WHERE watch = %s ORDER BY name LIMIT %s"
+_LOAD_AFTER = (
+    "SELECT name, text FROM ppapi_entries WHERE watch = %s AND name > %s ORDER BY name LIMIT %s"
+)
 _READ = "SELECT text FROM ppapi_entries WHERE watch = %s AND name = %s"
 _WRITE = (
     "WITH dropped AS (DELETE FROM ppapi_entries AS e USING unnest(%s::text[], %s::text[])"
@@ -376,16 +379,17 @@ class PostgresSession:
         return rows
 
     async def _load(self, watch: str) -> dict[str, str]:
-        rows = await self._execute(_LOAD, (watch, "", _READ_AT_ONCE))
+        rows = await self._execute(_LOAD, (watch, _READ_AT_ONCE))
         if len(rows) < _READ_AT_ONCE:
             return dict(_entries(rows))
         entries: dict[str, str] = {}
         async with self._connection.transaction():
             await self._execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", ())
-            last = ""
-            while rows := await self._execute(_LOAD, (watch, last, _READ_AT_ONCE)):
+            rows = await self._execute(_LOAD, (watch, _READ_AT_ONCE))
+            while rows:
                 entries.update(_entries(rows))
                 last = str(rows[-1][0])
+                rows = await self._execute(_LOAD_AFTER, (watch, last, _READ_AT_ONCE))
         return entries
 
     async def _write(self, changes: Sequence[StateChange]) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,15 @@ from attrs import frozen
 
 from ppapi_async.files import risks
 
-__all__ = ["MemoryState", "State", "StateChange", "check", "warn_of"]
+__all__ = ["LONGEST_NAME", "MemoryState", "State", "StateChange", "check", "warn_of"]
 
 _log = logging.getLogger("ppapi_async")
+LONGEST_NAME = 400
+"""Bytes of UTF-8 in the name of a watch or of an entry, at most.
+
+An index of PostgreSQL takes 2,704 bytes, and a row of it has both names, the name of a group, and
+two bytes for each U+0000.
+"""
 
 
 class State(Protocol):
@@ -24,7 +30,9 @@ class State(Protocol):
 
     A watch is named by its account's fingerprint and its method, as in
     `"7f6b2c5a90d1e834/get_exchanges"`. Its entries are small JSON texts: one is its position,
-    another each row that it remembers, up to tens of thousands. No key ever gets in.
+    another each row that it remembers, up to tens of thousands. No key ever gets in. The stores
+    that come with this library take any text for a name that has no half of a surrogate pair, and
+    400 bytes of UTF-8 at most.
 
     The methods are called for many watches at once. A store of your own raises `StateError` for
     failures that may pass.
@@ -68,22 +76,35 @@ class StateChange:
 
         Raises:
             TypeError: they are no texts.
-            ValueError: a text cannot be kept.
+            ValueError: a text cannot be kept, or a name is too long.
         """
         if isinstance(drop, str):
             raise TypeError("drop: pass a list of names, not one name")
         change = cls(watch, dict(put), tuple(drop))
-        check(watch, *change.put, *change.put.values(), *change.drop)
+        check(watch, *change.put, *change.drop)
+        _check_texts(change.put.values())
         return change
 
 
-def check(*texts: str) -> None:
-    """Refuse what a file could not keep, so that all stores accept the same.
+def check(*names: str) -> None:
+    """Refuse names that a file or a database could not keep, so that all stores accept the same.
 
     Raises:
         TypeError: one is no text.
-        ValueError: one has half of a surrogate pair, which has no bytes in UTF-8.
+        ValueError: one is longer than `LONGEST_NAME`, or has half of a surrogate pair, which has
+            no bytes in UTF-8.
     """
+    _check_texts(names)
+    for name in names:
+        # Most are so short that nobody has to count.
+        if len(name) * 4 > LONGEST_NAME and len(name.encode()) > LONGEST_NAME:
+            raise ValueError(
+                f"state: a name of {len(name.encode())} bytes is too long; watches and entries have"
+                f" names of {LONGEST_NAME} bytes of UTF-8 at most"
+            )
+
+
+def _check_texts(texts: Iterable[str]) -> None:
     try:
         "".join(texts).encode()
         return

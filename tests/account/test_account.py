@@ -600,6 +600,14 @@ def test_a_name_is_a_text() -> None:
         Account("https://site.example", "k3yk3yk3yk3yk3yk3y", name=odd)
 
 
+@pytest.mark.parametrize("letter", ["a", "ж", "😀", "'", "%"])
+def test_a_name_has_200_characters_at_most(letter: str) -> None:
+    """Databases have it in an index, and one that is too long would be an error far from here."""
+    assert Account("https://site.example", "k3y", name=letter * 200).name == letter * 200
+    with pytest.raises(ValueError, match=r"^name: has 201 characters; pass 200 at most$"):
+        Account("https://site.example", "k3y", name=letter * 201)
+
+
 def test_a_system_without_zones_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows, and small containers: the zone's name may be right all the same."""
     monkeypatch.setattr("ppapi_async.account.available_timezones", set)

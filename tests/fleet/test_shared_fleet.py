@@ -250,6 +250,11 @@ async def test_what_cannot_be_shared_is_refused() -> None:
     state = PostgresState("postgresql://127.0.0.1:1/none")
     with pytest.raises(ValueError, match=r"shared: pass a name"):
         Fleet([], state=state, shared=" ")
+    for name in ("", "a\0b", "x" * 201):
+        with pytest.raises(ValueError, match=r"shared: pass a name of 1 to 200 characters"):
+            Fleet([], state=state, shared=name)
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        Fleet([], state=state, shared="\ud83d")
     with pytest.raises(TypeError, match=r"shared: pass the name"):
         Fleet([], state=state, shared=1)  # type: ignore[arg-type]
     async with Fleet([], state=state, shared="group") as fleet:

@@ -115,8 +115,12 @@ async def test_what_is_shared_needs_a_server(postgres_url: str) -> None:
         Mirror("sqlite:///a.db", [], shared="group")
     with pytest.raises(TypeError, match="shared"):
         Mirror(postgres_url, [], shared=3)  # type: ignore[arg-type]
-    async with Mirror(postgres_url, [], shared="group") as mirror:
-        assert (await mirror.sync()).accounts == {}
+    for name in ("", " ", "a\0b", "ж" * 194):
+        with pytest.raises(ValueError, match=r"^shared: pass a name of 1 to 193 characters"):
+            Mirror(postgres_url, [], shared=name)
+    for name in ("group", "ж" * 193, "'%s\"; --"):
+        async with Mirror(postgres_url, [], shared=name) as mirror:
+            assert (await mirror.sync()).accounts == {}
 
 
 async def test_a_resource_that_a_site_does_not_have(database_url: str) -> None:

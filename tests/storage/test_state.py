@@ -22,12 +22,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ppapi_async.fleet.held_state import HeldState
+from ppapi_async.secret import Secret
 from ppapi_async.storage import (
     MemoryState,
     SQLiteState,
     State,
 )
 from ppapi_async.storage.database import _READ_AT_ONCE, _WRITTEN_AT_ONCE, Database
+from ppapi_async.storage.postgres_session import PostgresSession
 from ppapi_async.storage.stores import StateChange
 from tests.storage.child import WATCHES, Child, die_everywhere, entries_after, told_in
 
@@ -134,6 +137,71 @@ async def test_what_cannot_be_kept_is_refused(
         with pytest.raises(ValueError, match="half of a surrogate pair"):
             await reading
     assert await state.load(WATCH) == {"a": "0", "position": "0"}
+
+
+ODD_NAMES = {
+    "empty": "",
+    "spaces": "  ",
+    "quotes": """'"`$$;--""",
+    "percents": "%s %(a)s %%",
+    "backslashes": "\\x00\\",
+    "NUL": "\0",
+    "what stands for NUL": "\1a\0\1b",
+    "controls": "\n\r\t\x7f\x85\u2028",
+    "one code, composed": "é",
+    "two codes": "e\N{COMBINING ACUTE ACCENT}",
+    "last of Unicode": "\U0010ffff\ufffe",
+    "capitals": "Position",
+    "longest": "n" * 400,
+    "longest in Cyrillic": "ж" * 200,
+    "longest of NUL": "\0" * 400,
+}
+TOO_LONG = {"bytes": "n" * 401, "letters": "ж" * 201, "emoji": "😀" * 101, "huge": "n" * 10**6}
+LONG_GROUP = "".join(random.Random(1).choices("абвгдеж😀😁😂", k=200))
+
+
+@pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES)
+async def test_odd_names_come_back_as_they_were(state: State, name: str) -> None:
+    """As the name of a watch and of an entry, next to others like it, in every store."""
+    others = {"position": "0", "e": "1", "": "2", f"x{name[:199]}": "3"}
+    await state.save(name, {**others, name: name})
+    await state.save(f"x{name[:199]}", {"a": "of another watch"})
+    assert await state.load(name) == {**others, name: name}
+    assert await state.read(name, name) == name
+    await state.save(name, {}, [name])
+    assert await state.read(name, name) is None
+
+
+@pytest.mark.parametrize("name", TOO_LONG.values(), ids=TOO_LONG)
+async def test_long_names_are_refused_at_once_and_harm_no_other(state: State, name: str) -> None:
+    """Saves that wait are written together: what the database refuses would fail them all."""
+    calls = [
+        state.save(name, {"a": "1"}), state.save(WATCH, {name: "1"}),
+        state.save(WATCH, {}, [name]), state.load(name), state.read(name, "a"),
+        state.read(WATCH, name), state.save(WATCH, {"a": "1"}),
+    ]  # fmt: skip
+    *refused, saved = await asyncio.gather(*calls, return_exceptions=True)
+    for error in refused:
+        assert isinstance(error, ValueError)
+        assert re.search(r"^state: a name of \d+ bytes .* 400 bytes of UTF-8 at most$", str(error))
+    assert saved is None
+    assert await state.load(WATCH) == {"a": "1"}
+
+
+async def test_the_longest_names_fit_into_postgresql(postgres_url: str) -> None:
+    """All of them together: a watch of a group, and an entry, which cannot be compressed."""
+    rng = random.Random(2)
+    watch, name = ("".join(rng.choices("\0\1", k=400)) for _ in range(2))
+    session = await PostgresSession.open(Secret(postgres_url))
+    try:
+        held = HeldState(session, f"mirror {LONG_GROUP}", lambda: True)
+        await held.save(watch, {name: "1"})
+        assert await held.load(watch) == {name: "1"}
+        assert await held.read(watch, name) == "1"
+        with pytest.raises(ValueError, match="a name of 401 bytes"):
+            await held.save("n" * 401, {"a": "1"})
+    finally:
+        await session.aclose()
 
 
 NAMES = st.sampled_from(["", "a", "position", "row/1", "row/10", "имя", "\0", "a\0b", "😀"])
