@@ -67,6 +67,7 @@ HOMES = {
     "tomllib": {"accounts_file"},
     "aiolimiter": {"fleet"},
     "click": {"cli"},
+    "dlt": {"dlt_source"},
     "jinja2": {"cli"},
     "platformdirs": {"cli"},
     "rich": {"cli"},
