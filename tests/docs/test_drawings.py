@@ -39,7 +39,7 @@ def test_a_drawing_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_drawing_is_shown_somewhere(name: str) -> None:
     """With words for who does not see it."""
-    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
     shown = [re.findall(rf"!\[([^]]+)\]\([^)]*{name}\)", page.read_text("utf-8")) for page in pages]
     assert any(shown)
 
