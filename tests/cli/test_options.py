@@ -104,7 +104,7 @@ def test_each_option_is_told_in_sentences(name: str, option: click.Option) -> No
     assert text[0].isupper(), text
     assert not re.search(r"\b(otherwise|unless said|says it, too|repeated)\b", text.lower()), text
     if not option.is_flag and not isinstance(option.type, click.Choice):
-        assert re.fullmatch(r"[A-Z]+(,…)?", option.metavar or ""), option.metavar
+        assert re.fullmatch(r"(\[[A-Z]+:\])?[A-Z]+(,…)?", option.metavar or ""), option.metavar
     if not option.is_flag and option.default not in (None, ()) and option.default is not ...:
         assert option.show_default or "UNSET" in repr(option.default)
     if option.multiple and option.metavar and "," not in option.metavar:
