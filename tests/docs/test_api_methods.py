@@ -47,7 +47,11 @@ def tables(text: str) -> Mapping[str, list[list[str]]]:
 
 def documented(record: type[attrs.AttrsInstance]) -> dict[str, tuple[str, str]]:
     """Return wire name and type of each field that a record's table has."""
-    return {row[1].strip("`"): (row[0].strip("`"), row[2]) for row in tables(PAGE)[record.__name__]}
+    found: dict[str, tuple[str, str]] = {}
+    for row in tables(PAGE)[record.__name__]:
+        names = [name.strip("`") for name in row[0].split(" → ")]
+        found[names[-1]] = (names[0], row[1])
+    return found
 
 
 def in_words(annotation: str) -> str:
@@ -96,7 +100,9 @@ def test_every_key_of_a_recorded_answer_has_a_line(server: str) -> None:
             continue
         method = sample["request"]["query"]["method"]
         part = PAGE.partition(f"\n## {method}\n")[2].partition("\n## ")[0]
-        known = {row[0].strip("`") for rows in tables(part).values() for row in rows}
+        known = {
+            row[0].split(" → ")[0].strip("`") for rows in tables(part).values() for row in rows
+        }
         assert set(keys(json.loads(body))) <= known | envelope
 
 
