@@ -47,7 +47,7 @@ DEPTH = 10 if IS_THOROUGH else 1
 COLLECTED = pytest.StashKey[list[str]]()
 """The ids of the tests in the order in which this process found them."""
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
-_REPEATING = ("cli", "fleet", "laboratory", "mirror", "security", "standin")
+_REPEATING = ("fleet", "laboratory", "mirror", "security", "standin")
 """Folders whose tests go through the same code in each of their cases: databases, dialects, faults.
 Of each test there the first case is traced, which is near to half of what tracing costs."""
 

@@ -73,7 +73,7 @@ def shown(one: WorkerStatus) -> tuple[int, bool, bool]:
     return one.accounts, one.is_self, one.is_present
 
 
-async def until(check: Callable[[], bool], seconds: float = 5.0) -> float:
+async def until(check: Callable[[], bool], seconds: float = 30.0) -> float:
     """Wait until something is so; return how long it took."""
     began = time.monotonic()
     while not check():
