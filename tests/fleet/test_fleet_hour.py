@@ -81,11 +81,11 @@ def standing_still() -> Iterator[None]:
     """Hold the time while a thread works for the loop."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, virtual_time.VirtualLoop)
-    loop._skipping.threads += 1
+    loop.flying.threads += 1
     try:
         yield
     finally:
-        loop._skipping.threads -= 1
+        loop.flying.threads -= 1
 
 
 @define(eq=False)
