@@ -13,7 +13,7 @@ import ppapi_async
 
 PACKAGE = Path(ppapi_async.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-MOST_MODULES, MOST_FOLDERS = 16, 10
+MOST_MODULES, MOST_FOLDERS = 16, 11
 """At the top level of the package, which is to be read at a glance."""
 PURE = {
     "_validation",
