@@ -33,7 +33,8 @@ class Change(Generic[RecordT_co]):
     record: RecordT_co
     """How it is now."""
     previous: RecordT_co | None = None
-    """How it was when it was delivered last; None if it is new, or that was before `lookback`."""
+    """How it was when it was delivered last; None if it is new, if that was before `lookback`, or
+    if the row is older than the watch: its first change is the first that is known of it."""
     fields: tuple[str, ...] = ()
     """The names of the fields that differ from `previous`."""
     account: str = ""

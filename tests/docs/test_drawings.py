@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 WIDE = {"architecture.svg"}
-"""For contributors, who read it beside the code; it is on white in both schemes."""
+"""For contributors, who read it beside the code: its letters are small on a phone."""
 DRAWINGS = sorted({path.name for path in IMAGES.glob("*.svg")} - WIDE)
 CONCEPTS = sorted((ROOT / "docs" / "concepts").glob("*.md"))
 SVG = "{http://www.w3.org/2000/svg}"
