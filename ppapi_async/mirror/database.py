@@ -24,6 +24,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from ppapi_async.errors import StateError
 from ppapi_async.files import is_trusted, refuse_odd
 from ppapi_async.mirror import migrations
+from ppapi_async.mirror.sqlite_driver import QuickConnection
 from ppapi_async.mirror.writer_lock import WriterLock
 from ppapi_async.protocol.fields import EXACT
 from ppapi_async.secret import Redactor, Secret
@@ -46,6 +47,8 @@ _SOON = 3.0
 """Seconds in which PostgreSQL is to hear that a statement is to be broken off."""
 _WRITERS = 8
 """Transactions that write to PostgreSQL at once."""
+_READERS = 16
+"""Connections to a SQLite file that are kept: to open one takes longer than to read by it."""
 _BESIDE = ("-wal", "-shm", "-journal")
 _ON_POSTGRES = (
     "SET TIME ZONE 'UTC'",  # what the driver makes of an instant of year 1 or 9999 has no other
@@ -423,12 +426,18 @@ def connect_to_read(url: URL) -> sqlite3.Connection:
 
 
 def _sqlite_engine(path: Path, factory: type[_SqliteConnection]) -> AsyncEngine:
+    def connect() -> sqlite3.Connection:
+        return factory(str(path), isolation_level=None, timeout=_BUSY)
+
+    async def connection() -> aiosqlite.Connection:
+        return await QuickConnection(connect)
+
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
-        connect_args={"factory": factory, "isolation_level": None, "timeout": _BUSY},
+        async_creator=connection,
         hide_parameters=True,
         max_overflow=-1,
-        pool_size=3,
+        pool_size=_READERS,
         poolclass=AsyncAdaptedQueuePool,  # SQLAlchemy 2.0.36 keeps none for files
     )
 
