@@ -278,7 +278,9 @@ class Cable:
     _lines: set[_Line] = field(init=False, factory=set)
     _tasks: set[asyncio.Task[None]] = field(init=False, factory=set)
     _takes: bool = field(init=False, default=True)
-    _loses_answers: bool = field(init=False, default=False)
+    _answers_left: int | None = field(init=False, default=None)
+    delay: float = field(init=False, default=0.0)
+    """Seconds that each answer of the server takes longer."""
 
     @classmethod
     def to(cls, url: str) -> Cable:
@@ -332,9 +334,12 @@ class Cable:
         """Let new connections through; those that are dead stay so."""
         self._takes = True
 
-    def close_at_answer(self) -> None:
-        """Close the connection on which the server answers next: what it was told, it has done."""
-        self._loses_answers = True
+    def close_at_answer(self, number: int | None = 1) -> None:
+        """Close the connection on which the server answers next: what it was told, it has done.
+
+        Or its second, third, … answer from now on; None: no more.
+        """
+        self._answers_left = number
 
     def close(self) -> None:
         """Close the connections that are open, so that both sides see it."""
@@ -361,15 +366,23 @@ class Cable:
             self._lines.discard(line)
             self._tasks.discard(task)
 
+    def _count_answer(self, line: _Line) -> None:
+        if self._answers_left is None:
+            return
+        self._answers_left -= 1
+        if self._answers_left == 0:
+            self._answers_left = None
+            line.abort()
+
     async def _forward(
         self, line: _Line, source: asyncio.StreamReader, sink: asyncio.StreamWriter
     ) -> None:
         try:
             while data := await source.read(65_536):
                 await self._open.wait()
-                if self._loses_answers and sink is line.here:
-                    self._loses_answers = False
-                    line.abort()
+                if sink is line.here:
+                    await asyncio.sleep(self.delay)
+                    self._count_answer(line)
                 if not line.is_dead:
                     self.forwarded += len(data)
                     sink.write(data)
