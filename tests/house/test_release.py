@@ -9,7 +9,7 @@ from tests import release
 
 def test_the_newest_dated_version_is_found() -> None:
     """The first with a date, below an empty [Unreleased]."""
-    text = "# Changes\n\n## [Unreleased]\n\n## [1.2.0] - 2026-01-02\n\n- x\n\n## [1.1.0] - 2025-01-02\n"
+    text = "## [Unreleased]\n\n## [1.2.0] - 2026-01-02\n\n- x\n\n## [1.1.0] - 2025-01-02\n"
     assert release.latest_release(text) == "1.2.0"
 
 
