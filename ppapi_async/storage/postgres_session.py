@@ -35,6 +35,8 @@ Values: TypeAlias = tuple[object, ...]
 _Connection: TypeAlias = psycopg.AsyncConnection[Values]
 _VERSION = 1
 _OLDEST_SERVER = 14_00_00
+_FOREIGN = frozenset({"42703", "42804", "42809", "42883"})
+"""Codes of a column, a type or a kind of table that is not ours: tables of something else."""
 _PATIENCE = 10.0
 """Seconds to connect, and for what was asked for to be done when the session is closed."""
 _DEFAULTS: dict[str, str | int | None] = {
@@ -367,7 +369,7 @@ class PostgresSession:
     ) -> None:
         for job in jobs:
             if not job.done.done():
-                job.done.set_exception(StateError(error.message))
+                job.done.set_exception(StateError(error.message, may_pass=error.may_pass))
 
     # Statements
 
@@ -569,5 +571,6 @@ def _failure(where: str, error: psycopg.Error | OSError) -> StateError:
     found = [tip for code, tip in _ADVICE.items() if state.startswith(code)]
     found += [tip for said, tip in _ADVICE_TO_CONNECT.items() if not state and said in text]
     return StateError(
-        f"the state {where} could not be used: {text}; {found[0] if found else 'try again'}"
+        f"the state {where} could not be used: {text}; {found[0] if found else 'try again'}",
+        may_pass=state not in _FOREIGN,
     )
