@@ -48,12 +48,14 @@ class _QuickCursor:
         if sql.startswith("BEGIN"):
             self._connection.begin = sql
             return self
-        await self._connection.work(partial(self._execute, sql, parameters))
+        begin = self._connection.take_begin()
+        await self._connection.work(partial(self._execute, begin, sql, parameters))
         return self
 
     async def executemany(self, sql: str, parameters: Iterable[Iterable[object]]) -> Self:
         """Run a statement for each of these parameters."""
-        await self._connection.work(partial(self._executemany, sql, parameters))
+        begin = self._connection.take_begin()
+        await self._connection.work(partial(self._executemany, begin, sql, parameters))
         return self
 
     async def fetchone(self) -> _Row | None:
@@ -86,23 +88,24 @@ class _QuickCursor:
 
     # In the thread
 
-    def _cursor(self) -> sqlite3.Cursor:
+    def _cursor(self, begin: str | None) -> sqlite3.Cursor:
         self._close()
         self._rows.clear()
-        begin, self._connection.begin = self._connection.begin, None
         self._open = cursor = self._connection.raw.cursor()
         if begin is not None:
             cursor.execute(begin)
         return cursor
 
-    def _execute(self, sql: str, parameters: Iterable[object]) -> None:
-        cursor = self._cursor()
+    def _execute(self, begin: str | None, sql: str, parameters: Iterable[object]) -> None:
+        cursor = self._cursor(begin)
         cursor.execute(sql, tuple(parameters))
         self.description, self.lastrowid = cursor.description, cursor.lastrowid
         self._fetch(_AT_ONCE)
 
-    def _executemany(self, sql: str, parameters: Iterable[Iterable[object]]) -> None:
-        cursor = self._cursor()
+    def _executemany(
+        self, begin: str | None, sql: str, parameters: Iterable[Iterable[object]]
+    ) -> None:
+        cursor = self._cursor(begin)
         cursor.executemany(sql, [tuple(one) for one in parameters])
         self.description, self.lastrowid = None, cursor.lastrowid
         self.rowcount = cursor.rowcount
@@ -160,6 +163,16 @@ class QuickConnection(aiosqlite.Connection):
         if self.begin is None:
             await super().rollback()
         self.begin = None
+
+    def take_begin(self) -> str | None:
+        """Return the BEGIN that is still to come; whoever takes it has it run.
+
+        Taken in the event loop, before the statement waits for the thread: who rolls back after a
+        cancellation has to know then that there is something to roll back, or what the statement
+        begins would stay open.
+        """
+        begin, self.begin = self.begin, None
+        return begin
 
     async def work(self, work: Callable[[], None]) -> None:
         """Do some work in the thread."""

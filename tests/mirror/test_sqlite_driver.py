@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -70,6 +72,29 @@ async def test_what_was_written_is_counted(connection: QuickConnection) -> None:
     assert cursor.rowcount == 301
     assert cursor.description is not None
     await cursor.close()
+
+
+async def test_who_gives_up_on_a_statement_can_roll_it_back(
+    connection: QuickConnection, tmp_path: Path
+) -> None:
+    """One that waits for the thread has its BEGIN with it; by itself it would be kept for good."""
+    cursor = connection.cursor()
+    await cursor.execute("CREATE TABLE t (a)")
+    gate = threading.Event()
+
+    def hold() -> None:
+        gate.wait(10)
+
+    held = asyncio.ensure_future(connection.work(hold))
+    await cursor.execute("BEGIN")
+    writing = asyncio.ensure_future(cursor.execute("INSERT INTO t VALUES (1)"))
+    await asyncio.sleep(0)
+    writing.cancel()
+    rolling = asyncio.ensure_future(connection.rollback())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait([held, writing, rolling])
+    assert another(tmp_path, "SELECT count(*) FROM t") == (0,)
 
 
 async def test_a_begin_is_there_before_the_next_statement(
