@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
+import time
 from typing import Any
 
 import psycopg
@@ -286,6 +288,41 @@ async def test_what_is_closed_while_it_opens_is_closed(postgres_url: str) -> Non
     await save
     assert "closed" in repr(state)
     assert run(postgres_url, "SELECT text FROM ppapi_entries") == [("1",)]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 30])
+async def test_a_close_that_is_cancelled_while_a_connection_opens(
+    postgres_url: str, turns: int
+) -> None:
+    """No connection is left, whoever gives up; and the next save opens another one."""
+    async with Cable.to(postgres_url) as cable:
+        cable.delay = 0.002
+        state = PostgresState(cable.url(postgres_url))
+        await _give_up(state, 0.001 * turns)
+        await state.aclose()
+        gc.collect()  # psycopg closes there what was cancelled while it opened
+        await _until_gone(cable)
+        await state.save(WATCH, {"a": "1"})
+        await state.aclose()
+        await _until_gone(cable)
+
+
+async def _give_up(state: PostgresState, seconds: float) -> None:
+    """Cancel a save and a close; their errors, which hold the frames of both, are dropped."""
+    save = asyncio.create_task(state.save(WATCH, {"a": "1"}))
+    await asyncio.sleep(seconds)
+    closing = asyncio.create_task(state.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    save.cancel()
+    await asyncio.gather(closing, save, return_exceptions=True)
+
+
+async def _until_gone(cable: Cable) -> None:
+    began = time.monotonic()
+    while cable.connections:
+        assert time.monotonic() - began < 30
+        await asyncio.sleep(0.005)
 
 
 def test_what_is_closed_from_another_loop_is_closed(postgres_url: str) -> None:
