@@ -477,7 +477,8 @@ class PostgresSession:
         return StateError(
             f"the state {self.where} is behind a pooler that gives each transaction another session"
             " (PgBouncer with pool_mode = transaction): locks do not stay; connect to PostgreSQL"
-            " itself, or to a pool of pool_mode = session"
+            " itself, or to a pool of pool_mode = session",
+            may_pass=False,
         )
 
     def now(self) -> float:

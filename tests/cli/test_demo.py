@@ -60,6 +60,17 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (2, "ppapi demo: --folder: . is not empty; name a new one\n")
 
 
+@pytest.mark.parametrize("name", ["mine", "mine/demo"])
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
+    """A file has the name, or one stands in the way; it stays as it is."""
+    (tmp_path / "mine").write_text("mine")
+    ran = ppapi("demo", "--folder", name)
+    assert ran.code == 2
+    assert f"--folder: {name} cannot be a folder" in ran.err
+    assert "name a new one" in ran.err
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_what_is_not_as_in_the_books_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check is against the books: a copy that lacks a payout is not complete."""
     real = demonstration._held

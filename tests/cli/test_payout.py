@@ -279,6 +279,40 @@ def test_without_a_journal_nothing_is_sent(site: Sandbox, tmp_path: Path) -> Non
     assert not [seen for seen in site.requests if seen.method == "add_payout"]
 
 
+def test_a_journal_that_cannot_be_says_what_to_do(site: Sandbox, tmp_path: Path) -> None:
+    """A text, a folder, and a path that a file is in the way of: another one is to be passed."""
+    (text := tmp_path / "text").write_text("buy milk")
+    (folder := tmp_path / "folder").mkdir()
+    for path, said in (
+        (text, "file is not a database"),
+        (folder, "Is a directory"),
+        (text / "x", f"{text} is no folder"),
+    ):
+        ran = pay("--journal", str(path))
+        assert ran.code == 1
+        assert f"{path} cannot be used: {said}" in ran.err
+        assert "pass another path" in ran.err
+    assert text.read_text() == "buy milk"
+    assert not [seen for seen in site.requests if seen.method == "add_payout"]
+
+
+def test_a_site_that_takes_its_time_is_named(
+    site: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sits before a silent terminal; what answers at once says nothing more."""
+    assert "waiting" not in ppapi("payout", "one").err
+    monkeypatch.setattr(paying, "QUIET_SECONDS", 0.0)
+    assert f"waiting for {site.account('one').host} to tell the balance" in (
+        ppapi("payout", "one").err
+    )
+    site.faults.add(Fault.CLOSED, method="add_payout", after=True)
+    ran = pay()
+    host = site.account("one").host
+    assert f"waiting for {host} to answer the request for the payout" in ran.err
+    assert f"waiting for {host} to tell which payouts it has" in ran.err
+    assert len(booked(site)) == 1
+
+
 def test_one_attempt_of_an_account_at_a_time(tmp_path: Path) -> None:
     """Another process, or this one under another name of the account, is kept out."""
     one = Account("https://site.example", KEY, name="one")

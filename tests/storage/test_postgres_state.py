@@ -254,8 +254,9 @@ async def test_a_pooler_of_transactions_is_refused(
     """Locks would stay with connections that are others' by then, whichever it takes next."""
     async with Pooler(postgres_url, lambda idle: idle[place], own_key=own_key) as pooler:
         session = await opened(pooler.own_url)
-        with pytest.raises(StateError, match="behind a pooler"):
+        with pytest.raises(StateError, match="behind a pooler") as caught:
             await session.check_that_it_stays()
+        assert not caught.value.may_pass  # it is set up so
         await session.aclose()
         # As a store, without sharing, it does.
         async with PostgresState(pooler.own_url) as state:

@@ -9,6 +9,7 @@ one-way fingerprints.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -101,7 +102,9 @@ class PayoutJournal:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._explained():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(path.parent)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not path.exists():
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
             # Absolute, for ":memory:" and "file:…" are no files to SQLite.
@@ -252,10 +255,26 @@ class PayoutJournal:
             yield
         except (sqlite3.Error, OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            if isinstance(error, IsADirectoryError | NotADirectoryError) or (
+                getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB
+            ):
+                reason += "; pass another path, the same to all that request payouts"
             raise CommandFailed(
                 f"the journal of payouts {plain(str(self._path))} cannot be used: {reason};"
                 " without it no payout is requested"
             ) from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder for its owner only, if it is not there.
+
+    Raises:
+        NotADirectoryError: a file is in the way.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{plain(str(folder))} is no folder") from error
 
 
 def _fingerprints(account: Account) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,7 +12,7 @@ from attrs import frozen
 
 from ppapi_async.account import Account
 from ppapi_async.cli.exits import Exit, exit_of
-from ppapi_async.cli.output import number_text, plain, time_text
+from ppapi_async.cli.output import note, number_text, plain, time_text
 from ppapi_async.cli.payouts.journal import (
     AttemptBusyError,
     NotedAttempt,
@@ -26,6 +28,9 @@ __all__ = ["PATIENCE", "PayoutEnd", "in_the_way", "look", "request", "settle_all
 PATIENCE = timedelta(hours=1)
 """How long after it was sent a payout that is absent is believed never to have been booked."""
 
+QUIET_SECONDS = 5.0
+"""How long a site may take before it is said that it is waited for."""
+
 
 @frozen
 class PayoutEnd:
@@ -36,10 +41,22 @@ class PayoutEnd:
     """For the user: what happened and what to do."""
 
 
+@contextlib.contextmanager
+def _waiting(account: Account, what: str) -> Iterator[None]:
+    """Say what is waited for, where that takes its time: a site that hangs is tried for minutes."""
+    text = f"waiting for {account.host} to {what} …"
+    telling = asyncio.get_running_loop().call_later(QUIET_SECONDS, note, text)
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
 async def look(account: Account) -> Info:
     """Return the balance and the ways to be paid that there are now."""
     async with Session(account) as session:
-        return await session.get_info()
+        with _waiting(account, "tell the balance"):
+            return await session.get_info()
 
 
 async def request(
@@ -65,7 +82,7 @@ async def request(
     """
     number: int | None = None
 
-    def note(attempt: PayoutAttempt) -> None:
+    def write_down(attempt: PayoutAttempt) -> None:
         nonlocal number
         number = journal.note(account, attempt, f"{balance:f}")
 
@@ -75,9 +92,10 @@ async def request(
 
     async with Session(account) as session:
         try:
-            receipt = await session.add_payout(
-                method_id, wallet, at_least=balance, at_most=most, on_attempt=note
-            )
+            with _waiting(account, "answer the request for the payout"):
+                receipt = await session.add_payout(
+                    method_id, wallet, at_least=balance, at_most=most, on_attempt=write_down
+                )
         except AttemptBusyError:
             return in_the_way(account)
         except PayoutNotSent as error:
@@ -141,7 +159,8 @@ async def _settle(session: Session, noted: NotedAttempt, journal: PayoutJournal)
     )
     again = f"'ppapi payout settle {plain(session.account.name)}'"
     try:
-        search = await session.find_payout(attempt)
+        with _waiting(session.account, "tell which payouts it has"):
+            search = await session.find_payout(attempt)
     except PPAPIError as error:
         return PayoutEnd(
             Exit.PAYOUT_UNKNOWN, f"{what} cannot be looked for: {error.message}; {again} later"

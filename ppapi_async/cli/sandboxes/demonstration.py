@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from ppapi_async.account import Account, Dialect
 from ppapi_async.cli.copying.syncing import catch_up
 from ppapi_async.cli.exits import CommandFailed, Exit
-from ppapi_async.cli.output import note, number_text, say
+from ppapi_async.cli.output import note, number_text, plain, say
 from ppapi_async.cli.report.gather import gather
 from ppapi_async.cli.report.page import ReportPage
 from ppapi_async.cli.whole_file import whole_file
@@ -97,9 +97,15 @@ async def demonstrate(*, rows: int, seed: int, folder: Path | None) -> int:
 def _made(folder: Path | None) -> Path:
     if folder is None:
         return Path(tempfile.mkdtemp(prefix="ppapi-demo-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise CommandFailed(f"--folder: {folder} is not empty; name a new one", Exit.USAGE)
+    shown = plain(str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_empty = not any(folder.iterdir())
+    except OSError as error:  # a file has the name, or is in the way, or it is not allowed
+        text = f"--folder: {shown} cannot be a folder ({error.strerror}); name a new one"
+        raise CommandFailed(text, Exit.USAGE) from None
+    if not is_empty:
+        raise CommandFailed(f"--folder: {shown} is not empty; name a new one", Exit.USAGE)
     return folder.absolute()
 
 
