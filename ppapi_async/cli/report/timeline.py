@@ -28,15 +28,11 @@ def grain_of(first: date, last: date) -> Grain:
 
 def start_of(grain: Grain, day: date) -> date:
     """Return the first day of the bar that a day is in."""
-    match grain:
-        case "day":
-            return day
-        case "week":
-            return day - timedelta(days=min(day.weekday(), (day - date.min).days))
-        case "month":
-            return day.replace(day=1)
-        case "year":
-            return day.replace(month=1, day=1)
+    if grain == "day":
+        return day
+    if grain == "week":
+        return day - timedelta(days=min(day.weekday(), (day - date.min).days))
+    return day.replace(day=1) if grain == "month" else day.replace(month=1, day=1)
 
 
 @frozen
