@@ -11,10 +11,13 @@ from ppapi_async.cli.output import note, plain
 if TYPE_CHECKING:
     from ppapi_async.errors import PPAPIError
 
-__all__ = ["state_of", "tell_failures", "words_of"]
+__all__ = ["for_users", "state_of", "tell_failures", "words_of"]
 
 _NAMES = 3
 """Accounts that are named where many have one trouble."""
+
+_FOR_PROGRAMS = (", or raise largest_answer", ", or pass a longer timeout=")
+"""Advice of the library that the command line has no option for."""
 
 
 def state_of(error: PPAPIError | None) -> str:
@@ -41,9 +44,16 @@ def state_of(error: PPAPIError | None) -> str:
     return next((text for kind, text in words if isinstance(error, kind)), "failed")
 
 
+def for_users(text: str) -> str:
+    """Return what an error says, without advice that only a program can follow."""
+    for advice in _FOR_PROGRAMS:
+        text = text.replace(advice, "")
+    return text
+
+
 def words_of(error: PPAPIError) -> str:
     """Return what happened and what to do, without the account."""
-    text = str(error)
+    text = for_users(str(error))
     return plain(text.removeprefix(f"{error.account}: ") if error.account else text)
 
 

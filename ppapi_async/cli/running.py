@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from ppapi_async.cli.exits import CommandFailed, exit_of
+from ppapi_async.cli.failures import for_users
 
 __all__ = ["run"]
 
@@ -52,7 +53,7 @@ def run(work: Callable[[], Coroutine[object, object, T]]) -> T:
     try:
         return asyncio.run(until_stopped())
     except PPAPIError as error:
-        raise CommandFailed(str(error), exit_of([error])) from None
+        raise CommandFailed(for_users(str(error)), exit_of([error])) from None
     except asyncio.CancelledError:
         if is_stopped:
             raise KeyboardInterrupt from None

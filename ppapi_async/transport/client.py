@@ -360,8 +360,11 @@ class Transport:
                 return Answer(response.status, response.headers.copy(), reader.close())
             except BodyTooLargeError as error:
                 response.close()
+                # The limits that are not the caller's are not for the caller to raise.
+                is_callers = largest == self.largest_answer
+                advice = "; ask for a shorter time, or raise largest_answer" if is_callers else ""
                 return ResponseTooLargeError(
-                    f"{error}; ask for a shorter time, or raise largest_answer",
+                    f"{error}{advice}",
                     account=self.account.name,
                     method=method,
                     status=response.status,

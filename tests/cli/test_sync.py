@@ -14,7 +14,9 @@ import pytest
 
 from ppapi_async import Account, Dialect
 from ppapi_async.cli.copying.syncing import MirrorOptions, sync
-from ppapi_async.cli.failures import state_of, tell_failures
+from ppapi_async.cli.exits import CommandFailed
+from ppapi_async.cli.failures import state_of, tell_failures, words_of
+from ppapi_async.cli.running import run
 from ppapi_async.errors import (
     AuthError,
     BlockedError,
@@ -221,6 +223,20 @@ def test_one_trouble_of_many_accounts_is_told_once(capsys: pytest.CaptureFixture
         "x\\x1by: a page\\x1b[2J stands before the API",
         "a closer look: ppapi doctor 'x\\x1by'",
     ]
+
+
+@pytest.mark.parametrize("advice", ["raise largest_answer", "pass a longer timeout="])
+def test_advice_for_programmers_is_left_out(advice: str) -> None:
+    """There is no such option; what happened and what else to do is told."""
+    error = RequestTimeoutError(f"no answer; try again later, or {advice}", account="one")
+    assert words_of(error) == "no answer; try again later"
+
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(CommandFailed) as caught:
+        run(fail)
+    assert caught.value.message == "one: no answer; try again later"
 
 
 @pytest.mark.parametrize(

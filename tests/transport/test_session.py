@@ -412,9 +412,18 @@ async def test_answers_have_a_limit(sandbox: Sandbox) -> None:
     ) as session:
         for fault in (Fault.HUGE, Fault.GZIP_BOMB):
             sandbox.faults.add(fault, size=20_000_000)
-            with pytest.raises(ResponseTooLargeError, match="100,000 bytes"):
+            with pytest.raises(ResponseTooLargeError, match=r"100,000 bytes.* largest_answer"):
                 await session.get_info()
     assert sandbox.requests_count == 2
+
+
+async def test_a_balance_has_a_limit_of_its_own(sandbox: Sandbox) -> None:
+    """Nobody is told to raise what would change nothing."""
+    async with Session(sandbox.url, sandbox.api_key, hooks=HOOKS) as session:
+        sandbox.faults.add(Fault.HUGE, size=2_000_000)
+        with pytest.raises(ResponseTooLargeError, match="1,048,576 bytes") as caught:
+            await session.get_info()
+    assert "largest_answer" not in str(caught.value)
 
 
 async def test_connection_refused() -> None:

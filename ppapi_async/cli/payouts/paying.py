@@ -12,6 +12,7 @@ from attrs import frozen
 
 from ppapi_async.account import Account
 from ppapi_async.cli.exits import Exit, exit_of
+from ppapi_async.cli.failures import for_users
 from ppapi_async.cli.output import note, number_text, plain, time_text
 from ppapi_async.cli.payouts.journal import (
     AttemptBusyError,
@@ -100,7 +101,7 @@ async def request(
             return in_the_way(account)
         except PayoutNotSent as error:
             settled(NotedOutcome.NOT_SENT)
-            return PayoutEnd(Exit.FAILED, error.message)
+            return PayoutEnd(Exit.FAILED, for_users(error.message))
         except ApiError as error:  # PayoutRejected, a wrong key and the like
             settled(NotedOutcome.REFUSED)
             return PayoutEnd(exit_of([error]), f"the site refuses: {error.message}")
@@ -163,7 +164,8 @@ async def _settle(session: Session, noted: NotedAttempt, journal: PayoutJournal)
             search = await session.find_payout(attempt)
     except PPAPIError as error:
         return PayoutEnd(
-            Exit.PAYOUT_UNKNOWN, f"{what} cannot be looked for: {error.message}; {again} later"
+            Exit.PAYOUT_UNKNOWN,
+            f"{what} cannot be looked for: {for_users(error.message)}; {again} later",
         )
     match search.outcome:
         case SearchOutcome.FOUND:
