@@ -150,6 +150,8 @@ class MirrorDatabase:
     _writers: asyncio.Semaphore
     _lock: WriterLock | None = None
     _under_way: set[asyncio.Task[object]] = field(factory=set)
+    _dropping: set[asyncio.Task[None]] = field(factory=set)
+    """They close connections whose opening was cancelled."""
     _is_closed: bool = False
 
     @property
@@ -313,7 +315,8 @@ class MirrorDatabase:
             raise StateError(f"the mirror {self._shown} is closed")
         borrowers: OSError | None = None
         with self.telling():
-            async with self.engine.connect() as connection:
+            connection = await self.take()
+            try:
                 await connection.execution_options(writes=writes)
                 try:
                     yield connection
@@ -325,8 +328,30 @@ class MirrorDatabase:
                 finally:
                     if self._is_closed:  # the pool would keep it for ever
                         await connection.invalidate()
+            finally:
+                await asyncio.shield(asyncio.create_task(connection.close()))
         if borrowers is not None:
             raise borrowers
+
+    async def take(self) -> AsyncConnection:
+        """Return a connection; whoever takes it closes it.
+
+        It is opened in a task of its own: SQLAlchemy drops one unclosed whose opening is cancelled.
+        """
+        opening = asyncio.create_task(self._open())
+        try:
+            await wait_until_done([opening])
+        except asyncio.CancelledError:
+            dropping = asyncio.create_task(_drop(opening))
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
+            if opening.done():
+                await wait_until_done([dropping])
+            raise
+        return opening.result()
+
+    async def _open(self) -> AsyncConnection:
+        return await self.engine.connect()
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
@@ -423,6 +448,15 @@ def connect_to_read(url: URL) -> sqlite3.Connection:
     return _ReadingConnection(
         str(path), isolation_level=None, timeout=_BUSY, check_same_thread=False
     )
+
+
+async def _drop(opening: asyncio.Task[AsyncConnection]) -> None:
+    """Close a connection that nobody wants, once it is open."""
+    await asyncio.wait([opening])
+    if not opening.cancelled() and opening.exception() is None:
+        connection = opening.result()
+        await connection.invalidate()
+        await connection.close()
 
 
 def _sqlite_engine(path: Path, factory: type[_SqliteConnection]) -> AsyncEngine:

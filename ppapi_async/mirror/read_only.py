@@ -131,7 +131,7 @@ class ReadOnlyMirror:
                 connection.close()
             return
         with database.telling():
-            lent = await database.engine.connect()
+            lent = await database.take()
         try:
             with database.telling():
                 raw = await lent.get_raw_connection()
