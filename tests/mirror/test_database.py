@@ -278,6 +278,20 @@ async def test_a_commit_is_cancelled_at_any_moment(store: MirrorStore) -> None:
     await check_written(store, place, 60)
 
 
+@pytest.mark.parametrize("turns", [1])
+async def test_taking_a_connection_is_cancelled(store: MirrorStore, turns: int) -> None:
+    """The cancellation comes through, and the next one gets a connection."""
+    taking = asyncio.create_task(store._database.take())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    async with store.connect() as connection:
+        assert (await connection.execute(text("SELECT 1"))).scalar() == 1
+    assert not store._database._dropping
+
+
 async def test_errors_do_not_show_the_password(postgres_url: str) -> None:
     """Neither the message nor the traceback, with all that it holds, has it."""
     password = "a-secret-pass/word"
