@@ -48,7 +48,7 @@ from ppapi_async.models import (
     Record,
     Window,
 )
-from ppapi_async.protocol.stored_text import amount_text, escape
+from ppapi_async.protocol.stored_text import amount_text, escape, exact_json
 from ppapi_async.streaming.iteration import Items, Iteration
 from ppapi_async.streaming.stream import Stream
 from ppapi_async.transport.callbacks import call
@@ -538,18 +538,9 @@ def _documents(values: Sequence[object]) -> Sequence[object]:
 
 
 def _document(value: object) -> str:
-    plain = _plain(value)
+    plain = exact_json(value)
     text = json.dumps(plain, ensure_ascii=False)
     return text if escape(text) == text else json.dumps(plain)
-
-
-def _plain(value: object) -> object:
-    """Return JSON whose amounts are texts: readers make floats of numbers."""
-    if isinstance(value, Decimal):
-        return amount_text(value)
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _structs(inner: Sequence[_ArrowColumn], values: Sequence[object]) -> Sequence[object]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 
 from ppapi_async.models import Json
 
-__all__ = ["amount_text", "escape", "escape_json", "unescape", "unescape_json"]
+__all__ = ["amount_text", "escape", "escape_json", "exact_json", "unescape", "unescape_json"]
 
 _ODD = re.compile("[\0\u241b\ud800-\udfff]")
 _ESCAPED = re.compile("\u241b([0-9a-f]{4})")
@@ -55,3 +56,12 @@ def unescape_json(value: Json) -> Json:
 def amount_text(amount: Decimal) -> str:
     """Return the digits of an amount, without an exponent and without the sign of a zero."""
     return format(abs(amount) if amount.is_zero() else amount, "f")
+
+
+def exact_json(value: object) -> object:
+    """Return JSON whose amounts are texts: readers make floats of numbers."""
+    if isinstance(value, Decimal):
+        return amount_text(value)
+    if isinstance(value, Mapping):
+        return {name: exact_json(one) for name, one in value.items()}
+    return [exact_json(one) for one in value] if isinstance(value, list) else value

@@ -21,7 +21,7 @@ from ppapi_async.models import (
     PayoutStatus,
     Record,
 )
-from ppapi_async.protocol.stored_text import amount_text, escape
+from ppapi_async.protocol.stored_text import amount_text, escape, exact_json
 
 __all__ = ["STREAMS", "Schema", "TapStream"]
 
@@ -137,17 +137,8 @@ def _value(value: object) -> object:
     if isinstance(value, tuple):
         return [_values(one) for one in cast("Sequence[Record]", value)]
     if isinstance(value, Mapping):
-        return json.dumps(_document(value)) if value else None
+        return json.dumps(exact_json(value)) if value else None
     return value
-
-
-def _document(value: object) -> object:
-    """Return JSON whose amounts are texts."""
-    if isinstance(value, Decimal):
-        return amount_text(value)
-    if isinstance(value, Mapping):
-        return {name: _document(one) for name, one in value.items()}
-    return [_document(one) for one in value] if isinstance(value, list) else value
 
 
 STREAMS: Mapping[str, TapStream] = {
