@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
@@ -150,8 +150,6 @@ class MirrorDatabase:
     _writers: asyncio.Semaphore
     _lock: WriterLock | None = None
     _under_way: set[asyncio.Task[object]] = field(factory=set)
-    _dropping: set[asyncio.Task[None]] = field(factory=set)
-    """They close connections whose opening was cancelled."""
     _is_closed: bool = False
 
     @property
@@ -325,16 +323,13 @@ class MirrorDatabase:
                     raise
                 except OSError as error:  # a file of the borrower's, or a timeout
                     borrowers = error
-                finally:
-                    if self._is_closed:  # the pool would keep it for ever
-                        await connection.invalidate()
             finally:
-                await asyncio.shield(asyncio.create_task(connection.close()))
+                await self.give_back(connection)
         if borrowers is not None:
             raise borrowers
 
     async def take(self) -> AsyncConnection:
-        """Return a connection; whoever takes it closes it.
+        """Return a connection, which is to be given back.
 
         It is opened in a task of its own: SQLAlchemy drops one unclosed whose opening is cancelled.
         """
@@ -342,13 +337,35 @@ class MirrorDatabase:
         try:
             await wait_until_done([opening])
         except asyncio.CancelledError:
-            dropping = asyncio.create_task(_drop(opening))
-            self._dropping.add(dropping)
-            dropping.add_done_callback(self._dropping.discard)
+            dropping = self._clean_up(self._drop(opening))
             if opening.done():
                 await wait_until_done([dropping])
             raise
         return opening.result()
+
+    async def give_back(self, connection: AsyncConnection) -> None:
+        """Take a connection back, and roll back what it has not committed."""
+        await asyncio.shield(self._clean_up(self._return(connection)))
+
+    def _clean_up(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Begin to clean up; whoever closes the database waits for it."""
+        cleaning = asyncio.create_task(work)
+        self._under_way.add(cleaning)
+        cleaning.add_done_callback(self._forget)
+        return cleaning
+
+    async def _return(self, connection: AsyncConnection) -> None:
+        if self._is_closed:  # the pool is left already, and would keep it for ever
+            await connection.invalidate()
+        await connection.close()
+
+    async def _drop(self, opening: asyncio.Task[AsyncConnection]) -> None:
+        """Close a connection that nobody wants, once it is open."""
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            connection = opening.result()
+            await connection.invalidate()
+            await connection.close()
 
     async def _open(self) -> AsyncConnection:
         return await self.engine.connect()
@@ -448,15 +465,6 @@ def connect_to_read(url: URL) -> sqlite3.Connection:
     return _ReadingConnection(
         str(path), isolation_level=None, timeout=_BUSY, check_same_thread=False
     )
-
-
-async def _drop(opening: asyncio.Task[AsyncConnection]) -> None:
-    """Close a connection that nobody wants, once it is open."""
-    await asyncio.wait([opening])
-    if not opening.cancelled() and opening.exception() is None:
-        connection = opening.result()
-        await connection.invalidate()
-        await connection.close()
 
 
 def _sqlite_engine(path: Path, factory: type[_SqliteConnection]) -> AsyncEngine:

@@ -141,7 +141,7 @@ class ReadOnlyMirror:
             await lent.invalidate()  # a statement may be under way
             raise
         finally:
-            await lent.close()
+            await database.give_back(lent)
 
     def select(
         self,

@@ -143,11 +143,6 @@ class QuickConnection(aiosqlite.Connection):
         thread: threading.Thread = getattr(self, "_thread", self)  # type: ignore[arg-type]
         thread.daemon = True
 
-    def __del__(self) -> None:
-        # SQLAlchemy drops, unclosed, what was cancelled while it was set up. The thread closes it.
-        if getattr(self, "_connection", None) is not None and hasattr(self, "stop"):
-            self.stop()
-
     @property
     def raw(self) -> sqlite3.Connection:
         """The connection, for use in its thread."""

@@ -289,7 +289,7 @@ async def test_taking_a_connection_is_cancelled(store: MirrorStore, turns: int) 
         await taking
     async with store.connect() as connection:
         assert (await connection.execute(text("SELECT 1"))).scalar() == 1
-    assert not store._database._dropping
+    assert not store._database._under_way
 
 
 async def test_errors_do_not_show_the_password(postgres_url: str) -> None:

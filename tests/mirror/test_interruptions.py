@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, event, text
 
 from ppapi_async import StateError
 from ppapi_async.mirror import Mirror, MirrorChange, schema
+from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.store import MirrorConflict, MirrorStore
 from ppapi_async.sandbox import Order, Sandbox
 from ppapi_async.watching.resources import Record
@@ -232,6 +234,30 @@ async def test_connections_that_are_lent_while_it_is_closed(database_url: str) -
     await store.aclose()
     gc.collect()
     assert threading.active_count() < before or store.engine.dialect.name != "sqlite"
+
+
+async def close_while_given_back(url: str) -> None:
+    """Lend a connection of a database that is closed while its transaction is rolled back."""
+    database = await MirrorDatabase.open(parse_url(url))
+    closing: list[asyncio.Task[None]] = []
+
+    def close(_: Connection) -> None:
+        closing.append(asyncio.create_task(database.aclose()))
+
+    event.listen(database.engine.sync_engine, "rollback", close, once=True)
+    async with database.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    assert closing
+    await asyncio.gather(*closing)
+
+
+async def test_a_connection_that_is_given_back_while_all_are_closed(database_url: str) -> None:
+    """It is closed with them, rather than kept by a pool that nobody has any more."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        await close_while_given_back(database_url)
+        gc.collect()
+    assert [str(one.message) for one in caught] == []
 
 
 @pytest.mark.parametrize("turns", [20, 120])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -165,6 +166,16 @@ async def test_all_is_of_one_moment(database_url: str) -> None:
             assert sorted(now) == [1, 2]
     assert first == [[(1,)]]
     await store.aclose()
+
+
+async def test_a_snapshot_may_outlive_the_mirror(filled_url: str) -> None:
+    """Nothing stays open when it is left, too."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with ReadOnlyMirror(filled_url) as mirror:
+            snapshot = await stack.enter_async_context(mirror.snapshot())
+        assert [len(piece) async for piece in snapshot.rows("payouts")] == [1]
+    del snapshot, stack
+    gc.collect()
 
 
 async def test_a_reading_is_cancelled(filled_url: str) -> None:

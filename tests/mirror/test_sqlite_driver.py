@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -153,13 +152,3 @@ async def test_a_lock_of_another_is_an_error_and_then_it_goes_on(tmp_path: Path)
         await connection.execute(text("CREATE TABLE t (a)"))
         await connection.commit()
     await database.aclose()
-
-
-async def test_one_that_is_dropped_closes_itself(tmp_path: Path) -> None:
-    """Without a warning: SQLAlchemy drops what was cancelled while it was set up."""
-    threads = threading.active_count()
-    await QuickConnection(lambda: sqlite3.connect(tmp_path / "quick.db", isolation_level=None))
-    gc.collect()
-    async with asyncio.timeout(30):
-        while threading.active_count() > threads:  # noqa: ASYNC110 - a thread ends, nobody says so
-            await asyncio.sleep(0.001)
