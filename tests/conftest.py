@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -19,15 +20,20 @@ from ppapi_async.payouts import UNSETTLED
 from tests.postgres import (
     breakable_postgres,
     database_url,
+    mirror_url,
     own_postgres,
+    postgres_mirror,
     postgres_server,
     postgres_url,
+    sqlite_mirror,
 )
+from tests.sampling import left_out
+from tests.tracing import Tracing, import_everything, untraced
 
 __all__ = [
     "COLLECTED", "DEPTH", "IS_THOROUGH",
-    "breakable_postgres", "database_url", "dealt", "own_postgres", "postgres_server",
-    "postgres_url", "untraced",
+    "breakable_postgres", "database_url", "dealt", "mirror_url", "own_postgres",
+    "postgres_mirror", "postgres_server", "postgres_url", "sqlite_mirror",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -47,7 +53,11 @@ DEPTH = 10 if IS_THOROUGH else 1
 COLLECTED = pytest.StashKey[list[str]]()
 """The ids of the tests in the order in which this process found them."""
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
-_REPEATING = ("fleet", "laboratory", "mirror", "security", "standin")
+_TRACING = pytest.StashKey[Tracing]()
+_REPEATING = (
+    *("docs", "examples", "fleet", "laboratory", "mirror", "pipelines", "properties"),
+    *("sandbox", "security", "standin", "storage", "watching"),
+)
 """Folders whose tests go through the same code in each of their cases: databases, dialects, faults.
 Of each test there the first case is traced, which is near to half of what tracing costs."""
 
@@ -78,15 +88,24 @@ def pytest_collection_modifyitems(
 ) -> Generator[None]:
     """Keep what was collected, before others choose from it and shuffle it.
 
+    With the whole suite not every combination of parameters is run: see `tests/sampling.py`.
     Then what is long comes first, in whatever order: at the end a worker would wait for it alone.
     """
-    collected = [item.nodeid for item in items]
-    config.stash[COLLECTED] = collected
-    firsts = {nodeid.partition("[")[0]: nodeid for nodeid in reversed(collected)}
-    config.stash[_FIRST_CASES] = frozenset(firsts.values())
+    found = [item.nodeid for item in items]
     yield
+    is_whole = [Path(one).name for one in config.args] == ["tests"]
+    others = [] if IS_THOROUGH or not is_whole else left_out(items)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        gone = {item.nodeid for item in others}
+        items[:] = [item for item in items if item.nodeid not in gone]
+        found = [name for name in found if name not in gone]
+    config.stash[COLLECTED] = found
+    chosen = {item.nodeid for item in items}
+    firsts = {name.partition("[")[0]: name for name in reversed(found) if name in chosen}
+    config.stash[_FIRST_CASES] = frozenset(firsts.values())
     if not config.option.collectonly:
-        items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
+        items.sort(key=lambda item: item.get_closest_marker("untraced") is None)
         items[:] = dealt(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
@@ -106,31 +125,52 @@ def _nothing_unsettled() -> None:
     UNSETTLED.clear()
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Do not trace what is marked `no_cover`, nor what draws what it tries: that covers by luck.
-
-    Nor what goes through the same code again. It takes half the time then. pytest-cov 7 means to
-    see to it, but in the workers of xdist a second tracer of its own remains.
-    """
-    is_again = (
-        item.nodeid.split("/")[1] in _REPEATING
-        and item.nodeid not in item.config.stash[_FIRST_CASES]
-    )
-    is_traced = not is_again and not any(map(item.get_closest_marker, ("no_cover", "hypothesis")))
-    with contextlib.nullcontext() if is_traced else untraced():
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Do not trace how tests are found; one process measures the first lines of modules."""
+    tracing = session.config.stash[_TRACING] = Tracing.now()
+    if tracing.is_on and os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
+        import_everything()
+    with untraced():
         return (yield)
 
 
-@contextlib.contextmanager
-def untraced() -> Generator[None]:
-    """Stop the tracer of coverage for a while, if there is one."""
-    trace = sys.gettrace()
-    if trace is None:
-        yield
-        return
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(trace)
+def pytest_collection_finish() -> None:
+    """Let what there is for good be: a look for garbage would go through all of it each time.
+
+    Of nine thousand tests and their modules that is a third of a second, and many tests look.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Do not trace pytest."""
+    with untraced():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Trace a test unless it is marked `untraced`, or draws what it tries: that covers by luck.
+
+    Nor one that goes through the same code again: traced it takes twice the time.
+    """
+    with _tracing(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_fixture_setup(request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    """Trace what a test that is traced needs, if it is for that test alone."""
+    with _tracing(request.node) if request.scope == "function" else contextlib.nullcontext():
+        return (yield)
+
+
+def _tracing(item: pytest.Item) -> Tracing:
+    is_first = item.nodeid in item.config.stash[_FIRST_CASES]
+    repeats = item.nodeid.split("/")[1] in _REPEATING or item.get_closest_marker("every_case")
+    if (repeats and not is_first) or any(map(item.get_closest_marker, ("untraced", "hypothesis"))):
+        return Tracing()
+    return item.config.stash[_TRACING]

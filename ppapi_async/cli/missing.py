@@ -34,4 +34,8 @@ def missing(path: Path, *advice: str) -> str:
         names = []
     found = difflib.get_close_matches(path.name, names)
     near = [f"did you mean {' or '.join(map(plain, found))}?"] if found else []
-    return "; ".join([f"{plain(str(path))}: there is no such file", *advice, *near])
+    what = f"{plain(str(path))}: there is no such file"
+    for folder in path.parents:
+        if folder.is_file():
+            what += f", because {plain(str(folder))} is no folder"
+    return "; ".join([what, *advice, *near])

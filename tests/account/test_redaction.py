@@ -162,7 +162,7 @@ PIECES = st.one_of(
 )
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(parts=st.lists(PIECES, max_size=8))
 @example(parts=["%", WRITTEN["percent, all of it"](KEY)])
 @example(parts=["\\", WRITTEN["JSON, upper hex"](KEY)])
@@ -206,7 +206,7 @@ def _uncollected() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.usefixtures("_uncollected")
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("start", ["", "%", "&", "&#", "\\", KEY[:-1]], ids=range(6))

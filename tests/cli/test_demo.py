@@ -115,7 +115,7 @@ def test_many_are_named_by_the_first() -> None:
     assert found == ["7 exchanges are missing: 1, 2, 3, 4, 5, …"]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_the_demo_is_quiet_in_development_mode() -> None:
     """`python -X dev -W error`: no warning, no slow callback; a folder of its own."""
     ran = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from attrs import evolve
 
@@ -519,6 +521,28 @@ def test_a_block_for_each_account_on_a_terminal(three: Path, columns: int) -> No
     assert lines[-1] == "3 accounts: 1 well, 1 with warnings, 1 failed"
     assert "\x1b[31mFAIL" in terminal.raw
     assert_absent(KEY, terminal.raw)
+
+
+def test_of_many_accounts_what_is_odd_is_shown(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each that is well; who names some sees all of these."""
+    wells = {f"well{number}": Sandbox(Dialect.CLASSIC, rows=50) for number in range(5)}
+    sites = {**wells, "odd": Sandbox(Dialect.DELEGATING, rows=900, cap=50)}
+    with running(*sites.values()):
+        write_accounts(file, sites)
+        with Terminal("doctor", columns=80) as terminal:
+            assert terminal.end() == 0
+        monkeypatch.setattr(doctor, "is_terminal", lambda: True)
+        here, named = ppapi("doctor"), ppapi("doctor", "well1", "odd")
+    assert (here.code, named.code) == (0, 0)
+    lines = terminal.text.splitlines()
+    for name in wells:
+        [line] = [line for line in lines if name in line.split()]
+        assert re.fullmatch(rf"  ok +{name}  127\.0\.0\.1:\d+, classic", line)
+    assert "  WARN  rows per answer   50 at the most" in terminal.text
+    assert "  ok    name resolution" not in terminal.text
+    assert lines[-1] == "6 accounts: 5 well, 1 with warnings"
+    assert click.unstyle(here.out).splitlines() == lines[:-1]
+    assert click.unstyle(named.out).count("  ok    name resolution") == 2
 
 
 def test_without_colours(three: Path) -> None:

@@ -248,10 +248,10 @@ def test_keys_of_a_sites_own_are_json(copy: Path) -> None:
 
 
 @pytest.fixture
-def odd_copy(database_url: str) -> str:
+def odd_copy(mirror_url: str) -> str:
     """Fill a mirror, in both databases, with what is seldom."""
-    asyncio.run(_make(database_url))
-    with connected(database_url) as connection:
+    asyncio.run(_make(mirror_url))
+    with connected(mirror_url) as connection:
         put_account(connection, 1, "one")
         put_account(connection, 2, "dva␛")
         for number, text in enumerate(INJECTIONS):
@@ -261,7 +261,7 @@ def odd_copy(database_url: str) -> str:
         put_exchange(connection, 2, "-1.50", account=2, gone_at=NOON + timedelta(microseconds=5))
         put_exchange(connection, 3, "2", time=datetime.min.replace(tzinfo=UTC))
         put_payout(connection, 5, "12345678901234567890123456789.12")
-    return database_url
+    return mirror_url
 
 
 async def _make(url: str) -> None:

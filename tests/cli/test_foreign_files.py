@@ -215,5 +215,8 @@ def test_a_file_that_cannot_be_looked_at_may_be_there(
     path = tmp_path / "no" / "such.db"
     assert is_missing(path)
     assert missing(path).endswith("such.db: there is no such file")
+    path.parent.write_text("")
+    assert missing(path).endswith(f": there is no such file, because {path.parent} is no folder")
+    path.parent.unlink()
     monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError))
     assert not is_missing(path)

@@ -240,7 +240,7 @@ def test_an_interrupt_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert (ran.code, ran.err) == (130, "interrupted\n")
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_closed_pipe_ends_quietly() -> None:
     """As with `| head`: nothing on stderr, whatever is left to say."""
     with started("completion", "bash") as process:

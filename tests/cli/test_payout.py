@@ -398,7 +398,7 @@ def test_a_balance_that_was_paid_out_meanwhile_is_not_sent(
     assert outcomes() == []
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_on_a_terminal_the_name_is_to_be_typed(site: Sandbox) -> None:
     """Anything else requests nothing; Ctrl-C at the question neither."""
     for typed, code in (("yes\n", 1), (None, 130), ("one\n", 0)):
@@ -414,7 +414,7 @@ def test_on_a_terminal_the_name_is_to_be_typed(site: Sandbox) -> None:
     assert len(booked(site)) == 1
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_killed_or_interrupted_while_it_is_sent(site: Sandbox) -> None:
     """The next run finds what became of it, and sends no other."""
     site.faults.add(Fault.HANG, method="add_payout", after=True, times=None)

@@ -136,7 +136,7 @@ async def check_print(tab: Tab) -> list[str]:
     return found if is_bare else [*found, "the contents are printed"]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 async def test_the_page_in_a_browser(browser: Browser, tmp_path: Path) -> None:
     """At three widths, in both schemes, from an empty mirror to three hundred accounts."""
     tab, found = await browser.tab(), []

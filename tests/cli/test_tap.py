@@ -175,7 +175,7 @@ def test_nothing_is_lost_wherever_it_is_cut(sites: dict[str, Sandbox], share: fl
     check(rows, sites)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_killed_tap_goes_on(sites: dict[str, Sandbox]) -> None:
     """Killed by SIGKILL amid records, the next run tells the rest."""
     Path("config.json").write_text('{"state_every": 1}', encoding="utf-8")

@@ -42,7 +42,7 @@ def documented_names(inventory: Path) -> set[str]:
     return {line.split(" ")[0] for line in zlib.decompress(packed).decode().splitlines()}
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     """Each reference is found, each page is in a table of contents, each name has a place."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html"]

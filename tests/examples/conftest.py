@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import untraced
+from tests.tracing import untraced
 
 
 @pytest.fixture(scope="session")

@@ -10,19 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import Postgres
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shared_fleet.py"
 SITES = [f"site {number}" for number in range(1, 7)]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_three_workers_share_six_sites(postgres_url: str) -> None:
+def test_three_workers_share_six_sites(postgres_server: Postgres) -> None:
     """Whoever is killed, all sites are polled in the end; the rest leave in order.
 
     The example waits for a time, not for a state: a machine that is busy gets more of it.
     """
     for seconds in (1.5, 5, 20):
-        before, after = _run(postgres_url, seconds)
+        database = postgres_server.lend()
+        before, after = _run(database, seconds)
+        postgres_server.take_back(database)
         if _shared(before) and _shared(after):
             return
     raise AssertionError(f"not every site is polled by one worker: {before}, then {after}")

@@ -152,7 +152,7 @@ def test_rows_that_cannot_be_proven_hide_no_other_resource() -> None:
     run(main)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_trouble_of_one_is_not_anothers(caplog: pytest.LogCaptureFixture) -> None:
     """Failed once, recovered once, a wrong key suspended; the rest hear everything."""
 

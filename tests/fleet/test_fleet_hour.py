@@ -24,7 +24,7 @@ from tests.conftest import IS_THOROUGH
 from tests.fleet.audit import Auditor
 from tests.sites.park import Park, Site
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 HOUR = 3600
 DAY = 24 * HOUR
 SEEDS = range(60 if IS_THOROUGH else 1)

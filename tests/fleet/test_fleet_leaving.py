@@ -35,7 +35,7 @@ from tests.fleet.test_fleet_trouble import (
     town,
 )
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 
 
 async def leave_by_break(fleet: Fleet) -> None:
@@ -97,7 +97,7 @@ WAYS = (
 )
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("leave", WAYS)
 def test_leaving_leaves_nothing(leave: Callable[[Fleet], Awaitable[None]]) -> None:
     """However a fleet is left, no task, connection or warning stays, nor a request under way."""

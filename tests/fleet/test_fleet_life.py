@@ -99,7 +99,7 @@ async def works(fleet: Fleet, accounts: list[Account]) -> None:
     assert len(heard) == 40
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("how", ["once", "twenty times", "scope"])
 @pytest.mark.parametrize("hangs", [False, True], ids=["waiting", "hanging"])

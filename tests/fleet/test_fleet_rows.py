@@ -88,7 +88,7 @@ def test_each_account_may_begin_elsewhere() -> None:
 # --- where it was left
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("concurrency", [1, 2, 100])
 @pytest.mark.parametrize("by_window", [False, True], ids=["rows", "windows"])
 def test_promise_1_leaving_loses_nothing_and_repeats_nothing(

@@ -46,7 +46,7 @@ from ppapi_async.watching.resources import ResourceName
 from tests import virtual_time
 from tests.names import Names
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 
 INTERVAL = 60
 DAY = 86_400
@@ -225,7 +225,7 @@ def open_transports() -> int:
 # --- a whole fleet
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_accounts_do_not_notice_broken_hosts() -> None:
     """120 accounts on 24 hosts hear a new row within two intervals, whatever five others do."""
 
@@ -338,7 +338,7 @@ def test_slow_consumer(dialect: Dialect) -> None:
     virtual_time.run(whole())
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
 @pytest.mark.parametrize("on_same_site", [False, True])
 def test_backlog_does_not_starve_the_others(dialect: Dialect, on_same_site: bool) -> None:
@@ -368,7 +368,7 @@ def test_backlog_does_not_starve_the_others(dialect: Dialect, on_same_site: bool
     virtual_time.run(whole())
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_dead_host_is_left_alone() -> None:
     """A host that hangs gets a probe now and then, one at a time; all five accounts recover."""
 

@@ -195,7 +195,7 @@ async def group(count: int) -> AsyncIterator[Group]:
             await running.end()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 async def test_no_account_is_polled_by_two_and_none_is_missed(
     own_postgres: PostgresServer,
 ) -> None:

@@ -20,7 +20,7 @@ from ppapi_async.protocol import Answer, PageCodec, Reader
 from ppapi_async.protocol.page import Page
 from ppapi_async.protocol.site_clock import SiteClock
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 
 
 def test_decode_bench_runs() -> None:

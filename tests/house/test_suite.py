@@ -75,7 +75,7 @@ def _collected(runs: list[subprocess.Popen[bytes]], outs: list[Path]) -> Iterato
         yield [line for line in printed.splitlines() if "::" in line]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_ids_do_not_depend_on_clock_hash_seed_or_ports(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

@@ -423,9 +423,9 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to be so")
 
 
-async def test_a_real_mirror_is_told_as_it_is(database_url: str) -> None:
+async def test_a_real_mirror_is_told_as_it_is(mirror_url: str) -> None:
     """Its rows are those of the books; a scrape in the middle of leaving it does no harm."""
-    async with mirrored(database_url) as (sandbox, mirror, _):
+    async with mirrored(mirror_url) as (sandbox, mirror, _):
         await mirror.sync()
         collector = StatusCollector(mirror)
         await asyncio.to_thread(scrape, collector)
@@ -440,9 +440,9 @@ async def test_a_real_mirror_is_told_as_it_is(database_url: str) -> None:
     assert scrape(collector)["ppapi_up"] == {(): 1}
 
 
-async def test_a_mirror_may_be_left_while_it_is_counted(database_url: str) -> None:
+async def test_a_mirror_may_be_left_while_it_is_counted(mirror_url: str) -> None:
     """Nothing is left behind, no task and no warning."""
-    async with mirrored(database_url) as (_, mirror, _):
+    async with mirrored(mirror_url) as (_, mirror, _):
         collector = StatusCollector(mirror, count_every=timedelta(microseconds=1))
         for _ in range(3):
             scrape(collector)

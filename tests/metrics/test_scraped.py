@@ -106,7 +106,7 @@ async def suspended(fleet: Fleet) -> None:
             assert event.account == "wrong"
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 async def test_a_real_prometheus_scrapes_a_running_fleet(tmp_path: Path) -> None:
     """It has what the fleet and the mirror have, each alert and panel can ask it, and no key."""
     registry = CollectorRegistry()

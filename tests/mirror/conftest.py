@@ -10,8 +10,8 @@ from ppapi_async.mirror.store import MirrorStore
 
 
 @pytest.fixture
-async def store(database_url: str) -> AsyncIterator[MirrorStore]:
+async def store(mirror_url: str) -> AsyncIterator[MirrorStore]:
     """Give an empty mirror, once in SQLite and once in PostgreSQL."""
-    opened = await MirrorStore.open(database_url)
+    opened = await MirrorStore.open(mirror_url)
     yield opened
     await opened.aclose()

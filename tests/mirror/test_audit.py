@@ -35,9 +35,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def store(database_url: str, clock: Clock) -> AsyncIterator[MirrorStore]:
+async def store(mirror_url: str, clock: Clock) -> AsyncIterator[MirrorStore]:
     """Give an open store."""
-    opened = await MirrorStore.open(database_url, clock=clock)
+    opened = await MirrorStore.open(mirror_url, clock=clock)
     try:
         yield opened
     finally:
@@ -87,19 +87,19 @@ async def test_a_quiet_site_right_after_a_sync_differs_in_nothing(
 
 @DIALECTS
 async def test_what_was_changed_here_is_found(
-    store: MirrorStore, clock: Clock, database_url: str, dialect: Dialect
+    store: MirrorStore, clock: Clock, mirror_url: str, dialect: Dialect
 ) -> None:
     """Rows removed, added and altered by hand, of any age."""
     async with site_of(clock, dialect) as site, session_at(site, clock) as session:
         await copy(store, session, at=clock.instant)
-        with connected(database_url) as connection:
+        with connected(mirror_url) as connection:
             copied = dict(connection.execute(select(exchanges).where(row(20))).mappings().one())
         altered = update(exchanges).where(row(30)).values(partner_reward=Decimal(9), status="my1")
         gone = update(exchanges).where(row(40)).values(gone_at=clock.instant)
         added = insert(exchanges).values(copied | {"id": 1000})
         moved = update(exchanges).where(row(5)).values(time=clock.instant - timedelta(days=400))
         remove = delete(exchanges).where(row(10))
-        by_hand(database_url, remove, altered, gone, added, moved)
+        by_hand(mirror_url, remove, altered, gone, added, moved)
         result = await audited(store, session, clock)
         there = {one.id: one for one in await session.get_exchanges()}
     assert found(result) == [
@@ -158,12 +158,12 @@ async def test_what_came_or_moved_since_the_last_reading_is_no_difference(
 
 
 async def test_a_range_is_compared_and_no_more(
-    store: MirrorStore, clock: Clock, database_url: str
+    store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
     """What differs before its start and from its end on is not looked at."""
     async with site_of(clock, rows=90, days=90) as site, session_at(site, clock) as session:
         await copy(store, session, at=clock.instant)
-        by_hand(database_url, delete(exchanges).where(exchanges.c.id.in_([10, 11, 30, 31])))
+        by_hand(mirror_url, delete(exchanges).where(exchanges.c.id.in_([10, 11, 30, 31])))
         rows = await session.get_exchanges()
         start, end = rows[10].time, rows[30].time
         result = await audited(store, session, clock, start=start, end=end)
@@ -187,7 +187,7 @@ async def test_rows_where_the_site_has_none_at_all_are_extra(
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_any_edits_are_found_as_they_are(
-    store: MirrorStore, clock: Clock, database_url: str, seed: int
+    store: MirrorStore, clock: Clock, mirror_url: str, seed: int
 ) -> None:
     """Compared with what a plain comparison of both whole sides says."""
     chance = random.Random(seed)
@@ -197,7 +197,7 @@ async def test_any_edits_are_found_as_they_are(
         ids = chance.sample(range(1, 701), 90)
         gone, altered, hidden = set(ids[:30]), set(ids[30:60]), set(ids[60:])
         by_hand(
-            database_url,
+            mirror_url,
             delete(exchanges).where(exchanges.c.id.in_(gone)),
             update(exchanges).where(exchanges.c.id.in_(altered)).values(accrued=False),
         )
@@ -239,17 +239,17 @@ def alter_rows(site: Sandbox, alter: Callable[[str, Any], Any]) -> None:
 
 
 async def test_rows_of_times_that_no_site_has_are_extra(
-    store: MirrorStore, clock: Clock, database_url: str
+    store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
     """Before anything that a site was asked for, and the earliest that there is."""
     async with site_of(clock) as site, session_at(site, clock) as session:
         await copy(store, session, at=clock.instant)
-        with connected(database_url) as connection:
+        with connected(mirror_url) as connection:
             found_row = dict(connection.execute(select(exchanges).where(row(20))).mappings().one())
         old = [datetime.min.replace(tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)]
         for number, instant in enumerate(old, 1000):
             added = insert(exchanges).values(found_row | {"id": number, "time": instant})
-            by_hand(database_url, added)
+            by_hand(mirror_url, added)
         result = await audited(store, session, clock)
         before = await audited(store, session, clock, end=old[1] + timedelta(seconds=1))
         earliest = await audited(store, session, clock, end=datetime(2, 1, 1, tzinfo=UTC))
@@ -273,12 +273,12 @@ async def test_what_is_booked_late_or_by_a_slow_clock_is_no_difference(
 
 
 async def test_few_requests_look_again_at_much(
-    store: MirrorStore, clock: Clock, database_url: str
+    store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
     """What differs is looked for in a few ranges, however far it is scattered."""
     async with site_of(clock, rows=600) as site, session_at(site, clock) as session:
         await copy(store, session, at=clock.instant)
-        by_hand(database_url, delete(exchanges).where(exchanges.c.id % 3 == 0))
+        by_hand(mirror_url, delete(exchanges).where(exchanges.c.id % 3 == 0))
         before = len(site.requests)
         result = await audited(store, session, clock)
         requests = len(site.requests) - before
@@ -346,7 +346,7 @@ async def test_what_the_site_moves_meanwhile_is_no_difference(
 
 
 async def test_what_never_stands_still_is_said_not_to(
-    store: MirrorStore, clock: Clock, database_url: str
+    store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
     """A row with another amount in each answer is no difference, and counts."""
     async with site_of(clock) as site, session_at(site, clock) as session:
@@ -359,7 +359,7 @@ async def test_what_never_stands_still_is_said_not_to(
             return one
 
         alter_rows(site, restless)
-        by_hand(database_url, delete(exchanges).where(row(9)))
+        by_hand(mirror_url, delete(exchanges).where(row(9)))
         result = await audited(store, session, clock)
     assert found(result) == [(9, MISSING, ())]
     assert result.unsettled == 1
@@ -411,12 +411,12 @@ async def test_a_follow_of_another_process_is_noticed(
 
 
 async def test_what_was_read_since_and_still_differs_is_reported(
-    store: MirrorStore, clock: Clock, database_url: str, monkeypatch: pytest.MonkeyPatch
+    store: MirrorStore, clock: Clock, mirror_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A follow that has read the row after the audit saw it has no excuse."""
     async with site_of(clock) as site, session_at(site, clock) as session:
         place = await copy(store, session, at=clock.instant)
-        by_hand(database_url, update(exchanges).where(row(39)).values(accrued=False))
+        by_hand(mirror_url, update(exchanges).where(row(39)).values(accrued=False))
         clock.now += 60
         wrong = await store.rows(place.account, "exchanges", None, None)
 
@@ -481,7 +481,7 @@ async def test_rows_that_cannot_be_read_are_counted(store: MirrorStore, clock: C
 
 
 async def test_one_account_that_fails_does_not_hide_the_others(
-    store: MirrorStore, clock: Clock, database_url: str
+    store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
     """Its error is in the audit, and so is that of one that was never read."""
     async with site_of(clock) as site, site_of(clock) as other, site_of(clock) as third:
@@ -493,7 +493,7 @@ async def test_one_account_that_fails_does_not_hide_the_others(
             session_at(third, clock, "new") as new,
         ):
             await copy(store, session, at=clock.instant)
-            by_hand(database_url, delete(exchanges).where(row(1)))
+            by_hand(mirror_url, delete(exchanges).where(row(1)))
             sessions = {"wrong": wrong, "new": new, "one": session}
             result = await audit(store, sessions, ["exchanges"], clock=clock, concurrency=1)
     assert [(one.account, one.id) for one in result.differences] == [("one", 1)]

@@ -50,7 +50,7 @@ async def followed(mirror: Mirror, clock: Clock) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
 async def test_a_site_that_lives_and_is_followed_differs_in_nothing(
     tmp_path: Path, dialect: Dialect

@@ -57,9 +57,9 @@ def test_each_promise_names_a_test_that_is_there() -> None:
 
 
 @pytest.fixture
-async def filled(database_url: str) -> str:
+async def filled(mirror_url: str) -> str:
     """Give the url of a mirror's database in which something has happened."""
-    store = await MirrorStore.open(database_url)
+    store = await MirrorStore.open(mirror_url)
     account = Account("https://one.example", "k3y", name="one")
     place = await store.place(await store.account(account), "one", "exchanges")
     one = Decimal(1)
@@ -67,7 +67,7 @@ async def filled(database_url: str) -> str:
     await commit(store, place, [row], NOON, backfill=True)
     await commit(store, place, [evolve(row, accrued=False)], NOON + timedelta(hours=1))
     await store.aclose()
-    with connected(database_url) as connection:
+    with connected(mirror_url) as connection:
         done = {"user_hash": "a", "accrued": True, "exchange_success": True}
         put_exchange(connection, 1, "0.1", **done)
         put_exchange(connection, 2, "0.2", **done)
@@ -75,7 +75,7 @@ async def filled(database_url: str) -> str:
         put_link(connection, 1, NOON, user_hash="a", query_string="sub=1")
         put_payout(connection, 1, "3", status="1")
         put_balance(connection, 1000, "20")
-    return database_url
+    return mirror_url
 
 
 EXPECTED: Mapping[str, Sequence[tuple[object, ...]]] = {

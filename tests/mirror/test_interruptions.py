@@ -219,9 +219,9 @@ async def test_two_that_write_to_one_place_take_turns(store: MirrorStore) -> Non
     assert place.version == (await place_of(store)).version == 5
 
 
-async def test_connections_that_are_lent_while_it_is_closed(database_url: str) -> None:
+async def test_connections_that_are_lent_while_it_is_closed(mirror_url: str) -> None:
     """They are closed when they are given back, and there are no more."""
-    store = await MirrorStore.open(database_url)
+    store = await MirrorStore.open(mirror_url)
     place = await place_of(store)
     before = threading.active_count()
     async with store.connect() as lent:
@@ -251,24 +251,24 @@ async def close_while_given_back(url: str) -> None:
     await asyncio.gather(*closing)
 
 
-async def test_a_connection_that_is_given_back_while_all_are_closed(database_url: str) -> None:
+async def test_a_connection_that_is_given_back_while_all_are_closed(mirror_url: str) -> None:
     """It is closed with them, rather than kept by a pool that nobody has any more."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
-        await close_while_given_back(database_url)
+        await close_while_given_back(mirror_url)
         gc.collect()
     assert [str(one.message) for one in caught] == []
 
 
 @pytest.mark.parametrize("turns", [20, 120])
 async def test_a_mirror_that_is_closed_while_it_is_brought_up_to_date(
-    turns: int, database_url: str
+    turns: int, mirror_url: str
 ) -> None:
     """The synchronisation ends with an error, and what is in the database is in order."""
     clock = Clock()
     async with site(clock, rows=100) as sandbox:
         account = account_of(sandbox)
-        mirror = await Mirror(database_url, [account], hooks=clock.hooks()).__aenter__()
+        mirror = await Mirror(mirror_url, [account], hooks=clock.hooks()).__aenter__()
         threads = threading.active_count()
         syncing = asyncio.create_task(mirror.sync())
         for _ in range(turns):
@@ -277,7 +277,7 @@ async def test_a_mirror_that_is_closed_while_it_is_brought_up_to_date(
         assert (await syncing).accounts["one"].error is not None
         gc.collect()
         assert threading.active_count() <= threads
-        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             assert_like_books(await rows_of(mirror), sandbox.books)
 

@@ -10,7 +10,7 @@ from tests.mirror.comparison import compare
 from tests.mirror.kills import Kills
 from tests.mirror.victim import Mode
 
-pytestmark = pytest.mark.no_cover  # other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # other tests go through all lines, too
 
 
 async def _run(mode: Mode, database: str, folder: Path) -> None:

@@ -94,12 +94,12 @@ async def test_promise_8_everything_is_there_once(dialect: Dialect, database_url
             assert [change[0] for change in await changes_of(mirror)] in ([], ["info"])
 
 
-async def test_a_second_synchronisation_is_cheap(database_url: str) -> None:
+async def test_a_second_synchronisation_is_cheap(mirror_url: str) -> None:
     """It costs a twentieth of the first at a site that has not changed, and writes no row."""
     clock = Clock()
     async with site(clock, Dialect.DELEGATING, rows=12_000) as sandbox:
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             first = (await mirror.sync()).accounts["one"]
             clock.advance(600)
@@ -110,12 +110,12 @@ async def test_a_second_synchronisation_is_cheap(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_what_happens_at_the_site_is_found(dialect: Dialect, database_url: str) -> None:
+async def test_what_happens_at_the_site_is_found(dialect: Dialect, mirror_url: str) -> None:
     """New rows, late ones, changes of status, and those that an operator makes by hand."""
     clock = Clock()
     async with site(clock, dialect) as sandbox:
         books = sandbox.books
-        async with Mirror(database_url, [account_of(sandbox)], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account_of(sandbox)], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             by_hand = next(o for o in books.orders if o.edited > NOW - 20 * DAY)
             moved = next(o for o in books.orders if o.edited > NOW - 10 * DAY and o != by_hand)
@@ -139,12 +139,12 @@ async def test_what_happens_at_the_site_is_found(dialect: Dialect, database_url:
 
 
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
-async def test_what_a_site_deletes_stays_marked(dialect: Dialect, database_url: str) -> None:
+async def test_what_a_site_deletes_stays_marked(dialect: Dialect, mirror_url: str) -> None:
     """A payout in the operator's basket is gone, and returns; nothing is ever deleted."""
     clock = Clock()
     async with site(clock, dialect) as sandbox:
         books = sandbox.books
-        async with Mirror(database_url, [account_of(sandbox)], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account_of(sandbox)], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             victim = max(books.orders, key=lambda order: order.edited)
             books.orders.remove(victim.id)
@@ -163,13 +163,13 @@ async def test_what_a_site_deletes_stays_marked(dialect: Dialect, database_url: 
             assert kinds == [ChangeKind.GONE, ChangeKind.RETURNED]
 
 
-async def test_a_site_that_lists_nothing_is_not_believed_at_once(database_url: str) -> None:
+async def test_a_site_that_lists_nothing_is_not_believed_at_once(mirror_url: str) -> None:
     """It is an error first; after an hour of it the rows are gone."""
     clock = Clock()
     async with site(clock) as sandbox:
         books = sandbox.books
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             assert (await mirror.sync()).ok
             orders = list(books.orders)
@@ -211,13 +211,13 @@ async def test_old_rows_that_a_site_lists_no_more_are_doubted_to_an_end(tmp_path
     assert reports[4].error is None
 
 
-async def test_rows_that_only_seemed_gone_stay(database_url: str) -> None:
+async def test_rows_that_only_seemed_gone_stay(mirror_url: str) -> None:
     """A site that lists nothing for a while, and then all again: no change is told."""
     clock = Clock()
     async with site(clock) as sandbox:
         books = sandbox.books
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             assert (await mirror.sync()).ok
             orders = list(books.orders)
@@ -234,7 +234,7 @@ async def test_rows_that_only_seemed_gone_stay(database_url: str) -> None:
             assert all(row.gone_at is None for row in rows.values())
 
 
-async def test_ones_failure_is_in_the_report(database_url: str) -> None:
+async def test_ones_failure_is_in_the_report(mirror_url: str) -> None:
     """A wrong key and a dead host fail by themselves; the others are caught up."""
     clock = Clock()
     async with site(clock) as good, site(clock, seed=2) as dead:
@@ -243,7 +243,7 @@ async def test_ones_failure_is_in_the_report(database_url: str) -> None:
         await dead.close()
         accounts = [account_of(good), wrong, lost]
         async with Mirror(
-            database_url, accounts, hooks=clock.hooks(), retry=Retry(attempts=1)
+            mirror_url, accounts, hooks=clock.hooks(), retry=Retry(attempts=1)
         ) as mirror:
             report = await mirror.sync(["wrong"])
             assert report.accounts.keys() == {"wrong"}
@@ -296,7 +296,7 @@ async def test_a_broken_off_backfill_goes_on(after: int, database_url: str) -> N
         assert first + sandbox.requests_count - requests < 60
 
 
-async def test_rows_ahead_and_empty_dates_are_kept(database_url: str) -> None:
+async def test_rows_ahead_and_empty_dates_are_kept(mirror_url: str) -> None:
     """An order of the year 9999 and a payout without a date are in the mirror, too."""
     clock = Clock()
     async with site(clock, rows=50) as sandbox:
@@ -306,7 +306,7 @@ async def test_rows_ahead_and_empty_dates_are_kept(database_url: str) -> None:
         books.orders.put(odd)
         books.orders.put(zero)
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             assert (await mirror.sync()).ok
             rows = await table(mirror, "exchanges")
@@ -316,7 +316,7 @@ async def test_rows_ahead_and_empty_dates_are_kept(database_url: str) -> None:
             assert await changes_of(mirror) == []
 
 
-async def test_rows_that_cannot_be_read_hide_no_other(database_url: str) -> None:
+async def test_rows_that_cannot_be_read_hide_no_other(mirror_url: str) -> None:
     """They are counted and kept in their table; the mirror's version of them is not gone."""
     clock = Clock()
     books = Books.generate(1, 60, NOW - 9 * DAY, NOW)
@@ -328,7 +328,7 @@ async def test_rows_that_cannot_be_read_hide_no_other(database_url: str) -> None
 
     async with Sandbox(Dialect.CLASSIC, books=books, clock=clock, row_filter=break_row) as sandbox:
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             first = max(books.orders, key=lambda order: order.created)
             broken.add(str(min(books.orders, key=lambda order: order.created).id))
@@ -348,7 +348,7 @@ async def test_rows_that_cannot_be_read_hide_no_other(database_url: str) -> None
             assert (await table(mirror, "exchanges")).keys() == {order.id for order in books.orders}
 
 
-async def test_what_cannot_be_proven_hides_no_other_row(database_url: str) -> None:
+async def test_what_cannot_be_proven_hides_no_other_row(mirror_url: str) -> None:
     """A second that the site does not list in whole is named, and read when it does."""
     clock = Clock()
     at = NOW - 40 * DAY
@@ -358,7 +358,7 @@ async def test_what_cannot_be_proven_hides_no_other_row(database_url: str) -> No
         Dialect.DELEGATING, books=books, clock=clock, honours_offset=False
     ) as sandbox:
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             for _ in range(2):
                 report = (await mirror.sync()).accounts["one"]
@@ -372,7 +372,7 @@ async def test_what_cannot_be_proven_hides_no_other_row(database_url: str) -> No
                 clock.advance(600)
     async with Sandbox(Dialect.DELEGATING, books=books, clock=clock) as mended:
         async with Mirror(
-            database_url, [account_of(mended)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(mended)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             assert (await mirror.sync()).ok
             rows = await table(mirror, "exchanges")
@@ -380,35 +380,35 @@ async def test_what_cannot_be_proven_hides_no_other_row(database_url: str) -> No
             assert (await mirror.sync()).ok
 
 
-async def test_a_renamed_and_a_moved_account_keep_their_rows(database_url: str) -> None:
+async def test_a_renamed_and_a_moved_account_keep_their_rows(mirror_url: str) -> None:
     """The name may change, or the host; nothing is there twice."""
     clock = Clock()
     async with site(clock) as sandbox:
-        async with Mirror(database_url, [account_of(sandbox)], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account_of(sandbox)], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
         async with Mirror(
-            database_url, [account_of(sandbox, "other name")], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox, "other name")], hooks=clock.hooks()
         ) as mirror:
             assert (await mirror.sync()).ok
             assert_like_books(await rows_of(mirror), sandbox.books)
         async with Sandbox(Dialect.CLASSIC, books=sandbox.books, clock=clock) as moved:
             async with Mirror(
-                database_url, [account_of(moved, "other name")], hooks=clock.hooks()
+                mirror_url, [account_of(moved, "other name")], hooks=clock.hooks()
             ) as mirror:
                 assert (await mirror.sync()).ok
                 assert_like_books(await rows_of(mirror), sandbox.books)
 
 
-async def test_a_zone_that_was_wrong_is_mended(database_url: str) -> None:
+async def test_a_zone_that_was_wrong_is_mended(mirror_url: str) -> None:
     """With another zone all is read again, and each row has its new time, once."""
     clock = Clock()
     async with site(clock) as sandbox:
         account = account_of(sandbox)
-        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             before = await table(mirror, "payouts")
         account = evolve(account, timezone="Europe/Moscow")
-        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             report = (await mirror.sync()).accounts["one"]
             assert report.error is None
             after = await table(mirror, "payouts")
@@ -490,13 +490,13 @@ async def following(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_following_delivers_what_happens(database_url: str) -> None:
+async def test_following_delivers_what_happens(mirror_url: str) -> None:
     """Nothing of the backfill; then each change once, and again after a restart if it was left."""
     clock = Clock()
     async with site(clock, rows=100) as sandbox:
         books, account = sandbox.books, account_of(sandbox)
         options: dict[str, Any] = {"resources": ("exchanges",), "hooks": clock.hooks()}
-        async with Mirror(database_url, [account], **options) as mirror:
+        async with Mirror(mirror_url, [account], **options) as mirror:
             assert (await mirror.sync()).ok
             async with asyncio.timeout(20), following(mirror, clock) as found:
                 await asyncio.sleep(0.2)
@@ -512,7 +512,7 @@ async def test_following_delivers_what_happens(database_url: str) -> None:
                 )
         books.set_by_hand(new.id, accrued=False, reward="2.5")
         clock.advance(3600)
-        async with Mirror(database_url, [account], **options) as mirror:
+        async with Mirror(mirror_url, [account], **options) as mirror:
             assert (await mirror.sync()).accounts["one"].changed == 1
             async with asyncio.timeout(20), following(mirror, clock) as found:
                 change = await found.get()

@@ -37,7 +37,7 @@ from tests.mirror.test_mirror import account_of, changes_of, site
 DAY = 86_400
 
 
-async def test_odd_rows_are_reported_once_while_following(database_url: str) -> None:
+async def test_odd_rows_are_reported_once_while_following(mirror_url: str) -> None:
     """Changes that wait from before come first, then what the next reading finds."""
     clock = Clock()
     books, broken = Books.generate(1, 60, NOW - 9 * DAY, NOW), set[str]()
@@ -49,7 +49,7 @@ async def test_odd_rows_are_reported_once_while_following(database_url: str) -> 
     async with Sandbox(Dialect.CLASSIC, books=books, clock=clock, row_filter=break_row) as sandbox:
         account = account_of(sandbox)
         async with Mirror(
-            database_url, [account], resources=["info", "exchanges"], hooks=clock.hooks()
+            mirror_url, [account], resources=["info", "exchanges"], hooks=clock.hooks()
         ) as mirror:
             assert (await mirror.sync()).ok
             newest = max(books.orders, key=lambda order: order.created)
@@ -87,10 +87,10 @@ async def _tick(clock: Clock) -> None:
         clock.advance(5)
 
 
-async def test_it_is_opened_once_and_closed_as_often_as_one_likes(database_url: str) -> None:
+async def test_it_is_opened_once_and_closed_as_often_as_one_likes(mirror_url: str) -> None:
     """Opened twice it says so; what could not be opened leaves nothing behind."""
     async with site(Clock()) as sandbox:
-        mirror = Mirror(database_url, [account_of(sandbox)])
+        mirror = Mirror(mirror_url, [account_of(sandbox)])
         async with mirror:
             with pytest.raises(RuntimeError, match="open already"):
                 await mirror.__aenter__()
@@ -102,7 +102,7 @@ async def test_it_is_opened_once_and_closed_as_often_as_one_likes(database_url: 
         await mirror.aclose()
         closed = aiohttp.ClientSession()
         await closed.close()
-        lent = Mirror(database_url, [account_of(sandbox)], http=closed)
+        lent = Mirror(mirror_url, [account_of(sandbox)], http=closed)
         with pytest.raises(ValueError, match="closed"):
             await lent.__aenter__()
         async with mirror:  # nothing holds the database
@@ -123,45 +123,45 @@ async def test_what_is_shared_needs_a_server(postgres_url: str) -> None:
             assert (await mirror.sync()).accounts == {}
 
 
-async def test_a_resource_that_a_site_does_not_have(database_url: str) -> None:
+async def test_a_resource_that_a_site_does_not_have(mirror_url: str) -> None:
     """It is in the report; the others are caught up. Without any the account has failed."""
     clock = Clock()
     async with site(clock, Dialect.DELEGATING) as sandbox:
         sandbox.books.partner.methods = frozenset({"get_info", "get_links"})
         async with Mirror(
-            database_url, [account_of(sandbox)], hooks=clock.hooks(), resources=["links", "payouts"]
+            mirror_url, [account_of(sandbox)], hooks=clock.hooks(), resources=["links", "payouts"]
         ) as mirror:
             report = (await mirror.sync()).accounts["one"]
             assert report.error is None
             assert report.unsupported == ("payouts",)
             assert report.rows == len(sandbox.books.clicks)
         async with Mirror(
-            database_url, [account_of(sandbox)], hooks=clock.hooks(), resources=["payouts"]
+            mirror_url, [account_of(sandbox)], hooks=clock.hooks(), resources=["payouts"]
         ) as mirror:
             report = (await mirror.sync()).accounts["one"]
             assert isinstance(report.error, MethodNotSupportedError)
 
 
 async def test_a_report_says_so_if_it_could_not_be_written_down(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    mirror_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An account that could not be noted as caught up is not."""
 
     async def fail(*_: object) -> None:
         raise StateError("the disk is full")
 
-    async with site(Clock()) as sandbox, Mirror(database_url, [account_of(sandbox)]) as mirror:
+    async with site(Clock()) as sandbox, Mirror(mirror_url, [account_of(sandbox)]) as mirror:
         monkeypatch.setattr(MirrorStore, "caught_up", fail)
         report = (await mirror.sync()).accounts["one"]
         assert str(report.error) == "the disk is full"
 
 
-async def test_an_info_that_fails_is_asked_again(database_url: str) -> None:
+async def test_an_info_that_fails_is_asked_again(mirror_url: str) -> None:
     """Its place is looked up anew, and nothing is written for what did not come."""
     clock = Clock()
     async with site(clock) as sandbox:
         async with Mirror(
-            database_url,
+            mirror_url,
             [account_of(sandbox)],
             resources=["info"],
             hooks=clock.hooks(),
@@ -244,12 +244,12 @@ async def test_a_lock_that_nobody_waits_for_any_more_is_given_back(
     (await WriterLock.take(tmp_path / "partner.db", wait=5)).release()
 
 
-async def test_the_first_poll_may_be_at_once(database_url: str) -> None:
+async def test_the_first_poll_may_be_at_once(mirror_url: str) -> None:
     """Whatever the interval: time stands still here."""
     clock = Clock()
     async with Sandbox(Dialect.CLASSIC, rows=3, clock=clock) as sandbox:
         async with Mirror(
-            database_url,
+            mirror_url,
             [account_of(sandbox)],
             resources=["info"],
             first="now",
@@ -260,12 +260,12 @@ async def test_the_first_poll_may_be_at_once(database_url: str) -> None:
                     assert isinstance(event, MirrorChange)
                     break
     with pytest.raises(ValueError, match="first"):
-        Mirror(database_url, [], first="soon")  # type: ignore[arg-type]
+        Mirror(mirror_url, [], first="soon")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING], ids=str)
 async def test_nothing_of_the_time_after_a_reading_is_proven_by_it(
-    database_url: str, dialect: Dialect
+    mirror_url: str, dialect: Dialect
 ) -> None:
     """An order that comes right after a sync is none that an audit misses: it came later.
 
@@ -275,7 +275,7 @@ async def test_nothing_of_the_time_after_a_reading_is_proven_by_it(
     books = Books.generate(1, 60, NOW - 9 * DAY, NOW)
     async with Sandbox(dialect, books=books, clock=clock) as sandbox:
         async with Mirror(
-            database_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
+            mirror_url, [account_of(sandbox)], resources=["exchanges"], hooks=clock.hooks()
         ) as mirror:
             for _ in range(3):  # the first reading, and passes
                 clock.advance(90)
@@ -296,7 +296,7 @@ async def test_nothing_of_the_time_after_a_reading_is_proven_by_it(
     ("trouble", "goes_on"), [(None, True), ("unsupported", True), ("failing", False)], ids=str
 )
 async def test_a_mirror_that_is_followed_says_how_far_it_is(
-    database_url: str, trouble: str | None, goes_on: bool
+    mirror_url: str, trouble: str | None, goes_on: bool
 ) -> None:
     """Caught up is what everything of the account was, whether by `sync` or by `follow`."""
     clock = Clock()
@@ -306,7 +306,7 @@ async def test_a_mirror_that_is_followed_says_how_far_it_is(
             text = "Method not supported"
             sandbox.faults.add(Fault.API_ERROR, method="get_links", times=None, code=3, text=text)
         async with Mirror(
-            database_url, [account_of(sandbox)], hooks=clock.hooks(), retry=Retry(attempts=1)
+            mirror_url, [account_of(sandbox)], hooks=clock.hooks(), retry=Retry(attempts=1)
         ) as mirror:
             await mirror.sync()
             before = await _last_synced(mirror)

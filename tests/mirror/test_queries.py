@@ -91,10 +91,10 @@ async def test_a_cursor_goes_on_right_after_its_change(
 
 
 async def test_the_order_is_theirs_however_they_are_found(
-    store: MirrorStore, database_url: str
+    store: MirrorStore, mirror_url: str
 ) -> None:
     """Within a transaction too, by whichever index: it is not owed to the one that has it."""
-    with connected(database_url) as connection:
+    with connected(mirror_url) as connection:
         connection.execute(text("DROP INDEX changes_in_order"))
     for number, hours in ((20, 2), (10, 1)):  # the clock was put back meanwhile
         rows = [order(number + row) for row in (3, 1, 2)]
@@ -188,9 +188,9 @@ def test_other_arguments_are_checked_at_once() -> None:
         changes(nowhere, accounts="one")
 
 
-async def test_a_database_without_its_tables_says_so(store: MirrorStore, database_url: str) -> None:
+async def test_a_database_without_its_tables_says_so(store: MirrorStore, mirror_url: str) -> None:
     """With an error of the library's."""
-    with connected(database_url) as connection:
+    with connected(mirror_url) as connection:
         connection.execute(text("ALTER TABLE changes RENAME TO elsewhere"))
     with pytest.raises(StateError):
         await told(store)
@@ -293,9 +293,9 @@ async def fill(store: MirrorStore, url: str) -> None:
         put_exchange(connection, 1, "17", account=2, time=NOON + day, **done)
 
 
-async def test_rewards_are_grouped_as_asked_for(store: MirrorStore, database_url: str) -> None:
+async def test_rewards_are_grouped_as_asked_for(store: MirrorStore, mirror_url: str) -> None:
     """By day and account, by one of them, or not at all."""
-    await fill(store, database_url)
+    await fill(store, mirror_url)
     first, second = date(2026, 1, 31), date(2026, 2, 1)
 
     async def sums(*by: Any, **options: Any) -> list[tuple[object, ...]]:
@@ -329,12 +329,12 @@ async def test_rewards_are_grouped_as_asked_for(store: MirrorStore, database_url
     assert (everything.gone, everything.gone_accrued) == (1, Decimal(11))
 
 
-async def test_rewards_are_exact_to_the_last_place(store: MirrorStore, database_url: str) -> None:
+async def test_rewards_are_exact_to_the_last_place(store: MirrorStore, mirror_url: str) -> None:
     """Where floats, and decimal contexts of few digits, are not."""
     amounts = ["100000000000000000000000.000000000001", "-0.000000000001", "0.1", "0.2"]
     amounts += ["123456789012.123456789012"] * 5
     await place_of(store)
-    with connected(database_url) as connection:
+    with connected(mirror_url) as connection:
         for row_id, amount in enumerate(amounts, 1):
             put_exchange(connection, row_id, amount, accrued=True)
     with localcontext() as context:

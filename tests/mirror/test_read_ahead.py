@@ -113,13 +113,13 @@ class _Held:
 
 @pytest.mark.parametrize("how", ["cancelled", "overtaken", "unreadable"])
 async def test_a_window_being_written_and_one_read_ahead(
-    how: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+    how: str, mirror_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled, or the fence lost, or the site gone: what is written stays, and it goes on."""
     clock = Clock()
     async with site(clock, Dialect.DELEGATING, rows=2_400) as sandbox:
         async with Mirror(
-            database_url,
+            mirror_url,
             [account_of(sandbox)],
             resources=["exchanges"],
             hooks=clock.hooks(),

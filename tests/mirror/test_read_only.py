@@ -24,10 +24,10 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-async def filled_url(database_url: str) -> str:
+async def filled_url(mirror_url: str) -> str:
     """Give the url of a mirror of two accounts, in both databases."""
-    await (await MirrorStore.open(database_url)).aclose()
-    with connected(database_url) as connection:
+    await (await MirrorStore.open(mirror_url)).aclose()
+    with connected(mirror_url) as connection:
         put_account(connection, 1, "one")
         put_account(connection, 2, "dva␛")
         put_exchange(connection, 1, "0.000000000001", time=NOON, accrued=True)
@@ -35,7 +35,7 @@ async def filled_url(database_url: str) -> str:
         put_exchange(connection, 2, "1.50", account=2, time=NOON + MINUTE, gone_at=NOON)
         put_exchange(connection, 1, "2", account=2, time=NOON, extra={"fee": Decimal("0.10")})
         put_payout(connection, 5, "10.00")
-    return database_url
+    return mirror_url
 
 
 async def read(url: str, resource: str, *columns: str, **options: object) -> list[object]:
@@ -98,16 +98,16 @@ async def test_wrong_arguments_are_refused(filled_url: str) -> None:
             await mirror.__aenter__()
 
 
-async def test_many_rows_come_in_pieces(database_url: str) -> None:
+async def test_many_rows_come_in_pieces(mirror_url: str) -> None:
     """Rows of one time come by account and id; none is lost between pieces."""
-    await (await MirrorStore.open(database_url)).aclose()
-    with connected(database_url) as connection:
+    await (await MirrorStore.open(mirror_url)).aclose()
+    with connected(mirror_url) as connection:
         put_account(connection, 1, "one")
         values = {"account": 1, "date": "", "browser": "", "referrer": "", "user_hash": ""}
         values |= {"query_string": "", "first_seen": NOON, "last_seen": NOON}
         rows = [values | {"id": one, "time": NOON - one // 3 * MINUTE} for one in range(5_000)]
         connection.execute(schema.links.insert(), rows)
-    async with ReadOnlyMirror(database_url) as mirror, mirror.snapshot() as snapshot:
+    async with ReadOnlyMirror(mirror_url) as mirror, mirror.snapshot() as snapshot:
         pieces = [piece async for piece in snapshot.rows("links", ("time", "id"))]
         assert [len(piece) for piece in pieces] == [2_000, 2_000, 1_000]
         found = [row for piece in pieces for row in piece]
@@ -153,12 +153,12 @@ async def test_a_query_that_fails(filled_url: str) -> None:
                 break
 
 
-async def test_all_is_of_one_moment(database_url: str) -> None:
+async def test_all_is_of_one_moment(mirror_url: str) -> None:
     """A mirror that writes meanwhile neither waits nor shows."""
-    store = await MirrorStore.open(database_url)
+    store = await MirrorStore.open(mirror_url)
     place = await place_of(store)
     await store.commit(place, reading(exchange(1)))
-    async with ReadOnlyMirror(database_url) as mirror, mirror.snapshot() as snapshot:
+    async with ReadOnlyMirror(mirror_url) as mirror, mirror.snapshot() as snapshot:
         await asyncio.wait_for(store.commit(place, reading(exchange(1), exchange(2))), 20)
         first = [piece async for piece in snapshot.rows("exchanges", ("id",))]
         async with mirror.connect() as connection:

@@ -50,12 +50,12 @@ RECORDS: dict[str, st.SearchStrategy[RowRecord]] = {
 }  # fmt: skip
 
 
-def test_any_record_comes_back(database_url: str) -> None:
+def test_any_record_comes_back(mirror_url: str) -> None:
     """Texts that databases refuse, times from year 1 to 9999, ids of 64 bits, keys of a site's."""
     key, whole = "a-key-of-more-than-16", {"start": None, "end": None}
     accounts = iter(range(10_000))
     with asyncio.Runner() as runner:
-        store = runner.run(MirrorStore.open(database_url))
+        store = runner.run(MirrorStore.open(mirror_url))
 
         async def check(resource: str, rows: list[RowRecord]) -> None:
             name = f"account {next(accounts)}"

@@ -15,7 +15,7 @@ from ppapi_async import Account, ChangeKind, Dialect
 from ppapi_async.mirror import Mirror, MirrorChange
 from ppapi_async.sandbox import Books, Order, Sandbox
 
-pytestmark = pytest.mark.no_cover  # in real time; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # in real time; other tests go through all lines, too
 
 DAY = 86_400
 

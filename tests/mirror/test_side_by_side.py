@@ -95,13 +95,13 @@ async def assert_all_is_there(mirror: Mirror, sites: Sequence[Sandbox], seen: Fo
 @pytest.mark.parametrize("turns", [0, 20], ids=lambda turns: f"{turns} turns")
 @pytest.mark.parametrize("is_first", [True, False], ids=["follow first", "sync first"])
 async def test_a_fresh_mirror_is_followed_and_brought_up_to_date(
-    is_first: bool, turns: int, database_url: str
+    is_first: bool, turns: int, mirror_url: str
 ) -> None:
     """Neither takes the other for another process, and nothing is lost."""
     clock = Clock()
     async with (
         mirrored(clock) as sites,
-        opened(database_url, sites, clock) as mirror,
+        opened(mirror_url, sites, clock) as mirror,
         AsyncExitStack() as stack,
     ):
         syncs = [] if is_first else [asyncio.create_task(mirror.sync())]
@@ -120,13 +120,13 @@ async def test_a_fresh_mirror_is_followed_and_brought_up_to_date(
         await assert_all_is_there(mirror, sites, following)
 
 
-async def test_what_a_sync_finds_is_delivered_by_a_follow(database_url: str) -> None:
+async def test_what_a_sync_finds_is_delivered_by_a_follow(mirror_url: str) -> None:
     """Whoever of them finds a change: each is delivered once, in order."""
     clock = Clock()
     async with site(clock, rows=9) as sandbox:
         account = account_of(sandbox)
         async with (
-            Mirror(database_url, [account], first="now", hooks=clock.hooks()) as mirror,
+            Mirror(mirror_url, [account], first="now", hooks=clock.hooks()) as mirror,
             followed(mirror, clock) as following,
         ):
             assert (await mirror.sync()).ok
@@ -145,12 +145,12 @@ async def test_what_a_sync_finds_is_delivered_by_a_follow(database_url: str) -> 
             await assert_all_is_there(mirror, [sandbox], following)
 
 
-async def test_whoever_is_delivered_a_change_may_bring_all_up_to_date(database_url: str) -> None:
+async def test_whoever_is_delivered_a_change_may_bring_all_up_to_date(mirror_url: str) -> None:
     """It would wait for ever if a delivery held up a synchronisation."""
     clock = Clock()
     async with site(clock, rows=9) as sandbox:
         account = account_of(sandbox)
-        async with Mirror(database_url, [account], first="now", hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], first="now", hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             put_order(sandbox, clock)
             clock.advance(61)
@@ -163,13 +163,13 @@ async def test_whoever_is_delivered_a_change_may_bring_all_up_to_date(database_u
 
 
 @pytest.mark.parametrize("turns", [3, 30])
-async def test_a_sync_that_is_cancelled_beside_a_follow(turns: int, database_url: str) -> None:
+async def test_a_sync_that_is_cancelled_beside_a_follow(turns: int, mirror_url: str) -> None:
     """The follow goes on, and so does the next synchronisation; an audit finds no difference."""
     clock = Clock()
     async with site(clock, rows=9) as sandbox:
         account = account_of(sandbox)
         async with (
-            Mirror(database_url, [account], first="now", hooks=clock.hooks()) as mirror,
+            Mirror(mirror_url, [account], first="now", hooks=clock.hooks()) as mirror,
             followed(mirror, clock) as following,
         ):
             for _ in range(4):
@@ -186,12 +186,12 @@ async def test_a_sync_that_is_cancelled_beside_a_follow(turns: int, database_url
             await assert_all_is_there(mirror, [sandbox], following)
 
 
-async def test_an_account_that_is_let_go_and_taken_in_again(database_url: str) -> None:
+async def test_an_account_that_is_let_go_and_taken_in_again(mirror_url: str) -> None:
     """What of it is still under way is not taken for another process."""
     clock = Clock()
     async with site(clock, rows=9) as sandbox:
         account = account_of(sandbox)
-        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             for turns in range(0, 200, 20):
                 syncing = asyncio.create_task(mirror.sync())
                 for _ in range(turns):

@@ -15,13 +15,13 @@ from tests.mirror.test_mirror import account_of, site
 PRESENT = datetime.fromtimestamp(NOW, UTC)
 
 
-async def test_a_standing_is_what_the_database_has(database_url: str) -> None:
+async def test_a_standing_is_what_the_database_has(mirror_url: str) -> None:
     """Rows by resource, gone ones too; when all was caught up; what was never read is empty."""
     clock = Clock()
     async with site(clock) as sandbox:
         accounts = [account_of(sandbox), Account("http://127.0.0.1:9", "k3y", name="dead")]
         retry = Retry(attempts=1)
-        async with Mirror(database_url, accounts, retry=retry, hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, accounts, retry=retry, hooks=clock.hooks()) as mirror:
             before = await mirror.standing()
             await mirror.sync()
             async with mirror.connect() as connection:  # a row is gone: it stays
@@ -61,13 +61,13 @@ async def test_a_standing_is_what_the_database_has(database_url: str) -> None:
     ids=["whole", "one", "two", "nothing"],
 )
 async def test_a_hole_lies_between_proven_times(
-    database_url: str, ranges: list[tuple[int | None, int]], holes: int
+    mirror_url: str, ranges: list[tuple[int | None, int]], holes: int
 ) -> None:
     """Each time that is not proven, of each resource by itself, and each unreadable row."""
     clock = Clock()
     async with site(clock, rows=0) as sandbox:
         account = account_of(sandbox)
-        async with Mirror(database_url, account, resources=["info"], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, account, resources=["info"], hooks=clock.hooks()) as mirror:
             await mirror.sync()
             days = [
                 {

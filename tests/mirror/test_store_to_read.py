@@ -12,12 +12,12 @@ MOVED = Account("https://elsewhere.example", "n" * 32, name="one", timezone="Eur
 NEW = Account("https://new.example", "n" * 32, name="new")
 
 
-async def test_it_finds_what_the_mirror_has(database_url: str, store: MirrorStore) -> None:
+async def test_it_finds_what_the_mirror_has(mirror_url: str, store: MirrorStore) -> None:
     """Beside who writes it, in both databases; an account that has moved is the same one."""
     number = await store.account(ACCOUNT)
     place = await store.place(number, "one", "links")
     await store.deliver(place, 7)
-    reading = await StoreToRead.open_to_read(database_url)
+    reading = await StoreToRead.open_to_read(mirror_url)
     try:
         assert await reading.account(ACCOUNT) == await reading.account(MOVED) == number
         found = await reading.place(number, "one", "links")
@@ -27,9 +27,9 @@ async def test_it_finds_what_the_mirror_has(database_url: str, store: MirrorStor
         await reading.aclose()
 
 
-async def test_it_makes_nothing(database_url: str, store: MirrorStore) -> None:
+async def test_it_makes_nothing(mirror_url: str, store: MirrorStore) -> None:
     """What is new to the mirror stays so."""
-    reading = await StoreToRead.open_to_read(database_url)
+    reading = await StoreToRead.open_to_read(mirror_url)
     try:
         assert await reading.account(NEW) == 0
         place = await reading.place(0, "new", "payouts")
@@ -44,12 +44,12 @@ async def test_it_makes_nothing(database_url: str, store: MirrorStore) -> None:
 
 
 async def test_fingerprints_of_two_accounts_are_refused(
-    database_url: str, store: MirrorStore
+    mirror_url: str, store: MirrorStore
 ) -> None:
     """A person has to say which one it is."""
     await store.account(Account("https://one.example", "k" * 32))
     await store.account(Account("https://two.example", "x" * 32, name="one"))
-    reading = await StoreToRead.open_to_read(database_url)
+    reading = await StoreToRead.open_to_read(mirror_url)
     try:
         with pytest.raises(StateError, match="is two accounts of the mirror"):
             await reading.account(ACCOUNT)

@@ -27,10 +27,10 @@ from tests.mirror.tables import (
 
 
 @pytest.fixture
-async def opened(database_url: str) -> AsyncIterator[Connection]:
+async def opened(mirror_url: str) -> AsyncIterator[Connection]:
     """Give a connection to a mirror's database with the account "one" and the empty one "two"."""
-    await (await MirrorStore.open(database_url)).aclose()
-    with connected(database_url) as connection:
+    await (await MirrorStore.open(mirror_url)).aclose()
+    with connected(mirror_url) as connection:
         put_account(connection, 1, "one")
         put_account(connection, 2, "two")
         yield connection

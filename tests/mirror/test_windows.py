@@ -127,11 +127,11 @@ async def read_pass(
             model.take(change)
 
 
-def test_windows_of_a_site_that_changes(database_url: str) -> None:
+def test_windows_of_a_site_that_changes(mirror_url: str) -> None:
     """Each row is there once, each change once and in order; a quiet pass brings all up to date."""
     numbers = iter(range(100_000))
     with asyncio.Runner() as runner:
-        store = runner.run(MirrorStore.open(database_url))
+        store = runner.run(MirrorStore.open(mirror_url))
 
         async def check(data: st.DataObject) -> None:
             name = f"account {next(numbers)}"

@@ -10,7 +10,7 @@ import pytest
 from tests.mirror.comparison import compare
 from tests.mirror.kills import Kills
 
-pytestmark = pytest.mark.no_cover  # other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # other tests go through all lines, too
 
 
 async def test_what_a_killed_worker_was_at_is_done_by_others(

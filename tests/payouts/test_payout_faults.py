@@ -64,6 +64,7 @@ from tests.sites.raw import (
     served,
 )
 
+pytestmark = pytest.mark.every_case  # nothing costs more than what they keep from happening
 WALLET = "TXabcdefgh"
 BALANCE = Decimal("122.01")
 ATTEMPT = PayoutAttempt(11, WALLET, datetime.fromtimestamp(NOW, UTC))

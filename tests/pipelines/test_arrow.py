@@ -303,16 +303,16 @@ async def test_a_fleet_becomes_one_table(site: Sandbox) -> None:
         assert (await to_arrow(fleet.iter_payouts(), resource="payouts")).num_rows == 0
 
 
-async def test_rows_of_a_mirror_become_a_table(database_url: str) -> None:
+async def test_rows_of_a_mirror_become_a_table(mirror_url: str) -> None:
     """Those that are chosen, gone ones only if asked for, with what the mirror notes."""
-    await (await MirrorStore.open(database_url)).aclose()
-    with connected(database_url) as connection:
+    await (await MirrorStore.open(mirror_url)).aclose()
+    with connected(mirror_url) as connection:
         put_account(connection, 1, "one")
         put_account(connection, 2, "two")
         put_exchange(connection, 1, TINY, accrued=True, extra={"fee": Decimal("0.10")})
         put_exchange(connection, 2, "2", account=2, gone_at=NOON)
         put_payout(connection, 5, "10.00")
-    async with ReadOnlyMirror(database_url) as mirror:
+    async with ReadOnlyMirror(mirror_url) as mirror:
         assert isinstance(mirror.select("links"), TypedRows)
         table = await to_arrow(mirror.select("exchanges"))
         [row] = table.to_pylist()
@@ -408,12 +408,12 @@ async def test_no_row_holds_the_loop_for_long() -> None:
     assert cast("int", sum([batch.num_rows async for batch in batches])) == 2_000
 
 
-async def test_a_mirror_and_its_site_tell_the_same(site: Sandbox, database_url: str) -> None:
+async def test_a_mirror_and_its_site_tell_the_same(site: Sandbox, mirror_url: str) -> None:
     """Both ways to a table have the same rows, but for what only one of them knows."""
     account = Account(site.url, site.api_key, name="one")
-    async with Mirror(database_url, account) as mirror:
+    async with Mirror(mirror_url, account) as mirror:
         assert not (await mirror.sync()).failed
-    async with ReadOnlyMirror(database_url) as copy, Session(account) as session:
+    async with ReadOnlyMirror(mirror_url) as copy, Session(account) as session:
         names = [name for name in schema("exchanges").names if name != "statuses"]
         copied = await to_arrow(copy.select("exchanges", names))
         read = await to_arrow(session.iter_exchanges())

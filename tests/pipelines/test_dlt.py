@@ -118,7 +118,7 @@ def test_rows_of_sites_come(
     assert caplog.text.count("it goes on in the next run") == 2
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_two_runs_into_duckdb(tmp_path: Path) -> None:
     """Equal to the books, each row once, with what changed between the two."""
     pytest.importorskip("duckdb", reason="DuckDB is not installed")

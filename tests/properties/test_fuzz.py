@@ -330,7 +330,7 @@ async def ask(call: Call, scripts: Mapping[str, Answers]) -> tuple[object, RawSe
     return result, server
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @settings(max_examples=20 * DEPTH * DEPTH)
 @given(
     name=st.sampled_from(sorted(CALLS)),

@@ -280,7 +280,7 @@ SLOW_TEXTS = {
 }
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", SLOW_TEXTS)
 def test_no_text_holds_redaction_up(name: str) -> None:
     """The first took for ever, the second minutes: the rest was gone through for each beginning."""

@@ -151,7 +151,7 @@ PIECES = st.sampled_from(
 LINKS = st.lists(PIECES | spelled_keys | st.text(max_size=5), max_size=8 * DEPTH).map("".join)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(link=LINKS, name=LINKS, zone=st.sampled_from(["UTC", "", "..", "/etc", "\0", "a" * 400]))
 def test_accounts_are_made_or_refused(link: str, name: str, zone: str) -> None:
     """Any link, url, name or zone: an account, or a ValueError that does not repeat the key."""
@@ -259,7 +259,7 @@ NOTICES = (
 )
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(
     before=st.lists(TOLD_KEYS | st.sampled_from([KEY[:-1], KEY[:5], *NOTICES]) | PUMPS, max_size=3),
     pump=PUMPS | TOLD_KEYS | st.sampled_from(NOTICES),

@@ -342,7 +342,7 @@ def play_on(loop: str, todo: list[Action], ending: str) -> None:
     assert not troubles
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("loop", ["virtual", *loops.LOOPS])
 @settings(suppress_health_check=list(HealthCheck), max_examples=8 * DEPTH)
 @given(todo=actions, ending=st.sampled_from(ENDINGS))

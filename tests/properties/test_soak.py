@@ -15,7 +15,7 @@ from ppapi_async.protocol.responses import Decoder
 from ppapi_async.transport.client import Transport
 from tests.properties.soak import HEAP, Footprint, Growth, Report, soak
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 HOARD: list[object] = []
 
 

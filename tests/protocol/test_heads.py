@@ -81,7 +81,7 @@ OTHER: Mapping[str, bytes] = {
 }
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", USUAL)
 def test_rows_that_are_kept_are_those_that_the_codec_reads(name: str) -> None:
     """Ids and times come at once; what was kept has the same rows, in few pieces."""

@@ -165,7 +165,7 @@ HIDDEN: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("way", HIDDEN)
 @pytest.mark.parametrize("shown", [(), ("hidden",), ("hidden", "x")])
 @pytest.mark.parametrize("count", [3, 900])

@@ -168,7 +168,7 @@ def test_msgspec_takes_records(name: str) -> None:
             assert getattr(back, one.name) == getattr(record, one.name)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_pandas_and_arrow_take_records() -> None:
     """As rows of a table; amounts are text until somebody says what they are to be."""
     import pandas as pd

@@ -61,7 +61,7 @@ async def test_answers_with_all_rows_have_ties_in_no_order_either(dialect: Diale
     assert found[:50] != sorted(found[:50], reverse=True)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("offset", [0, 3, 40, 49, 50, 51, 99, 200])
 @pytest.mark.parametrize("order", ["newest first", "oldest first"])
 @pytest.mark.parametrize("ties", ["shuffled", "rotated", "by id"])
@@ -285,7 +285,7 @@ def test_live_books_can_have_an_operator_who_meddles() -> None:
 # --- how fast it lives
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("pace", [1, 720])
 def test_a_pace_is_so_many_orders_an_hour_day_and_night(pace: int) -> None:
     """All else goes in proportion: clicks, payouts, and the steps of both."""

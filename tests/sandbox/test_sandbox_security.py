@@ -105,7 +105,7 @@ async def test_no_log_has_the_key(caplog: pytest.LogCaptureFixture) -> None:
 LONG = "9" * 5_000
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [*Dialect])
 @pytest.mark.parametrize(
     "value",

@@ -44,7 +44,7 @@ async def read(sandbox: Sandbox, start: int | None, end: int | None, size: int) 
     return set(got)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(40))
 async def test_promise_1_complete_or_unproven_whatever_the_site_is_like(seed: int) -> None:
     """Envelope, caps that change, ties, order and bounds at once: no row lost in silence."""

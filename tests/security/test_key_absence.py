@@ -131,7 +131,7 @@ async def error_of(call: Awaitable[object]) -> BaseException:
 # --- faults
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("method", "login"),
     [("get_info", None), ("add_payout", None), ("add_payout", LOGIN)],
@@ -261,7 +261,7 @@ _CELLS = [
 ]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize(("place", "method"), _CELLS)
 async def test_no_echo_shows_the_key(place: str, method: str, watch: Watch) -> None:
     """However and wherever an answer repeats the key, no error and no log does."""
@@ -405,7 +405,7 @@ async def test_a_key_of_broken_bytes_is_refused_without_showing_it() -> None:
 # --- where else it might go
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("method", CALLS)
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_no_redirect_is_followed(status: int, method: str, watch: Watch) -> None:

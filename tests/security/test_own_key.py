@@ -169,7 +169,7 @@ SIZES: Mapping[str, Callable[[], tuple[bytes, object]]] = {
 }
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", SIZES)
 def test_no_turn_of_the_loop_is_long(name: str) -> None:
     """An answer is looked through in slices, and its texts some at a time."""

@@ -17,7 +17,7 @@ from tests.sites.standin import ZERO_DATE, StandIn
 from tests.sites.standin.server import Method, User
 from tests.sites.standin.texts import escaped, through_float
 
-pytestmark = pytest.mark.no_cover  # takes twice as long with; other tests go through all lines, too
+pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "delegating-2.7.json"
 NOW = 1_780_000_000

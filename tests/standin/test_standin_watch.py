@@ -133,7 +133,7 @@ def made(site: StandIn, row_id: int, value: tuple[object, ...]) -> Made:
     return Made(now, row_id, seconds, value)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(3))
 def test_promise_7_every_change_of_an_exchange_is_told_in_time(seed: int) -> None:
     """Of rows of any age, by status or by hand, through a restart, from sites ahead of UTC."""
@@ -163,7 +163,7 @@ def test_promise_7_every_change_of_an_exchange_is_told_in_time(seed: int) -> Non
     virtual_time.run(main())
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_promise_7_payouts_that_vanish_and_return_are_told_in_time() -> None:
     """What changes in the operator's basket is delivered when it is out of it again; none twice."""
     draw = random.Random(5)
@@ -204,7 +204,7 @@ def test_promise_7_payouts_that_vanish_and_return_are_told_in_time() -> None:
     virtual_time.run(main())
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_promise_7_clicks_are_told_once_and_in_time() -> None:
     """Hundreds of them in one second too, in whatever order they come."""
 

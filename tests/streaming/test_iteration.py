@@ -323,7 +323,7 @@ async def leave_by_cancelling(items: Items[object], count: int, into: list[objec
 LeaveBy: TypeAlias = Callable[[Items[object], int, list[object]], Awaitable[None]]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("leave", [leave_by_break, leave_by_error, leave_by_cancelling])
 @pytest.mark.parametrize("kind", ["rows", "windows"])
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])

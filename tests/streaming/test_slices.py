@@ -151,7 +151,7 @@ def test_nothing_shows_what_is_held() -> None:
     assert "secret" not in repr(Window({5: AT}, browser="secret").slices())
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_a_stream_holds_few_records(concurrency: int) -> None:
     """1,500 at most, of a capped site, however many rows its windows hold."""

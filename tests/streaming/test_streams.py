@@ -57,7 +57,7 @@ def clock_of(dialect: Dialect) -> Literal["created", "edited"]:
     return "created" if dialect in (Dialect.CLASSIC, Dialect.CLONE) else "edited"
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", list(Dialect))
 async def test_promise_1_truth_on_all_dialects(dialect: Dialect) -> None:
     """All rows of all lists, and of ranges within, from a site three hours ahead of UTC."""
@@ -103,7 +103,7 @@ async def test_ip_is_right_even_where_the_servers_filter_is_broken(dialect: Dial
             assert all(e.statuses for e in exchanges)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("start", [None, START], ids=["all", "from the first"])
 async def test_promise_2_few_requests_on_a_capped_server(start: int | None) -> None:
     """10,000 rows with 1,300 in one second, within the requests that design allows.
@@ -203,7 +203,7 @@ async def test_without_a_beginning_there_is_no_fraction() -> None:
     assert reported[-1].fraction == 1
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
@@ -267,7 +267,7 @@ async def test_live_rows_are_met_at_the_edge() -> None:
         assert before <= set(got)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
 @pytest.mark.parametrize("cut", [0, 1, 37, 450, 999, 1_000])
 async def test_checkpoint_goes_on_exactly(dialect: Dialect, cut: int, tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_file_checkpoint_survives_what_is_there(tmp_path: Path) -> None:
         checkpoint.load()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("fault", [Fault.HTML_504, Fault.HTML_500, Fault.CLOSED, Fault.BODY_CUT])
 async def test_promise_2_failures_split_a_window(fault: Fault) -> None:
     """A range that the server cannot answer at once is asked for in parts."""
@@ -468,7 +468,7 @@ async def test_dead_server_is_not_asked_for_ever() -> None:
         assert sandbox.requests_count < 40
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 async def test_too_large_answers_narrow_the_window() -> None:
     """An answer over two megabytes is broken off, and the window asked for in parts."""
     books = Books.uniform(30_000, START, START + 2 * DAY)
@@ -480,7 +480,7 @@ async def test_too_large_answers_narrow_the_window() -> None:
         assert len(rows) == 30_000
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 async def test_burst_larger_than_an_answer_should_be() -> None:
     """A single second over two megabytes is read all the same, up to the session's limit."""
     books = Books.uniform(9_000, START, NOW, burst_at=START + 5 * DAY, burst=8_000)
@@ -542,7 +542,7 @@ def left_behind() -> set[asyncio.Task[object]]:
 Leave = Callable[[Session], object]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("how", ["break", "aclose", "raise", "cancel", "with"])
 async def test_leaving_a_stream_leaves_nothing(how: str, concurrency: int) -> None:

@@ -162,7 +162,7 @@ def is_odd(site: Site) -> bool:
     return not honest or bool(site.moves or site.events) or bool(site.repeats)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(reader=readers())
 def test_promise_1_every_row_once_or_unproven(reader: Reader) -> None:
     """Whatever the server does: every row that was there all the time once, or it is said."""
@@ -182,7 +182,7 @@ def test_promise_1_servers_found_by_search(seed: int) -> None:
     assert judge(seed) == ""
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(reader=readers(still=True))
 def test_order_is_by_time(reader: Reader) -> None:
     """Oldest first, or newest first, unless rows move meanwhile."""
@@ -194,7 +194,7 @@ def test_order_is_by_time(reader: Reader) -> None:
     assert ordered
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(rows=many_rows(), reader=readers(still=True), cap=st.integers(2, 12))
 def test_memory_is_bounded_by_the_page(rows: dict[int, int], reader: Reader, cap: int) -> None:
     """On a known server that answers what is asked, however its rows are scattered.
@@ -230,7 +230,7 @@ def spread(count: int, span: int = NOW, *, burst: int = 0) -> dict[int, int]:
     return rows | {count - burst + i: span // 2 for i in range(burst)}
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("start", [None, 1])
 @pytest.mark.parametrize(("rows", "burst"), [(100_000, 1_300), (1_000, 0), (30_000, 600), (700, 0)])
 def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> None:
@@ -242,7 +242,7 @@ def test_promise_2_few_requests(start: int | None, rows: int, burst: int) -> Non
     assert len(site.asked) + 1 <= 1.15 * -(-rows // 500) + 5  # get_info is one of them
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_memory_is_bounded_by_the_window() -> None:
     """A long range through small pages is never held whole."""
     site = Site(spread(100_000, 90 * 86_400), cap=500, now=90 * 86_400)
@@ -252,7 +252,7 @@ def test_memory_is_bounded_by_the_window() -> None:
     assert reader.most_held <= 16_000
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("start", [None, 1])
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_lumpy_ranges_keep_memory_and_requests_bounded(
@@ -372,7 +372,7 @@ TIED: Mapping[str, Mapping[int, int]] = {
 }
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("ties", ["fixed", "rotated", "random"])
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("rows", TIED)
@@ -434,7 +434,7 @@ COPIES: Mapping[str, Callable[[dict[int, int]], Site]] = {
 }
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("capped", [True, None, False])
 @pytest.mark.parametrize("copy", COPIES)
 @pytest.mark.parametrize("start", [None, 1])
@@ -449,7 +449,7 @@ def test_promise_1_the_dialect_is_a_hint(copy: str, start: int | None, capped: b
     assert [row.id for row in got] == list(range(3_000))
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("cap", [500, 100, 20, 3])
 @pytest.mark.parametrize("capped", [True, False])
 def test_promise_1_dates_that_were_left_empty(cap: int, capped: bool) -> None:

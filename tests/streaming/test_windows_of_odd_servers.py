@@ -71,7 +71,7 @@ def test_promise_6_a_window_without_end_is_given_up() -> None:
     assert read.requests == 2 * MOST_REQUESTS
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_promise_6_rows_dated_ahead_have_an_end() -> None:
     """A row a second until 2096: what is dated ahead is read last, and given up by name."""
     site = Endless({}, order="newest first", now=10_000)
@@ -127,7 +127,7 @@ def test_unfed_reading_refuses_a_page() -> None:
         read.feed(page_at(5, 1))
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(
     rows=row_sets() | many_rows(),
     capped=st.booleans(),
@@ -238,7 +238,7 @@ def test_what_moves_before_the_count_is_met_all_the_same() -> None:
         assert {row.id for row in reader.run()} == set(rows)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("start", [None, 1])
 @pytest.mark.parametrize(("rows", "burst"), [(100_000, 1_300), (30_000, 600), (700, 0)])
@@ -268,7 +268,7 @@ def on_six_days(chance: random.Random, _: int) -> list[int]:
     return [86_400 * day + chance.randrange(86_400) for day in days for _ in range(4_000)]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("concurrency", [1, 2, 4])
 @pytest.mark.parametrize("start", [None, 1])
 @pytest.mark.parametrize("spread_out", [in_bursts, on_six_days])
@@ -342,7 +342,7 @@ def test_promise_2_whether_offset_is_ignored_is_asked_once(window: int | None) -
     assert sum(query.offset == BEYOND for query in site.asked) == 1
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
 def test_promise_2_bounds_that_are_left_out_cost_little(order: str) -> None:
     """Once they are known to be, they are asked for with a second more, not found out anew."""

@@ -276,7 +276,7 @@ def run_polls(
             world.open()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(
     by_edit=st.booleans(),
     interval=st.sampled_from([60, 300, 900, HOUR, 4 * HOUR]),
@@ -396,7 +396,7 @@ def test_what_is_read_grows_with_the_logarithm_of_the_lookback() -> None:
     assert seconds_a_poll(30 * DAY) * 180 < 30 * DAY
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_polls_of_many_accounts_do_not_read_far_back_at_once() -> None:
     """Of a thousand accounts that begin together, a few read all of `lookback` in any minute."""
     schedules = [Schedule.of_changing(60, LOOKBACK, number * 21.6) for number in range(1000)]

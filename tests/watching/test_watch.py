@@ -200,7 +200,7 @@ def test_since_tells_the_backlog_oldest_first(dialect: Dialect) -> None:
     run(main)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @pytest.mark.parametrize("hours", [-11, 13])
 @DIALECTS
 def test_a_wrong_zone_loses_nothing(dialect: Dialect, hours: int) -> None:

@@ -64,7 +64,7 @@ def accrue(books: Books, row_id: int) -> None:
     books.orders.put(evolve(order, accrued=True, reward="7"))
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @DIALECTS
 @pytest.mark.parametrize(("age", "within"), [(HOUR, 450), (DAY, 3 * HOUR), (25 * DAY, 6 * HOUR)])
 def test_promise_7_what_an_operator_sets_by_hand_is_delivered_in_time(
@@ -96,7 +96,7 @@ def test_promise_7_what_an_operator_sets_by_hand_is_delivered_in_time(
     run(main)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @DIALECTS
 def test_polls_of_a_site_with_many_orders_read_few_of_them(dialect: Dialect) -> None:
     """Of a month of orders, polls read a few hours' worth on the average, not all each time."""
@@ -367,7 +367,7 @@ def test_the_key_inside_an_info_is_not_stored_nor_shown() -> None:
     run(main)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @DIALECTS
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 def test_a_row_of_the_year_9999_ends_no_events(dialect: Dialect, zone: str) -> None:
@@ -439,7 +439,7 @@ class Endless:
         return one._site.answer(evolve(call, form={"limit": "500"}), now)
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -609,7 +609,7 @@ class Desk:
                 await delivery.acknowledge()
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @given(dialect=st.sampled_from(list(Dialect)), old=st.integers(0, 30), steps=STEPS)
 def test_promise_7_what_was_delivered_last_is_what_the_site_shows(
     dialect: Dialect, old: int, steps: list[tuple[str, int]]

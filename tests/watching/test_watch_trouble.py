@@ -188,7 +188,7 @@ def test_what_passes_is_waited_for(fault: Fault, caplog: pytest.LogCaptureFixtur
     assert "works again" in lines[1]
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 def test_a_key_that_worked_once_is_waited_for() -> None:
     """After a first success, even a revoked key does not end the watch; nor after a restart."""
 

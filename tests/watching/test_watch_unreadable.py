@@ -57,7 +57,7 @@ def odd_order(books: Books, row_id: int, reward: str = "666", age: int = 0) -> N
     books.orders.put(Order(id=row_id, created=at, reward=reward))
 
 
-@pytest.mark.no_cover
+@pytest.mark.untraced
 @DIALECTS
 @pytest.mark.parametrize("age", [0, 5 * DAY])
 def test_a_watch_reports_an_unreadable_row_once_and_again_when_it_changes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -37,6 +37,8 @@ _MARKS = {"ok": "ok", "warning": "WARN", "failed": "FAIL", "skipped": "-"}
 _MARK = max(map(len, _MARKS.values())) + 2
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 _WIDEST = 100
+_FEW = 5
+"""Accounts of which all is told where none is named."""
 
 
 @click.command("doctor")
@@ -51,12 +53,13 @@ def command(
     Looks the site's name up, connects, asks for balance and a few rows, and tells what is odd: the
     certificate, redirects, the key, where the API is and which kind it is, how many rows an answer
     has, whether filters work, the clock and the likely time zone, how long answers take. At most
-    eight requests for each account, all accounts at once; nothing is changed at the site.
+    eight requests for each account, all accounts at once; nothing is changed at the site. Of more
+    than five accounts only what is odd is shown on a terminal; name some to see all of theirs.
 
     \b
     Examples:
       ppapi doctor                                  all accounts
-      ppapi doctor one two                          two of them
+      ppapi doctor one two                          two of them, in full
       ppapi doctor --json account,state | jq 'map(select(.state == "failed"))'
 
     Exit codes: 0 all is well, though there may be warnings; 1 something failed; 5 all that failed
@@ -70,7 +73,9 @@ def command(
     chosen = choose(load(accounts_file), names)
     is_for_people = fields is None and is_terminal()
     tls = ssl.create_default_context()
-    found = run(lambda: _examine(chosen, tls, is_for_people=is_for_people))
+    is_short = not names and len(chosen) > _FEW
+    show_one = (_show_odd if is_short else _show) if is_for_people else None
+    found = run(lambda: _examine(chosen, tls, show_one))
     if not is_for_people:
         rows = [
             {
@@ -93,7 +98,9 @@ def command(
 
 
 async def _examine(
-    accounts: Sequence[Account], tls: ssl.SSLContext, *, is_for_people: bool
+    accounts: Sequence[Account],
+    tls: ssl.SSLContext,
+    show_one: Callable[[Account, Sequence[CheckResult]], None] | None,
 ) -> list[tuple[Account, list[CheckResult]]]:
     """Examine all accounts at once; show each as soon as those before it are done."""
     import asyncio
@@ -112,9 +119,20 @@ async def _examine(
         for account, task in zip(accounts, tasks, strict=True):
             results = await task
             found.append((account, results))
-            if is_for_people:
-                _show(account, results)
+            if show_one is not None:
+                show_one(account, results)
     return found
+
+
+def _show_odd(account: Account, results: Sequence[CheckResult]) -> None:
+    """Print what is odd about an account; a line where nothing is."""
+    odd = [one for one in results if one.state in ("warning", "failed")]
+    if odd:
+        _show(account, odd)
+        return
+    found = {one.check: one.text for one in results}
+    mark = _styled(_MARKS["ok"].ljust(_MARK), _COLOURS["ok"])
+    say(f"  {mark}{plain(account.name)}  {plain(account.host)}, {found['dialect']}")
 
 
 def _show(account: Account, results: Sequence[CheckResult]) -> None:

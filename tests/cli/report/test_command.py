@@ -44,10 +44,10 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_a_report_of_each_kind_of_database(database_url: str, tmp_path: Path) -> None:
+def test_a_report_of_each_kind_of_database(mirror_url: str, tmp_path: Path) -> None:
     """The url is that of `ppapi sync --to`; it may stand in the environment."""
-    asyncio.run(fill(database_url))
-    ran = ppapi("report", env={"PPAPI_MIRROR": database_url})
+    asyncio.run(fill(mirror_url))
+    ran = ppapi("report", env={"PPAPI_MIRROR": mirror_url})
     assert ran.code == Exit.DONE, ran.err
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Europe/Moscow" in page

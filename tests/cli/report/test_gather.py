@@ -325,9 +325,9 @@ def test_sums_agree_in_all_ways(report: ReportData) -> None:
     assert {one.orders for one in report.funnels} == {orders}
 
 
-async def test_a_report_of_one_account_from_the_beginning(database_url: str) -> None:
+async def test_a_report_of_one_account_from_the_beginning(mirror_url: str) -> None:
     """Only what is asked for; what nobody has is a KeyError."""
-    report = await report_of(database_url, accounts=["two"], start=None)
+    report = await report_of(mirror_url, accounts=["two"], start=None)
     [account] = report.accounts
     books = SITES[1].books
     assert (account.name, account.orders, account.clicks) == (
@@ -336,23 +336,23 @@ async def test_a_report_of_one_account_from_the_beginning(database_url: str) -> 
     assert account.accrued == sum(Decimal(one.reward) for one in books.orders if one.accrued)
     assert {one.account for one in report.days} == {"two"}
     assert min(one.fraction for one in report.coverage) > 0.999
-    async with ReadOnlyMirror(database_url) as reading:
+    async with ReadOnlyMirror(mirror_url) as reading:
         with pytest.raises(KeyError, match="three"):
             await gather(
                 reading, end=moment(END), zone=KOLKATA, accounts=["three"], now=moment(END)
             )
 
 
-async def test_a_report_while_the_mirror_is_written(database_url: str) -> None:
+async def test_a_report_while_the_mirror_is_written(mirror_url: str) -> None:
     """Neither waits for the other, and what a report tells is of one moment."""
     clock = Clock()
     async with Sandbox(Dialect.DELEGATING, books=SITES[1].books, clock=clock, cap=50) as sandbox:
         account = Account(sandbox.url, sandbox.api_key, name="two")
-        async with Mirror(database_url, [account], hooks=clock.hooks(), page_size=50) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks(), page_size=50) as mirror:
             reports: list[ReportData] = []
 
             async def watch() -> None:
-                async with ReadOnlyMirror(database_url) as reading:
+                async with ReadOnlyMirror(mirror_url) as reading:
                     while not (reports and reports[-1].accounts[0].last_synced):
                         report = await gather(
                             reading, start=None, end=moment(END), zone=KOLKATA, now=moment(END)
@@ -369,7 +369,7 @@ async def test_a_report_while_the_mirror_is_written(database_url: str) -> None:
         assert sum(one.orders for one in report.days) == sum(one.orders for one in report.accounts)
 
 
-async def test_what_operators_do_is_found(database_url: str) -> None:
+async def test_what_operators_do_is_found(mirror_url: str) -> None:
     """Rewards that they take back, orders that vanish, payouts that they let wait."""
     clock = Clock()
     books = Books.generate(3, 150, NOW - 90 * DAY, NOW)
@@ -377,7 +377,7 @@ async def test_what_operators_do_is_found(database_url: str) -> None:
     books.set_by_hand(old.id, accrued=True, reward="500")
     async with Sandbox(Dialect.DELEGATING, books=books, clock=clock) as sandbox:
         account = Account(sandbox.url, sandbox.api_key, name="one")
-        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             credited = [one for one in books.orders if one.accrued and one.edited > NOW - 20 * DAY]
             taken, lowered, back, hidden = sorted(credited, key=lambda one: -one.edited)[:4]
@@ -395,7 +395,7 @@ async def test_what_operators_do_is_found(database_url: str) -> None:
                 clock.advance(days * DAY)
                 assert (await mirror.sync()).ok
         now = moment(int(clock.time))
-        async with ReadOnlyMirror(database_url) as reading:
+        async with ReadOnlyMirror(mirror_url) as reading:
             report = await gather(reading, start=moment(START), end=now, zone=KOLKATA, now=now)
     found = {one.kind: one for one in report.findings}
     lost = found[FindingKind.REWARDS_TAKEN_BACK]
@@ -416,17 +416,17 @@ async def test_what_operators_do_is_found(database_url: str) -> None:
     assert FindingKind.BALANCE_UNEXPLAINED not in found
 
 
-async def test_a_mirror_that_is_followed_is_not_behind(database_url: str) -> None:
+async def test_a_mirror_that_is_followed_is_not_behind(mirror_url: str) -> None:
     """Nobody calls `sync` any more, and all is as it was just now."""
     clock = Clock()
     async with Sandbox(Dialect.CLASSIC, books=SITES[0].books, clock=clock) as sandbox:
         account = Account(sandbox.url, sandbox.api_key, name="one")
-        async with Mirror(database_url, [account], hooks=clock.hooks()) as mirror:
+        async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             async with (
                 asyncio.timeout(20),
                 following(mirror, clock),
-                ReadOnlyMirror(database_url) as reading,
+                ReadOnlyMirror(mirror_url) as reading,
             ):
                 while True:
                     now = moment(int(clock.time))
@@ -437,11 +437,11 @@ async def test_a_mirror_that_is_followed_is_not_behind(database_url: str) -> Non
     assert FindingKind.SITE_BEHIND not in {one.kind for one in report.findings}
 
 
-async def test_sums_of_a_long_report_are_of_weeks_or_months(database_url: str) -> None:
+async def test_sums_of_a_long_report_are_of_weeks_or_months(mirror_url: str) -> None:
     """As many as a chart can show, and what they add up to is exact all the same."""
-    whole = await report_of(database_url)
+    whole = await report_of(mirror_url)
     assert whole.grain == "day"
-    async with ReadOnlyMirror(database_url) as reading:
+    async with ReadOnlyMirror(mirror_url) as reading:
         for days, grain, key in ((400, "week", "%G-%V"), (2_000, "month", "%Y-%m")):
             start, now = moment(NOW - days * DAY), moment(NOW + 600)
             found = await gather(reading, start=start, end=now, zone=KOLKATA, now=now)
@@ -463,11 +463,11 @@ async def test_sums_of_a_long_report_are_of_weeks_or_months(database_url: str) -
             }
 
 
-async def test_an_account_that_nobody_follows_is_no_finding(database_url: str) -> None:
+async def test_an_account_that_nobody_follows_is_no_finding(mirror_url: str) -> None:
     """It is named; what the accounts file has is behind, after days without a sync."""
-    await report_of(database_url)
+    await report_of(mirror_url)
     end = moment(NOW + 9 * DAY)
-    async with ReadOnlyMirror(database_url) as reading:
+    async with ReadOnlyMirror(mirror_url) as reading:
         unknown = await gather(reading, end=end, zone=KOLKATA, now=end)
         known = await gather(reading, end=end, zone=KOLKATA, now=end, followed={"one"})
     assert unknown.unfollowed == ()

@@ -33,10 +33,10 @@ DONE: dict[str, Any] = {"accrued": True, "exchange_success": True}
 
 
 @pytest.fixture
-async def url(database_url: str) -> str:
+async def url(mirror_url: str) -> str:
     """Give the url of an empty mirror, in both databases."""
-    await (await MirrorStore.open(database_url)).aclose()
-    return database_url
+    await (await MirrorStore.open(mirror_url)).aclose()
+    return mirror_url
 
 
 def put_synced(connection: Connection, number: int = 1, name: str = "one") -> None:

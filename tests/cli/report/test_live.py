@@ -358,25 +358,23 @@ def test_a_port_that_is_taken(mirror: str) -> None:
     assert f"ppapi serve: 127.0.0.1, port {port}: " in ran.err
 
 
-def test_it_says_where_it_is(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_where_it_is(mirror_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address to stdout; Ctrl-C is how it is meant to end."""
-    asyncio.run(fill(database_url))
+    asyncio.run(fill(mirror_url))
 
     @contextlib.asynccontextmanager
     async def interrupted(report: LiveReport, host: str, port: int) -> AsyncIterator[int]:
         async with serving(report, host, port) as found:
             before = await report.source.revision()
             assert before == await report.source.revision()
-            await fill(database_url)
+            await fill(mirror_url)
             assert before != await report.source.revision()
             assert "1 account" in await report.current()
             asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
             yield found
 
     monkeypatch.setattr(live, "serving", interrupted)
-    ran = ppapi(
-        "serve", "--from", database_url, "--port", "0", "--account", "one", "--since", "all"
-    )
+    ran = ppapi("serve", "--from", mirror_url, "--port", "0", "--account", "one", "--since", "all")
     assert ran.code == Exit.DONE, ran.err
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\n", ran.out)
     assert ran.err.endswith("ended\n")
