@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,9 +36,9 @@ __all__ = [
     "postgres_mirror", "postgres_server", "postgres_url", "sqlite_mirror",
 ]  # fmt: skip
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
-settings.register_profile("fast", max_examples=60, deadline=None)
+settings.register_profile("fast", max_examples=40, deadline=None)
 settings.register_profile(
     "thorough",
     max_examples=50_000,
@@ -65,14 +65,17 @@ Of each test there the first case is traced, which is near to half of what traci
 def pytest_configure(config: pytest.Config) -> None:
     """Keep bytecode, whatever the environment says, and let Ctrl-C be heard.
 
-    Many tests start programs, each of which would compile the package anew.
+    Many tests start programs, each of which would compile anew what it imports.
 
     A shell that starts the tests in the background has Ctrl-C ignored: then programs under test,
     and what they start, would never end where they are to be interrupted.
     """
     sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(ppapi_async.__file__).parent, quiet=1)
+        if config.getoption("numprocesses", None):
+            Tracing().__enter__()  # this process hands tests out and runs none
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -106,16 +109,34 @@ def pytest_collection_modifyitems(
     config.stash[_FIRST_CASES] = frozenset(firsts.values())
     if not config.option.collectonly:
         items.sort(key=lambda item: item.get_closest_marker("untraced") is None)
-        items[:] = dealt(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        items[:] = dealt(items, workers, _wants_aiogram)
 
 
-def dealt(items: Sequence[T], workers: int) -> list[T]:
+def _wants_aiogram(item: pytest.Item) -> bool:
+    """Tell whether a test needs aiogram, which takes five seconds to import."""
+    fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
+    return "_aiogram" in fixtures or "[docs/guides/bot.md]" in item.nodeid
+
+
+def dealt(
+    items: Sequence[T], workers: int, is_together: Callable[[T], bool] = lambda item: False
+) -> list[T]:
     """Return the items in an order in which the first ones are the first of each worker.
 
     xdist cuts the list into a piece for each worker, shorter ones first: all that is long would be
-    in one piece, and the last of it would be waited for.
+    in one piece, and the last of it would be waited for. Those that are to be together begin the
+    first piece.
     """
-    pieces = sorted((items[first::workers] for first in range(workers)), key=len)
+    sizes = sorted(len(items[first::workers]) for first in range(workers))
+    pieces: list[list[T]] = [[item for item in items if is_together(item)][: sizes[0]]]
+    pieces += [[] for _ in sizes[1:]]
+    together, begin = len(pieces[0]), set(pieces[0])
+    rest = iter(item for item in items if item not in begin)
+    for length in range(max(sizes)):
+        for piece, size in zip(pieces, sizes, strict=True):
+            if length < (size - together if piece is pieces[0] else size):
+                piece.append(next(rest))
     return [item for piece in pieces for item in piece]
 
 

@@ -39,16 +39,21 @@ def sites(home: Path) -> Iterator[dict[str, Sandbox]]:
 def spoil(path: Path) -> None:
     """Take a row out of the copy, change another, and put one in that the site has not."""
     with sqlite3.connect(path) as copy:
-        copy.execute("DELETE FROM exchanges WHERE account = 1 AND id = 7")
+        # Which was taken in first is a matter of chance.
+        number = dict(copy.execute("SELECT name, account FROM accounts"))
+        one, two = number["one"], number["two"]
+        copy.execute("DELETE FROM exchanges WHERE account = ? AND id = 7", [one])
         copy.execute(
             "UPDATE exchanges SET partner_reward = '9.99', currency_code_give = '=1+1' || char(27)"
-            " WHERE account = 1 AND id = 8"
+            " WHERE account = ? AND id = 8",
+            [one],
         )
         names = [row[1] for row in copy.execute("PRAGMA table_info(payouts)")]
         others = ", ".join(name for name in names if name != "id")
         copy.execute(
             f"INSERT INTO payouts (id, {others}) SELECT 900 + id, {others} FROM payouts"
-            " WHERE account = 2 LIMIT 1"
+            " WHERE account = ? LIMIT 1",
+            [two],
         )
     copy.close()
 

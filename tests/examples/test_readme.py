@@ -43,6 +43,7 @@ case "$said" in "$BAD"*) test -z "$BAD" || exit 3;; esac
         ("", "python -m tests.coverage_floors"),
         ("python3", "python3"),
         ("pip", "pip"),
+        ("uv", "uv pip install"),
         ("ruff check", "ruff check"),
         ("ruff format", "ruff format"),
         ("mypy", "mypy"),
@@ -56,7 +57,7 @@ def test_the_test_command_fails_when_any_part_does(tmp_path: Path, bad: str, las
     [command] = re.findall(r"<!-- test command -->\n```bash\n(.*)\n```\n<!-- end -->", README)
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
-    for name in ("coverage", "mypy", "pip", "python", "python3", "ruff"):
+    for name in ("coverage", "mypy", "pip", "python", "python3", "ruff", "uv"):
         program = programs / name
         program.write_text(STUB)
         program.chmod(0o755)

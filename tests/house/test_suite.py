@@ -178,3 +178,14 @@ def test_each_worker_begins_with_what_is_long(count: int, workers: int) -> None:
         assert piece == sorted(piece)
         firsts += piece[:1]
     assert sorted(firsts) == items[:workers]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+@pytest.mark.parametrize("last", [0, 3, 9, 40])
+def test_what_takes_long_to_load_is_loaded_by_one_worker(last: int, workers: int) -> None:
+    """Those that want it come first in the first piece, as many as are in it."""
+    items = list(range(17))
+    order = dealt(items, workers, lambda item: item < last)
+    piece = 17 // workers
+    assert sorted(order) == items
+    assert order[: min(last, piece)] == items[: min(last, piece)]

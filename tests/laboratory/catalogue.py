@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ppapi_async.sandbox.manners import JSON_TYPE, SentAnswer
 from tests.sites.raw import COOKIE, RECEIPT, Script
@@ -13,7 +13,7 @@ from .fault import Fault
 from .pages import PAGES, REDIRECTS, STATUSES
 from .transfer import BYTES, LINE
 
-__all__ = ["AFTER_SENDING", "CONTENT", "FAULTS", "KINDS", "OUTCOMES", "script_of"]
+__all__ = ["AFTER_SENDING", "CONTENT", "FAULTS", "FIRSTS", "KINDS", "OUTCOMES", "script_of"]
 
 CONTENT: Mapping[str, Fault] = {
     **STATUSES, **REDIRECTS, **PAGES, **TEXTS, **ENVELOPES, **CONTENTS, **ROWS,
@@ -43,15 +43,19 @@ KINDS: Mapping[str, Fault] = {name: one for name, one in FAULTS.items() if name 
 assert set(_ALIKE) <= set(FAULTS), set(_ALIKE) - set(FAULTS)
 
 
-def _two_of_each() -> Mapping[str, Fault]:
+def _by_outcome() -> Sequence[Sequence[str]]:
     names = defaultdict[object, list[str]](list)
     for name, one in KINDS.items():
         names[one.line, one.info, one.rows, one.passes, one.wait > 0, one.on_bytes].append(name)
-    return {name: KINDS[name] for alike in names.values() for name in (alike[0], alike[-1])}
+    return list(names.values())
 
 
-OUTCOMES: Mapping[str, Fault] = _two_of_each()
-"""Two at the most of those that come to the same in the same way."""
+FIRSTS: Mapping[str, Fault] = {alike[0]: KINDS[alike[0]] for alike in _by_outcome()}
+"""One of those that come to the same in the same way."""
+OUTCOMES: Mapping[str, Fault] = {
+    name: KINDS[name] for alike in _by_outcome() for name in (alike[0], alike[-1])
+}
+"""Two of them at the most."""
 
 
 # --- for servers that answer by script

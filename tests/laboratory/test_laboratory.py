@@ -27,7 +27,7 @@ from ppapi_async.sandbox import Fault, SentAnswer
 from tests import virtual_time
 from tests.conftest import IS_THOROUGH
 from tests.laboratory.callers import CALLERS
-from tests.laboratory.catalogue import FAULTS, KINDS, OUTCOMES
+from tests.laboratory.catalogue import FAULTS, FIRSTS, KINDS, OUTCOMES
 from tests.laboratory.examination import SETTLE, check_error, examine, opened, truth
 from tests.laboratory.public import public_fault
 from tests.laboratory.watching import Event, Listener, examine_fleet, examine_watches
@@ -52,22 +52,26 @@ def _some(names: Sequence[str], first: int) -> list[str]:
 
 BEGINNING = _some([name for name in WATCHED if name not in HIDING], 0)
 LATER = _some(LASTING, 1)
-IN_FLEETS = [name for name in LASTING if IS_THOROUGH or name in OUTCOMES]
+IN_FLEETS = [name for name in LASTING if IS_THOROUGH or name in FIRSTS]
 DIALECTS = list(Dialect) if IS_THOROUGH else [Dialect.DELEGATING]
 ALIKE = {"get_exchanges", "get_payouts", "iter_links"}
 """Those that go the way of another caller."""
 
 
 def _callers(fault: str) -> list[str]:
-    """Return who calls under a fault: all under two of each outcome, else one of each kind."""
+    """Return who calls under a fault: all under two of each outcome, under the others three.
+
+    One who reads rows, and of the others half under one fault and half under the next.
+    """
     if IS_THOROUGH:
         return list(CALLERS)
     callers = [name for name in CALLERS if name not in ALIKE]
     if fault in OUTCOMES:
         return callers
+    number = list(FAULTS).index(fault)
     reading = [name for name in callers if CALLERS[name].kind == "rows"]
-    one = reading[list(FAULTS).index(fault) % len(reading)]
-    return [name for name in callers if name == one or name not in reading]
+    others = [name for name in callers if name not in reading]
+    return [reading[number // 2 % len(reading)], *others[number % 2 :: 2]]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ppapi_async.protocol.evidence import Evidence
 from ppapi_async.protocol.page import Page
+from ppapi_async.streaming.agenda import EARLIEST
 from ppapi_async.streaming.counting import BEYOND, MOST_REQUESTS, Query
 from ppapi_async.streaming.planner import LIVE, Plan
 from ppapi_async.streaming.window_reader import WindowRead
@@ -146,7 +147,8 @@ def test_promise_1_honest_servers_are_read_to_the_end(
 ) -> None:
     """2.2 that cuts nothing and ignores `offset`, and 2.7: never given up, whatever the rows."""
     rows = {i: second for i, second in rows.items() if second <= NOW + LIVE}
-    assume(len(set(rows.values())) != 1)  # of a site with one second, see below
+    # Of a site with one second see below; all that is before the first one counts as that.
+    assume(len({max(second, EARLIEST) for second in rows.values()}) != 1)
     site = Site(rows, cap=cap if capped else None, honours_offset=capped, now=NOW)
     reader = Reader(
         site,
@@ -214,9 +216,16 @@ def test_classic_second_is_proven_by_other_rows(other: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "proven"), [(4, True), (7, True), (10, False)])
-def test_classic_second_that_may_be_a_page_is_not_believed(rows: int, proven: bool) -> None:
-    """A site with nothing but as many rows in one second as a page may have might cut them."""
-    site = Site(dict.fromkeys(range(rows), 5_000_000), honours_offset=False)
+@pytest.mark.parametrize("seconds", [[5_000_000], [-5, 1]], ids=["one", "before all dates"])
+def test_classic_second_that_may_be_a_page_is_not_believed(
+    rows: int, proven: bool, seconds: list[int]
+) -> None:
+    """A site with nothing but as many rows in one second as a page may have might cut them.
+
+    What is before the first second, as empty dates are, cannot be asked for apart from it.
+    """
+    times = {row: seconds[row % len(seconds)] for row in range(rows)}
+    site = Site(times, honours_offset=False)
     read = read_all(site, Evidence(capped=False, promises_falling=True), None, None)
     assert bool(read.unproven) is not proven
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
@@ -48,15 +49,9 @@ class ReportPage:
         self._is_live = is_live
         self._style = Markup(_squeezed(_text_of("report.css")))  # noqa: S704
         self._script = Markup(_squeezed(_text_of("live.js"))) if is_live else None  # noqa: S704
-        environment = Environment(
-            loader=PackageLoader("ppapi_async.cli.report", _TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._template = environment.get_template("report.html")
-        self._entrance = environment.get_template("entrance.html")
+        templates = _templates()
+        self._template = templates.get_template("report.html")
+        self._entrance = templates.get_template("entrance.html")
 
     @property
     def policy(self) -> str:
@@ -150,6 +145,18 @@ def _listed(names: Sequence[str], writer: Writer) -> Markup:
     if len(names) > _MOST_NAMES:
         parts.append(writer.counted("more_accounts", len(names) - _MOST_NAMES))
     return Markup(", ").join(parts)
+
+
+@functools.cache
+def _templates() -> Environment:
+    """Return the templates, each compiled once."""
+    return Environment(
+        loader=PackageLoader("ppapi_async.cli.report", _TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _text_of(name: str) -> str:
