@@ -22,7 +22,7 @@ import msgspec
 from attrs import frozen
 
 from ppapi_async.models import Row
-from ppapi_async.protocol.clean_rows import split_page
+from ppapi_async.protocol.clean_rows import UNREADABLE, split_page
 from ppapi_async.protocol.decoder import PageCodec
 from ppapi_async.protocol.fields import INT64
 from ppapi_async.protocol.page import KeptPage, Page
@@ -90,7 +90,7 @@ def _heads(body: bytes) -> Sequence[_Spot] | None:
     try:
         envelope = _HEADS.decode(body)
         is_success = error_code(bytes(envelope.error)) == 0 and envelope.status in SUCCESSES
-    except (ValueError, RecursionError):
+    except UNREADABLE:
         return None
     data = envelope.data
     if is_success and data in (msgspec.UNSET, []):

@@ -98,7 +98,7 @@ CAUSES: Mapping[str, type[errors.PPAPIError]] = {
 
 WORDS: Mapping[str, str] = {
     "closed": "the connection was closed before an answer came",
-    "no HTTP": "the answer is no HTTP (Bad status line",
+    "no HTTP": "the answer is no HTTP (",
     "gzip cut": "the gzip body is cut short",
     "data []": "the answer is not what the API promises: data = not an object",
     **dict.fromkeys(("hangs", "cut in the middle, hangs"), "no answer in 60 s"),

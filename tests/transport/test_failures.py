@@ -144,9 +144,12 @@ async def test_a_refused_connection_names_the_account_once() -> None:
 
 
 async def test_an_answer_that_is_cut_says_how_much_came() -> None:
-    """As aiohttp counts it."""
+    """As aiohttp counts it, which earlier ones do not."""
     cut = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", End.CLOSE)
     async with RawServer(on_bytes=cut) as server:
         async with Session(server.url, KEY, retry=Retry(attempts=1)) as session:
-            with pytest.raises(TransportError, match=r"cut short \(.*1 of 1000 bytes.*; the site"):
+            with pytest.raises(
+                TransportError,
+                match=r"cut short \((.*1 of 1000 bytes.*|Not enough data.*)\); the site",
+            ):
                 await session.get_info()
