@@ -410,6 +410,8 @@ class _SqliteReader(_RowReader):
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Do some work on the connection, which is let go by the time that this returns."""
         task = asyncio.create_task(asyncio.to_thread(work))
+        # Who is cancelled does not ask what came of it: an error, since it was interrupted.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await wait_until_done([task], self._connection.interrupt)
         with self._database.telling():
             return task.result()
