@@ -6,12 +6,10 @@ all that the tests do in the package.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
 import sys
 import threading
-from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -61,11 +59,9 @@ def _set(here: _Trace, in_threads: _Trace) -> None:
         threading.settrace(in_threads)
 
 
-@contextlib.contextmanager
-def untraced() -> Generator[None]:
+def untraced() -> Tracing:
     """Trace nothing for a while."""
-    with Tracing():
-        yield
+    return Tracing()
 
 
 def import_everything() -> None:

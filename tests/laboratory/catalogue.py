@@ -50,10 +50,11 @@ def _by_outcome() -> Sequence[Sequence[str]]:
     return list(names.values())
 
 
-FIRSTS: Mapping[str, Fault] = {alike[0]: KINDS[alike[0]] for alike in _by_outcome()}
+_ALIKE_IN_OUTCOME = _by_outcome()
+FIRSTS: Mapping[str, Fault] = {alike[0]: KINDS[alike[0]] for alike in _ALIKE_IN_OUTCOME}
 """One of those that come to the same in the same way."""
 OUTCOMES: Mapping[str, Fault] = {
-    name: KINDS[name] for alike in _by_outcome() for name in (alike[0], alike[-1])
+    name: KINDS[name] for alike in _ALIKE_IN_OUTCOME for name in (alike[0], alike[-1])
 }
 """Two of them at the most."""
 

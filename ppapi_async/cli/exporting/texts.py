@@ -6,11 +6,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
-from decimal import Decimal
 from typing import TypeAlias, cast
 
-from ppapi_async.mirror.types import amount_text, escape, instant_of, load_json
-from ppapi_async.models import Json
+from ppapi_async.mirror.types import escape, instant_of, load_json
+from ppapi_async.protocol.stored_text import exact_json
 
 __all__ = ["LocalTimes", "Zones", "defuse", "extra_document", "extra_text", "quoted", "restore"]
 
@@ -112,15 +111,7 @@ def _local_text(stored: str, zone: tzinfo) -> str:
 
 def extra_document(stored: object) -> object:
     """Return `extra` as JSON whose amounts are text: readers make floats of numbers."""
-    return _with_texts(load_json(cast("str", stored))) if stored else {}
-
-
-def _with_texts(value: Json) -> object:
-    if isinstance(value, Decimal):
-        return amount_text(value)
-    if isinstance(value, dict):
-        return {name: _with_texts(one) for name, one in value.items()}
-    return [_with_texts(one) for one in value] if isinstance(value, list) else value
+    return exact_json(load_json(cast("str", stored))) if stored else {}
 
 
 def extra_text(stored: object) -> str | None:
