@@ -55,11 +55,13 @@ COLLECTED = pytest.StashKey[list[str]]()
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
 _TRACING = pytest.StashKey[Tracing]()
 _REPEATING = (
-    *("docs", "examples", "fleet", "laboratory", "mirror", "pipelines", "properties"),
-    *("sandbox", "security", "standin", "storage", "watching"),
+    *("cli", "fleet", "mirror", "pipelines", "properties"),
+    *("sandbox", "security", "storage", "watching"),
 )
 """Folders whose tests go through the same code in each of their cases: databases, dialects, faults.
 Of each test there the first case is traced, which is near to half of what tracing costs."""
+_UNTRACED = ("docs", "examples", "house", "laboratory", "standin")
+"""Folders whose tests look at sources and pages, or are long: others go through all lines, too."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -110,13 +112,19 @@ def pytest_collection_modifyitems(
     if not config.option.collectonly:
         items.sort(key=lambda item: item.get_closest_marker("untraced") is None)
         workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-        items[:] = dealt(items, workers, _wants_aiogram)
+        items[:] = dealt(items, workers, _is_for_one_worker)
 
 
-def _wants_aiogram(item: pytest.Item) -> bool:
-    """Tell whether a test needs aiogram, which takes five seconds to import."""
+def _is_for_one_worker(item: pytest.Item) -> bool:
+    """Tell whether a test needs what takes seconds to make, once in each worker that needs it.
+
+    That is aiogram, which takes five to import; a server of PostgreSQL to stop; programs that are
+    run for several tests.
+    """
     fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
-    return "_aiogram" in fixtures or "[docs/guides/bot.md]" in item.nodeid
+    is_marked = item.get_closest_marker("one_worker") is not None
+    wants = "_aiogram" in fixtures or "own_postgres" in fixtures
+    return is_marked or wants or "[docs/guides/bot.md]" in item.nodeid
 
 
 def dealt(
@@ -191,7 +199,9 @@ def pytest_fixture_setup(request: pytest.FixtureRequest) -> Generator[None, obje
 
 def _tracing(item: pytest.Item) -> Tracing:
     is_first = item.nodeid in item.config.stash[_FIRST_CASES]
-    repeats = item.nodeid.split("/")[1] in _REPEATING or item.get_closest_marker("every_case")
-    if (repeats and not is_first) or any(map(item.get_closest_marker, ("untraced", "hypothesis"))):
+    folder = item.nodeid.split("/")[1]
+    repeats = folder in _REPEATING or item.get_closest_marker("every_case")
+    is_marked = any(map(item.get_closest_marker, ("untraced", "hypothesis")))
+    if (repeats and not is_first) or folder in _UNTRACED or is_marked:
         return Tracing()
     return item.config.stash[_TRACING]

@@ -34,7 +34,6 @@ from tests.laboratory.watching import Event, Listener, examine_fleet, examine_wa
 from tests.sites.laboratory import DAY, NOW, Lab, Line, Spoil
 from tests.sites.raw import End, Reply, Seen, http_bytes
 
-pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
 WATCHED = {**(FAULTS if IS_THOROUGH else KINDS)}
 del WATCHED["unknown keys"]  # which are a change, and delivered
 HIDING = ("no data", "data {}", "data []", "items []", "items {}")
@@ -44,9 +43,9 @@ LASTING = [name for name, trouble in WATCHED.items() if trouble.on_bytes is None
 
 
 def _some(names: Sequence[str], first: int) -> list[str]:
-    """Return those of each outcome, and of the others a third."""
+    """Return those of each outcome, and of the others a fifth."""
     others = [name for name in names if name not in OUTCOMES]
-    chosen = {*OUTCOMES, *(others if IS_THOROUGH else others[first::3])}
+    chosen = {*OUTCOMES, *(others if IS_THOROUGH else others[first::5])}
     return [name for name in names if name in chosen]
 
 
@@ -59,9 +58,9 @@ ALIKE = {"get_exchanges", "get_payouts", "iter_links"}
 
 
 def _callers(fault: str) -> list[str]:
-    """Return who calls under a fault: all under two of each outcome, under the others three.
+    """Return who calls under a fault: all under two of each outcome, under the others a few.
 
-    One who reads rows, and of the others half under one fault and half under the next.
+    One who reads rows, and of the others a third under each of three faults.
     """
     if IS_THOROUGH:
         return list(CALLERS)
@@ -71,7 +70,7 @@ def _callers(fault: str) -> list[str]:
     number = list(FAULTS).index(fault)
     reading = [name for name in callers if CALLERS[name].kind == "rows"]
     others = [name for name in callers if name not in reading]
-    return [reading[number // 2 % len(reading)], *others[number % 2 :: 2]]
+    return [reading[number // 3 % len(reading)], *others[number % 3 :: 3]]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

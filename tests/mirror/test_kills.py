@@ -14,7 +14,7 @@ pytestmark = pytest.mark.untraced  # other tests go through all lines, too
 
 
 async def _run(mode: Mode, database: str, folder: Path) -> None:
-    run = Kills(database=database, folder=folder, kills=4, mode=mode)
+    run = Kills(database=database, folder=folder, kills=3, mode=mode)
     await run.run()
     comparison = await compare(database, run.park.desks, run.journal.reads)
     if mode == "follow":

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppapi_async import (
@@ -260,6 +260,7 @@ NOTICES = (
 
 
 @pytest.mark.untraced
+@settings(max_examples=15 * DEPTH)  # of a hundred thousand characters
 @given(
     before=st.lists(TOLD_KEYS | st.sampled_from([KEY[:-1], KEY[:5], *NOTICES]) | PUMPS, max_size=3),
     pump=PUMPS | TOLD_KEYS | st.sampled_from(NOTICES),

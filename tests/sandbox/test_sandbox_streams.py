@@ -10,6 +10,7 @@ import pytest
 
 from ppapi_async import Account, Dialect, Hooks, IncompleteError, Session
 from ppapi_async.sandbox import Books, Click, Sandbox
+from tests.conftest import IS_THOROUGH
 from tests.sites.raw import instantly
 
 NOW = 1_780_000_000
@@ -45,7 +46,7 @@ async def read(sandbox: Sandbox, start: int | None, end: int | None, size: int) 
 
 
 @pytest.mark.untraced
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(400 if IS_THOROUGH else 20))
 async def test_promise_1_complete_or_unproven_whatever_the_site_is_like(seed: int) -> None:
     """Envelope, caps that change, ties, order and bounds at once: no row lost in silence."""
     draw = random.Random(seed)

@@ -63,6 +63,7 @@ def surfaces_of(observer: str) -> Mapping[str, str]:
     return all_told
 
 
+@pytest.mark.one_worker
 @pytest.mark.parametrize("observer", OBSERVERS)
 def test_the_observer_looks(observer: str) -> None:
     """What is known to show the key does show it to this observer: the other tests can fail."""
@@ -71,6 +72,7 @@ def test_the_observer_looks(observer: str) -> None:
     assert [name for name in careless if find(KEY, surfaces_of(observer)[name]) is None] == []
 
 
+@pytest.mark.one_worker
 @pytest.mark.parametrize("observer", OBSERVERS)
 def test_no_observer_is_told_the_key(observer: str) -> None:
     """Neither of a day's work nor of any trouble, though it wraps aiohttp and captures locals."""
@@ -82,6 +84,7 @@ def test_no_observer_is_told_the_key(observer: str) -> None:
     assert {name: found for name, found in shown.items() if found is not None} == {}
 
 
+@pytest.mark.one_worker
 @pytest.mark.parametrize("observer", ["sentry", "opentelemetry"])
 def test_each_class_of_error_was_observed(observer: str) -> None:
     """The troubles cover the whole error tree."""
@@ -89,6 +92,7 @@ def test_each_class_of_error_was_observed(observer: str) -> None:
     assert [kind for kind in error_classes() if kind.__name__ not in everything] == []
 
 
+@pytest.mark.one_worker
 @pytest.mark.parametrize("observer", ["sentry", "opentelemetry"])
 def test_no_site_is_told_of_the_observer(observer: str) -> None:
     """Tracers add headers of their own to requests; what is ours carries none."""
@@ -97,6 +101,7 @@ def test_no_site_is_told_of_the_observer(observer: str) -> None:
     assert names & {"sentry-trace", "baggage", "traceparent", "tracestate", "b3"} == set()
 
 
+@pytest.mark.one_worker
 def test_the_interpreter_had_something_to_say() -> None:
     """What was forgotten was warned of: unclosed sessions, pending tasks, slow callbacks."""
     heard = surfaces_of("interpreter")

@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from ppapi_async import Account, Change, Exchange, MemoryState, Payout, PayoutStatus, Session, State
 from tests import virtual_time
+from tests.conftest import IS_THOROUGH
 from tests.sites.standin import StandIn, tables
 
 INTERVAL = 300
@@ -133,8 +134,7 @@ def made(site: StandIn, row_id: int, value: tuple[object, ...]) -> Made:
     return Made(now, row_id, seconds, value)
 
 
-@pytest.mark.untraced
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(30 if IS_THOROUGH else 1))
 def test_promise_7_every_change_of_an_exchange_is_told_in_time(seed: int) -> None:
     """Of rows of any age, by status or by hand, through a restart, from sites ahead of UTC."""
     draw = random.Random(seed)
