@@ -55,7 +55,7 @@ COLLECTED = pytest.StashKey[list[str]]()
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
 _TRACING = pytest.StashKey[Tracing]()
 _REPEATING = (
-    *("cli", "fleet", "mirror", "pipelines", "properties"),
+    *("fleet", "mirror", "pipelines", "properties"),
     *("sandbox", "security", "storage", "watching"),
 )
 """Folders whose tests go through the same code in each of their cases: databases, dialects, faults.

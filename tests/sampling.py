@@ -2,8 +2,11 @@
 
 Databases by dialects by faults by callers are hundreds of cases, and nearly all of a fault shows
 with one value, whatever the others are. So each value of each parameter is in a case that is run,
-not each combination. All are run where a test is asked for by its folder or name, where it is
-marked `every_case`, and with `HYPOTHESIS_PROFILE=thorough`.
+not each combination. Of those marked `either_database`, which look at what goes on above the
+statements and transactions that have tests of their own on both, one of the two will do.
+
+All are run where a test is asked for by its folder or name, where it is marked `every_case`, and
+with `HYPOTHESIS_PROFILE=thorough`.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pytest
 
 __all__ = ["left_out", "sampled"]
 
+_DATABASES = {"database_url", "mirror_url"}
 Choice: TypeAlias = tuple[str, Hashable]
 """A parameter and its value. Those that one decorator sets together are one."""
 
@@ -46,7 +50,9 @@ def _choices(item: pytest.Item) -> frozenset[Choice]:
     if callspec is None:
         return frozenset()
     params: dict[str, object] = dict(callspec.params)
-    found = set[Choice]()
+    found = set[Choice]({("", None)})
+    if item.get_closest_marker("either_database") is not None:
+        params = {name: value for name, value in params.items() if name not in _DATABASES}
     for mark in item.iter_markers("parametrize"):
         names: str | Sequence[str] = mark.args[0]
         listed = names.split(",") if isinstance(names, str) else names

@@ -27,6 +27,15 @@ def test_product(database, text, number, dialect): pass
 @pytest.mark.parametrize("other", [1, 2])
 def test_all(one, other): pass
 
+@pytest.mark.either_database
+@pytest.mark.parametrize("dialect", ["classic", "clone", "delegating"])
+@pytest.mark.parametrize("mirror_url", ["sqlite", "postgres"])
+def test_above(mirror_url, dialect): pass
+
+@pytest.mark.either_database
+@pytest.mark.parametrize("mirror_url", ["sqlite", "postgres"])
+def test_one(mirror_url): pass
+
 def test_plain(): pass
 """
 
@@ -51,7 +60,8 @@ def test_what_was_put_together_by_hand_stays_together(
 ) -> None:
     """Twelve cases become three, with each pair, dialect and database; marked ones stay."""
     pytester.makeini(
-        "[pytest]\nmarkers = every_case\nasyncio_default_fixture_loop_scope = function\n"
+        "[pytest]\nmarkers =\n every_case\n either_database\n"
+        "asyncio_default_fixture_loop_scope = function\n"
     )
     items, _ = pytester.inline_genitems(pytester.makepyfile(CASES))
     gone = {item.nodeid.partition("::")[2] for item in left_out(items)}
@@ -60,4 +70,9 @@ def test_what_was_put_together_by_hand_stays_together(
     assert len(product) == 3
     for value in ("sqlite", "postgres", "classic", "clone", "a-1", "a-2", "b-1"):
         assert any(value in name for name in product)
-    assert len(kept) == 3 + 4 + 1
+    above = [name for name in kept if name.startswith("test_above")]
+    assert len(above) == 3
+    for dialect in ("classic", "clone", "delegating"):
+        assert any(dialect in name for name in above)
+    assert len([name for name in kept if name.startswith("test_one")]) == 1
+    assert len(kept) == 3 + 4 + 3 + 1 + 1

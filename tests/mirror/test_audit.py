@@ -22,6 +22,8 @@ from ppapi_async.sandbox import Books, Click, Order, Partner, Sandbox
 from tests.mirror.copying import BEGUN, DAY, Clock, commit, copy, session_at, site_of
 from tests.mirror.tables import connected
 
+pytestmark = pytest.mark.either_database
+
 HOUR = 3600
 MINUTE = timedelta(minutes=1)
 MISSING, EXTRA, DIFFERING = DifferenceKind

@@ -27,6 +27,8 @@ from ppapi_async.sandbox import Books, Click, Fault, Order, Sandbox
 from tests.leaks import assert_absent
 from tests.mirror.clock import NOW, Clock
 
+pytestmark = pytest.mark.either_database
+
 DAY = 86_400
 DIALECTS = list(Dialect)
 LISTS = {"links": schema.links, "exchanges": schema.exchanges, "payouts": schema.payouts}

@@ -34,6 +34,8 @@ from ppapi_async.sandbox import Books, Fault, Order, Sandbox
 from tests.mirror.clock import NOW, Clock
 from tests.mirror.test_mirror import account_of, changes_of, site
 
+pytestmark = pytest.mark.either_database
+
 DAY = 86_400
 
 

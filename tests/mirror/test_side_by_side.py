@@ -19,6 +19,8 @@ from tests.mirror.clock import Clock
 from tests.mirror.test_interruptions import put_order
 from tests.mirror.test_mirror import account_of, assert_like_books, changes_of, rows_of, site
 
+pytestmark = pytest.mark.either_database
+
 NAMES = ("one", "two")
 
 

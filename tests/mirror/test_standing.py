@@ -12,6 +12,8 @@ from ppapi_async.mirror import Mirror, MirrorStanding, schema
 from tests.mirror.clock import NOW, Clock
 from tests.mirror.test_mirror import account_of, site
 
+pytestmark = pytest.mark.either_database
+
 PRESENT = datetime.fromtimestamp(NOW, UTC)
 
 

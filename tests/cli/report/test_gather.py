@@ -29,6 +29,8 @@ from tests.mirror.clock import NOW, Clock
 from tests.mirror.test_mirror import following
 from tests.postgres import Postgres
 
+pytestmark = [pytest.mark.either_database, pytest.mark.one_worker]
+
 DAY = 86_400
 KOLKATA = ZoneInfo("Asia/Kolkata")  # five hours and a half ahead
 START, END = NOW - 45 * DAY, NOW + 600

@@ -26,6 +26,8 @@ from tests.mirror.tables import (
     put_payout,
 )
 
+pytestmark = pytest.mark.either_database
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 START = NOW - 30 * DAY

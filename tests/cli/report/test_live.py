@@ -26,6 +26,8 @@ from tests.cli.report.made_up import made_up
 from tests.cli.report.test_command import fill, mirror
 from tests.cli.terminal import ppapi, started
 
+pytestmark = pytest.mark.either_database
+
 __all__ = ["mirror"]
 
 TOKEN = "a token of many characters"
