@@ -55,13 +55,13 @@ COLLECTED = pytest.StashKey[list[str]]()
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
 _TRACING = pytest.StashKey[Tracing]()
 _REPEATING = (
-    *("fleet", "mirror", "pipelines", "properties"),
+    *("examples", "fleet", "house", "mirror", "pipelines", "properties"),
     *("sandbox", "security", "storage", "watching"),
 )
 """Folders whose tests go through the same code in each of their cases: databases, dialects, faults.
 Of each test there the first case is traced, which is near to half of what tracing costs."""
-_UNTRACED = ("docs", "examples", "house", "laboratory", "standin")
-"""Folders whose tests look at sources and pages, or are long: others go through all lines, too."""
+_UNTRACED = ("docs", "laboratory", "standin")
+"""Folders whose tests look at pages or are long: others go through all lines, too."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
