@@ -66,6 +66,7 @@ def test_promise_4_no_piece_of_a_key_is_left(spelling: str, kind: str) -> None:
             assert len(shown) <= len("sign ['***'] again"), shown
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KEYS)
 @pytest.mark.parametrize("spelling", WRITTEN)
 def test_promise_4_no_text_that_breaks_off_tells_a_key(spelling: str, kind: str) -> None:

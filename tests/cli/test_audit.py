@@ -107,6 +107,7 @@ def test_differences_as_json_and_on_a_terminal(sites: dict[str, Sandbox], tmp_pa
     assert "=1+1\\x1b" in text
 
 
+@pytest.mark.untraced
 def test_times_are_those_of_the_account_or_utc(
     sites: dict[str, Sandbox], tmp_path: Path, home: Path
 ) -> None:

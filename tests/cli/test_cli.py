@@ -94,6 +94,7 @@ def test_the_sandbox_goes_live_and_caps_its_answers() -> None:
     assert "clone, live" in run_sandbox(*options)
 
 
+@pytest.mark.untraced
 def test_the_key_is_random_unless_given() -> None:
     """`--key` sets it; without, no two sandboxes have the same, whatever the seed."""
     keys = [re.findall(r"^  key +(\S+)$", run_sandbox(*more), re.MULTILINE)[0]

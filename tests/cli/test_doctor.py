@@ -76,6 +76,7 @@ def test_a_site_of_each_dialect_is_well(file: Path, dialect: Dialect) -> None:
     assert f"the median of {len(seen)}" in found["latency"][1]
 
 
+@pytest.mark.untraced
 def test_where_the_api_is(file: Path) -> None:
     """Found by itself, or as the accounts file says."""
     site = Sandbox(Dialect.CLASSIC, rows=40, endpoint="/api.php")
@@ -128,6 +129,7 @@ def lively_site(zone: str) -> Sandbox:
     return site
 
 
+@pytest.mark.untraced
 def test_a_site_three_hours_ahead(file: Path) -> None:
     """Rows are dated ahead: the zone that explains it is what to write."""
     site = lively_site("Europe/Moscow")
@@ -140,6 +142,7 @@ def test_a_site_three_hours_ahead(file: Path) -> None:
     assert "1 account: 1 with warnings" in ppapi("doctor").err or ran.err
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("zone", "told"),
     [("Asia/Kathmandu", "UTC+5:45"), ("Pacific/Kiritimati", "UTC+14")],
@@ -176,6 +179,7 @@ def test_a_zone_that_can_be_says_how_old_the_newest_row_is(file: Path) -> None:
     assert "page shows a newer one" in found["zone"][1]
 
 
+@pytest.mark.untraced
 def test_a_small_cap(file: Path) -> None:
     """It is found from rows that an answer has left out."""
     _, found = examined(file, Sandbox(Dialect.DELEGATING, rows=900, cap=50))
@@ -185,6 +189,7 @@ def test_a_small_cap(file: Path) -> None:
     assert found["rows"][1].startswith("500 at the most")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [Dialect.DELEGATING, Dialect.CLONE], ids=str)
 def test_filters_that_are_ignored_fail(file: Path, dialect: Dialect) -> None:
     """Ranges cannot be read whole then."""
@@ -301,6 +306,7 @@ def test_a_redirect_to_another_host_is_told_without_the_key(file: Path) -> None:
     assert "change the url" in found["redirect"][2]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [*Dialect], ids=str)
 def test_a_wrong_key_is_exit_code_5(file: Path, dialect: Dialect) -> None:
     """On every dialect, though 2.7 only says that the API is disabled."""

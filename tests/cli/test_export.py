@@ -165,6 +165,7 @@ def as_true(value: object, wanted: object) -> object:
             return restore(str(value))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("resource", RESOURCES)
@@ -235,6 +236,7 @@ def test_rows_are_chosen_by_time_and_account(
     assert {row["account"] for row in rows} == {"two"}
 
 
+@pytest.mark.untraced
 def test_keys_of_a_sites_own_are_json(copy: Path) -> None:
     """In a column of their own, a text of JSON in CSV and Parquet, an object in JSON lines."""
     wanted = {"site_note": "", "rating": 5, "flags": {"vip": "0"}, "tags": []}

@@ -33,6 +33,7 @@ COMMANDS = [(name, text) for section in group.COMMANDS.values() for name, text i
 HEAVY = {"aiohttp", "sqlalchemy", "rich", "jinja2", "cattrs", "tomlkit"}
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("name", "text"), COMMANDS, ids=[name for name, _ in COMMANDS])
 def test_the_list_of_commands_is_true(name: str, text: str) -> None:
     """Each command is there, and its help begins with the sentence that the list has."""

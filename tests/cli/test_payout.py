@@ -69,6 +69,7 @@ def outcomes() -> list[tuple[str, int | None]]:
     return [(one["outcome"], one["payout"] and int(one["payout"])) for one in json.loads(ran.out)]
 
 
+@pytest.mark.untraced
 def test_a_payout_is_requested_once_on_every_dialect(any_site: Sandbox) -> None:
     """The whole balance goes to the wallet, and the journal has the payout's id."""
     balance = any_site.books.partner.balance

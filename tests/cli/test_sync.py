@@ -94,6 +94,7 @@ def test_it_fits_a_terminal_of_80_columns(sites: dict[str, Sandbox], tmp_path: P
     assert (tmp_path / "copy.db").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.untraced
 def test_resources_and_since_are_heeded(sites: dict[str, Sandbox], tmp_path: Path) -> None:
     """Only what is asked for is copied."""
     command = ("sync", "--to", "copy.db", "capped", "--resources", "exchanges", "--since", "30d")
@@ -112,6 +113,7 @@ def test_a_second_run_reads_what_is_new(sites: dict[str, Sandbox]) -> None:
         assert row["requests"] <= 20
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("how", "columns"), [("ctrl-c", 80), ("SIGTERM", 200)])
 def test_interrupted_in_the_middle_another_run_goes_on(
     home: Path, tmp_path: Path, how: str, columns: int

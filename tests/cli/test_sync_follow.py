@@ -69,6 +69,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_LOOK", 0.01)
 
 
+@pytest.mark.untraced
 async def test_changes_are_lines(
     home: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

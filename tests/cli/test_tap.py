@@ -119,6 +119,7 @@ def test_the_catalog_has_every_field() -> None:
     assert by_crumb["properties", "hash"]["inclusion"] == "available"
 
 
+@pytest.mark.untraced
 def test_a_run_tells_what_the_books_have(sites: dict[str, Sandbox]) -> None:
     """Each schema stands before its records, which have its properties; no key is told."""
     ran = ppapi("tap")
@@ -163,6 +164,7 @@ def test_a_later_run_tells_what_has_changed(sites: dict[str, Sandbox]) -> None:
     assert sum(one["type"] == "RECORD" for one in again) < len(rows)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_nothing_is_lost_wherever_it_is_cut(sites: dict[str, Sandbox], share: float) -> None:
     """A target keeps rows up to a state; the next run tells all that comes after it."""
@@ -266,6 +268,7 @@ def test_rows_that_cannot_be_read_are_named(sites: dict[str, Sandbox]) -> None:
     assert f"two: 1 rows cannot be read and are missing: {last.id}" in ran.err
 
 
+@pytest.mark.untraced
 def test_another_zone_tells_everything_anew(sites: dict[str, Sandbox], home: Path) -> None:
     """All times are others then, so that rows that were told are told again."""
     rows: Rows = {}

@@ -205,6 +205,7 @@ def test_what_happens_is_printed_once(site: Sandbox, watch: Callable[..., Ran]) 
     assert_absent(KEY, ran.out, ran.err)
 
 
+@pytest.mark.untraced
 def test_it_may_begin_anew(site: Sandbox, watch: Callable[..., Ran], home: Path) -> None:
     """Where what was delivered is forgotten, or kept elsewhere."""
     watch(*ORDERS, lines=3)
@@ -303,6 +304,7 @@ def test_what_a_server_refuses_for_good(
     assert [one["id"] for one in receiver.taken] == [1, 3]
 
 
+@pytest.mark.untraced
 def test_killed_it_delivers_each_change(
     receiver: Receiver, site: Sandbox, watch: Callable[..., Ran]
 ) -> None:

@@ -318,6 +318,7 @@ async def bot_on(
         await asyncio.wait([serving])
 
 
+@pytest.mark.untraced
 @ON_POSIX
 @TWO_KINDS
 def test_the_bot_tells_rewards_and_reversals_once(dialect: Dialect, tmp_path: Path) -> None:
@@ -374,6 +375,7 @@ def test_status_is_answered_in_the_chat_only(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @ON_POSIX
 def test_an_alert_waits_for_telegram(tmp_path: Path) -> None:
     """Flood control, a lost connection and a broken server delay it; it is sent once."""
@@ -423,6 +425,7 @@ def test_what_the_chat_refuses_is_told_after_the_restart(tmp_path: Path) -> None
     run(main)
 
 
+@pytest.mark.untraced
 @ON_POSIX
 @pytest.mark.parametrize(("takes", "sent_first"), [(5, 1), (50, 0)])
 def test_a_signal_lets_the_alert_in_hand_be_sent(
@@ -449,6 +452,7 @@ def test_a_signal_lets_the_alert_in_hand_be_sent(
     run(main)
 
 
+@pytest.mark.untraced
 @ON_POSIX
 def test_trouble_is_told_without_the_key(tmp_path: Path) -> None:
     """An account fails, with pages that echo the key, and recovers; another's key is wrong."""

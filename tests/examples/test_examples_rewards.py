@@ -130,6 +130,7 @@ def test_a_reward_is_followed_to_its_end(dialect: Dialect, tmp_path: Path) -> No
     run(main)
 
 
+@pytest.mark.untraced
 @ON_POSIX
 @TWO_KINDS
 def test_the_sums_are_those_of_the_books(dialect: Dialect, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 
 
+@pytest.mark.untraced
 @SIGNALS
 def test_the_watch_ends_by_a_signal_and_goes_on_after_it(
     number: signal.Signals, tmp_path: Path
@@ -102,6 +103,7 @@ def noted_signals(number: signal.Signals) -> Iterator[list[int]]:
         signal.signal(number, before)
 
 
+@pytest.mark.untraced
 @SIGNALS
 def test_the_service_ends_by_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     """Under uvicorn: it closes its port, then its lifespan the fleet; nothing is left running."""

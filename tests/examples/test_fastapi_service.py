@@ -68,6 +68,7 @@ async def ready(client: httpx.AsyncClient) -> int:
     return (await client.get("/ready")).status_code
 
 
+@pytest.mark.untraced
 def test_health_is_right_from_the_first_second(tmp_path: Path) -> None:
     """Unknown until the account has been read, then well; 503 while it fails, without the key."""
 
@@ -141,6 +142,7 @@ def test_a_task_that_fails_shows_in_health(tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @TWO_KINDS
 def test_rewards_are_booked_once_by_sub_id(dialect: Dialect, tmp_path: Path) -> None:
     """By the last click before the exchange; a reversal counts; a restart goes on."""
@@ -176,6 +178,7 @@ def test_rewards_are_booked_once_by_sub_id(dialect: Dialect, tmp_path: Path) -> 
     run(main)
 
 
+@pytest.mark.untraced
 def test_balances_are_those_of_the_latest_poll(tmp_path: Path) -> None:
     """From the first poll on, though a state knows them; of an account that fails the last one."""
 

@@ -106,6 +106,7 @@ def test_all_accounts_are_heard() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_each_account_has_its_turn() -> None:
     """At a stable phase of the interval; a second fleet has the same."""
 
@@ -185,6 +186,7 @@ def test_trouble_of_one_is_not_anothers(caplog: pytest.LogCaptureFixture) -> Non
     assert WRONG not in "".join(r.getMessage() for r in caplog.records if "access" not in r.name)
 
 
+@pytest.mark.untraced
 def test_a_suspended_account_can_be_resumed() -> None:
     """When the key has been enabled, `resume` polls it again at once."""
 
@@ -300,6 +302,7 @@ def test_status_tells_of_a_payout_that_is_not_settled() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_accounts_come_and_go() -> None:
     """Added, removed, paused and resumed while the events are iterated."""
 
@@ -347,6 +350,7 @@ def test_two_of_one_name_are_refused() -> None:
         Fleet([account, Account("https://site.example", WRONG)])
 
 
+@pytest.mark.untraced
 def test_a_restart_goes_on_where_it_stopped() -> None:
     """With a store: nothing twice but what was in hand, and nothing lost."""
 
@@ -365,6 +369,7 @@ def test_a_restart_goes_on_where_it_stopped() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_since_and_lookback_are_handed_on() -> None:
     """The backlog of all accounts comes first."""
 
@@ -384,6 +389,7 @@ def test_since_and_lookback_are_handed_on() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_a_slow_consumer_slows_the_polls() -> None:
     """Nothing is lost and nothing piles up: a poll waits with what it has to tell."""
 
@@ -407,6 +413,7 @@ def test_a_slow_consumer_slows_the_polls() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_the_consumer_may_ask_the_fleet() -> None:
     """Even with all places taken by polls that wait for it."""
 

@@ -27,6 +27,7 @@ from tests.fleet.test_fleet import changes, collect, fleet_of, park
 from tests.watching.test_watch import KEY, later, new_order, run
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dated", [ZERO_DATE, NINES], ids=["zero date", "nines"])
 @pytest.mark.parametrize("zone", ["Europe/Moscow", "America/New_York"])
 def test_promise_7_a_date_that_no_datetime_holds_is_no_trouble_of_the_others(

@@ -140,6 +140,7 @@ def test_promise_6_a_cancelled_fleet_closes_everything_and_opens_again(
     run(loop, main)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("loop", LOOPS)
 def test_promise_6_one_fleet_in_one_loop_after_another(loop: str) -> None:
     """What belongs to a loop is made when the fleet is opened."""

@@ -181,6 +181,7 @@ def test_promise_1_an_account_that_is_removed_goes_on_where_it_was(tmp_path: Pat
     run(main)
 
 
+@pytest.mark.untraced
 def test_checkpoints_may_be_objects_and_paths(tmp_path: Path) -> None:
     """By name; an account without one begins anew each time."""
 
@@ -258,6 +259,7 @@ def test_a_checkpoint_that_does_not_fit_is_trouble_of_its_account_alone(
 # --- windows, and what cannot be read
 
 
+@pytest.mark.untraced
 def test_windows_of_all_accounts() -> None:
     """With their bounds; complete for each and oldest first; a failure is a value."""
 

@@ -47,6 +47,7 @@ INTERVAL = 60
 # --- the first poll
 
 
+@pytest.mark.untraced
 def test_first_now_polls_every_account_at_once() -> None:
     """All in the first second, and then each in its turn, which is what it was."""
 
@@ -300,6 +301,7 @@ def test_an_initial_info_needs_the_resource() -> None:
 # --- health
 
 
+@pytest.mark.untraced
 def test_health_is_right_from_the_first_second() -> None:
     """Unknown until each account was read, then well, then not, then well again."""
 

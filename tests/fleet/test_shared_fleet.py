@@ -102,6 +102,7 @@ def order(row_id: int) -> Order:
     return Order(id=row_id, created=int(time.time()), success=True, reward="1")
 
 
+@pytest.mark.untraced
 async def test_workers_share_what_is_polled(postgres_url: str) -> None:
     """Each account is polled by one; a second worker gets its share, which comes back from it."""
     async with sites(6) as (_, accounts), working(accounts, postgres_url) as one:
@@ -121,6 +122,7 @@ async def test_workers_share_what_is_polled(postgres_url: str) -> None:
     assert one.fleet.workers() == ()
 
 
+@pytest.mark.untraced
 async def test_what_is_new_is_delivered_by_one(postgres_url: str) -> None:
     """Whoever has the account delivers; whoever gets it goes on where the other has stopped."""
     async with sites(2) as (sandboxes, accounts), working(accounts, postgres_url) as one:

@@ -259,6 +259,7 @@ async def test_the_log_tells_of_a_database_that_is_down(
     assert "is back in the group" in caplog.text
 
 
+@pytest.mark.untraced
 async def test_a_worker_that_may_not_know_yet_is_spared(own_postgres: PostgresServer) -> None:
     """The server is started anew while a worker hears nothing: it may still poll for a while."""
     url, accounts = own_postgres.url, accounts_of(8)

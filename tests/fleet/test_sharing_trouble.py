@@ -71,6 +71,7 @@ async def test_a_save_is_made_or_not_wherever_the_connection_breaks(
         assert failures >= (1 if is_open else 5)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("answer", range(1, 9))
 async def test_a_hand_over_in_which_the_connection_breaks(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, answer: int
@@ -90,6 +91,7 @@ async def test_a_hand_over_in_which_the_connection_breaks(
     assert not two.mine
 
 
+@pytest.mark.untraced
 async def test_a_slow_database_costs_no_account(postgres_url: str) -> None:
     """Each answer takes a sixth of what a lease lasts: all of them are kept, and none is twice."""
     accounts = accounts_of(4)

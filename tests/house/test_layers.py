@@ -125,6 +125,7 @@ def test_the_listing_is_short() -> None:
     assert len(folders) <= MOST_FOLDERS
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_each_library_has_its_home(path: Path) -> None:
     """aiohttp, cattrs and JSON stay where they belong; pure modules do no input or output."""
@@ -135,6 +136,7 @@ def test_each_library_has_its_home(path: Path) -> None:
         assert not names & {"asyncio", "socket", "ssl", "time", "random", "os", "pathlib"}
 
 
+@pytest.mark.untraced
 def test_no_two_classes_have_one_name() -> None:
     """A name says which class is meant, private ones included."""
     found: dict[str, list[str]] = {}

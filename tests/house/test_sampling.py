@@ -55,6 +55,7 @@ def test_each_value_is_in_a_case(values: list[tuple[int, int, int]], chance: ran
     assert sampled(dict(again)) == chosen
 
 
+@pytest.mark.untraced
 def test_what_was_put_together_by_hand_stays_together(
     pytester: pytest.Pytester,
 ) -> None:

@@ -137,6 +137,7 @@ def _faults(source: str) -> list[int]:
     ]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_parameters_call_no_clock(path: Path) -> None:
     """No parameter without an id of its own comes from a clock, a port, a path or chance."""

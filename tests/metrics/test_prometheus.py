@@ -236,6 +236,7 @@ async def test_it_is_read_in_the_loop_whoever_asks() -> None:
     assert threads == [threading.current_thread()] * 2
 
 
+@pytest.mark.untraced
 async def test_accounts_that_come_and_go_disturb_no_scrape() -> None:
     """Four threads scrape as fast as they can, while the loop adds and removes accounts."""
     async with Fleet([Account("http://127.0.0.1:9", "k3y", name="first")]) as fleet:
@@ -363,6 +364,7 @@ async def test_a_database_is_not_asked_at_each_scrape() -> None:
     assert mirror.asked == 1
 
 
+@pytest.mark.untraced
 def test_a_database_that_is_slow_is_asked_less_often() -> None:
     """It spends a hundredth of its time on being counted."""
 
@@ -423,6 +425,7 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to be so")
 
 
+@pytest.mark.untraced
 async def test_a_real_mirror_is_told_as_it_is(mirror_url: str) -> None:
     """Its rows are those of the books; a scrape in the middle of leaving it does no harm."""
     async with mirrored(mirror_url) as (sandbox, mirror, _):

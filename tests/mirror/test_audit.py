@@ -72,6 +72,7 @@ def found(result: Audit) -> list[tuple[int, DifferenceKind, tuple[str, ...]]]:
     return [(one.id, one.kind, one.fields) for one in result.differences]
 
 
+@pytest.mark.untraced
 @DIALECTS
 async def test_a_quiet_site_right_after_a_sync_differs_in_nothing(
     store: MirrorStore, clock: Clock, dialect: Dialect
@@ -187,6 +188,7 @@ async def test_rows_where_the_site_has_none_at_all_are_extra(
     assert [one.id for one in empty.extra] == list(range(1, 31))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(4))
 async def test_any_edits_are_found_as_they_are(
     store: MirrorStore, clock: Clock, mirror_url: str, seed: int
@@ -212,6 +214,7 @@ async def test_any_edits_are_found_as_they_are(
     assert found(result) == sorted(expected)
 
 
+@pytest.mark.untraced
 async def test_both_sides_are_read_window_by_window(
     store: MirrorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +277,7 @@ async def test_what_is_booked_late_or_by_a_slow_clock_is_no_difference(
     assert (found(result), result.uncovered) == ([], 1)
 
 
+@pytest.mark.untraced
 async def test_few_requests_look_again_at_much(
     store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
@@ -370,6 +374,7 @@ async def test_what_never_stands_still_is_said_not_to(
 # --- while the mirror is followed
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("age", "since_read", "is_reported"),
     [
@@ -482,6 +487,7 @@ async def test_rows_that_cannot_be_read_are_counted(store: MirrorStore, clock: C
     assert not result.ok
 
 
+@pytest.mark.untraced
 async def test_one_account_that_fails_does_not_hide_the_others(
     store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:

@@ -31,6 +31,7 @@ def put_order(sandbox: Sandbox, clock: Clock) -> int:
     return order.id
 
 
+@pytest.mark.untraced
 async def test_a_follow_that_was_overtaken_goes_on(postgres_url: str) -> None:
     """What another process has read between two polls is delivered, once, and then what comes."""
     clock, later = Clock(), Clock(NOW + 3600.0)
@@ -90,6 +91,7 @@ def at_commit(store: MirrorStore, disturb: Callable[[], None], number: int = 1) 
     event.remove(store.engine.sync_engine, "commit", commit)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("is_done", [False, True], ids=["before the server", "behind it"])
 async def test_a_connection_that_is_lost_in_the_commit(postgres_url: str, is_done: bool) -> None:
     """Whether it was made is not known; the place that is got anew says so."""
@@ -111,6 +113,7 @@ async def test_a_connection_that_is_lost_in_the_commit(postgres_url: str, is_don
         await store.aclose()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("is_raw", [False, True], ids=["statement", "copy"])
 async def test_a_connection_that_had_worked_is_not_the_urls_fault(
     postgres_url: str, is_raw: bool
@@ -260,6 +263,7 @@ async def test_a_connection_that_is_given_back_while_all_are_closed(mirror_url: 
     assert [str(one.message) for one in caught] == []
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("turns", [20, 120])
 async def test_a_mirror_that_is_closed_while_it_is_brought_up_to_date(
     turns: int, mirror_url: str

@@ -39,6 +39,7 @@ def description(connection: Connection) -> dict[str, object]:
     }
 
 
+@pytest.mark.untraced
 async def test_migrations_make_the_tables_of_the_schema(database_url: str) -> None:
     """All versions, one after another, come to exactly what `schema` has, comments included."""
     store = await MirrorStore.open(database_url)

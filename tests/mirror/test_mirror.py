@@ -78,6 +78,7 @@ async def changes_of(mirror: Mirror) -> list[tuple[str, ChangeKind, int | None]]
     return [(one.resource, one.kind, one.id) async for one in mirror.changes()]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_promise_8_everything_is_there_once(dialect: Dialect, database_url: str) -> None:
     """After the first synchronisation the database holds what the site's books hold."""
@@ -96,6 +97,7 @@ async def test_promise_8_everything_is_there_once(dialect: Dialect, database_url
             assert [change[0] for change in await changes_of(mirror)] in ([], ["info"])
 
 
+@pytest.mark.untraced
 async def test_a_second_synchronisation_is_cheap(mirror_url: str) -> None:
     """It costs a twentieth of the first at a site that has not changed, and writes no row."""
     clock = Clock()
@@ -111,6 +113,7 @@ async def test_a_second_synchronisation_is_cheap(mirror_url: str) -> None:
             assert (second.new, second.changed, second.gone) == (0, 0, 0)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_what_happens_at_the_site_is_found(dialect: Dialect, mirror_url: str) -> None:
     """New rows, late ones, changes of status, and those that an operator makes by hand."""
@@ -140,6 +143,7 @@ async def test_what_happens_at_the_site_is_found(dialect: Dialect, mirror_url: s
             assert len([one for one in found if one[0] != "info"]) == 4
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING])
 async def test_what_a_site_deletes_stays_marked(dialect: Dialect, mirror_url: str) -> None:
     """A payout in the operator's basket is gone, and returns; nothing is ever deleted."""
@@ -194,6 +198,7 @@ async def test_a_site_that_lists_nothing_is_not_believed_at_once(mirror_url: str
             assert (await mirror.sync()).accounts["one"].error is None
 
 
+@pytest.mark.untraced
 async def test_old_rows_that_a_site_lists_no_more_are_doubted_to_an_end(tmp_path: Any) -> None:
     """A reading of what is newest, where there was nothing before, is no reason to doubt anew."""
     clock = Clock()
@@ -213,6 +218,7 @@ async def test_old_rows_that_a_site_lists_no_more_are_doubted_to_an_end(tmp_path
     assert reports[4].error is None
 
 
+@pytest.mark.untraced
 async def test_rows_that_only_seemed_gone_stay(mirror_url: str) -> None:
     """A site that lists nothing for a while, and then all again: no change is told."""
     clock = Clock()
@@ -236,6 +242,7 @@ async def test_rows_that_only_seemed_gone_stay(mirror_url: str) -> None:
             assert all(row.gone_at is None for row in rows.values())
 
 
+@pytest.mark.untraced
 async def test_ones_failure_is_in_the_report(mirror_url: str) -> None:
     """A wrong key and a dead host fail by themselves; the others are caught up."""
     clock = Clock()
@@ -382,6 +389,7 @@ async def test_what_cannot_be_proven_hides_no_other_row(mirror_url: str) -> None
             assert (await mirror.sync()).ok
 
 
+@pytest.mark.untraced
 async def test_a_renamed_and_a_moved_account_keep_their_rows(mirror_url: str) -> None:
     """The name may change, or the host; nothing is there twice."""
     clock = Clock()
@@ -449,6 +457,7 @@ async def test_a_second_process_is_refused_a_file(tmp_path: Any) -> None:
                     pass
 
 
+@pytest.mark.untraced
 async def test_the_key_is_not_in_the_database(tmp_path: Any) -> None:
     """Not even where a site writes it into its rows."""
     clock = Clock()
@@ -492,6 +501,7 @@ async def following(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.untraced
 async def test_following_delivers_what_happens(mirror_url: str) -> None:
     """Nothing of the backfill; then each change once, and again after a restart if it was left."""
     clock = Clock()

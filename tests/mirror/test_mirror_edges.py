@@ -158,6 +158,7 @@ async def test_a_report_says_so_if_it_could_not_be_written_down(
         assert str(report.error) == "the disk is full"
 
 
+@pytest.mark.untraced
 async def test_an_info_that_fails_is_asked_again(mirror_url: str) -> None:
     """Its place is looked up anew, and nothing is written for what did not come."""
     clock = Clock()
@@ -265,6 +266,7 @@ async def test_the_first_poll_may_be_at_once(mirror_url: str) -> None:
         Mirror(mirror_url, [], first="soon")  # type: ignore[arg-type]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", [Dialect.CLASSIC, Dialect.DELEGATING], ids=str)
 async def test_nothing_of_the_time_after_a_reading_is_proven_by_it(
     mirror_url: str, dialect: Dialect

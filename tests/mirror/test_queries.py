@@ -107,6 +107,7 @@ async def test_the_order_is_theirs_however_they_are_found(
             assert found == (ids if "accounts" in chosen else [*ids, 1])
 
 
+@pytest.mark.untraced
 async def test_changes_are_chosen(store: MirrorStore) -> None:
     """By resource, account and the time they were seen."""
     await put(store, order(1))
@@ -199,6 +200,7 @@ async def test_a_database_without_its_tables_says_so(store: MirrorStore, mirror_
 # --- in PostgreSQL, with writers at once
 
 
+@pytest.mark.untraced
 async def test_a_transaction_that_ends_late_is_not_missed(postgres_url: str) -> None:
     """It has a smaller revision than what others have committed before it."""
     import psycopg
@@ -256,6 +258,7 @@ async def test_readers_miss_nothing_of_writers_at_once(postgres_url: str) -> Non
         assert mine == list(range(1, rows + 1))
 
 
+@pytest.mark.untraced
 async def test_a_database_restored_on_another_server_goes_on(postgres_url: str) -> None:
     """A dump does not bring the server's count of transactions: it may begin anew, far below."""
     store = await MirrorStore.open(postgres_url)

@@ -111,6 +111,7 @@ class _Held:
         monkeypatch.setattr(MirrorStore, "commit", held)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("how", ["cancelled", "overtaken", "unreadable"])
 async def test_a_window_being_written_and_one_read_ahead(
     how: str, mirror_url: str, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ async def test_wrong_arguments_are_refused(filled_url: str) -> None:
             await mirror.__aenter__()
 
 
+@pytest.mark.untraced
 async def test_many_rows_come_in_pieces(mirror_url: str) -> None:
     """Rows of one time come by account and id; none is lost between pieces."""
     await (await MirrorStore.open(mirror_url)).aclose()
@@ -168,6 +169,7 @@ async def test_all_is_of_one_moment(mirror_url: str) -> None:
     await store.aclose()
 
 
+@pytest.mark.untraced
 async def test_a_snapshot_may_outlive_the_mirror(filled_url: str) -> None:
     """Nothing stays open when it is left, too."""
     async with contextlib.AsyncExitStack() as stack:
@@ -178,6 +180,7 @@ async def test_a_snapshot_may_outlive_the_mirror(filled_url: str) -> None:
     gc.collect()
 
 
+@pytest.mark.untraced
 async def test_a_reading_is_cancelled(filled_url: str) -> None:
     """A statement under way is broken off in silence, and the database can be read again."""
     troubles: list[object] = []

@@ -146,6 +146,7 @@ async def test_records_of_another_zone(store: MirrorStore) -> None:
     assert found[0].time.tzinfo is UTC
 
 
+@pytest.mark.untraced
 async def test_wide_windows(store: MirrorStore) -> None:
     """A window of many more rows than a statement has parameters is one transaction."""
     place = await place_of(store)

@@ -147,6 +147,7 @@ async def test_what_a_sync_finds_is_delivered_by_a_follow(mirror_url: str) -> No
             await assert_all_is_there(mirror, [sandbox], following)
 
 
+@pytest.mark.untraced
 async def test_whoever_is_delivered_a_change_may_bring_all_up_to_date(mirror_url: str) -> None:
     """It would wait for ever if a delivery held up a synchronisation."""
     clock = Clock()

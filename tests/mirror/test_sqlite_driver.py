@@ -59,6 +59,7 @@ async def test_all_rows_come_however_they_are_fetched(
         assert await cursor.fetchall() == expected[1:]
 
 
+@pytest.mark.untraced
 async def test_what_was_written_is_counted(connection: QuickConnection) -> None:
     """As SQLAlchemy asks for it, also with RETURNING, whose rows come with the count."""
     cursor = connection.cursor()

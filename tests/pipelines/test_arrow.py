@@ -366,6 +366,7 @@ async def test_pandas_reads_it(site: Sandbox, types: object) -> None:
     assert frame["id"].tolist() == table["id"].to_pylist()
 
 
+@pytest.mark.untraced
 async def test_polars_reads_it(site: Sandbox) -> None:
     """Decimals, instants in UTC, texts; exactly."""
     polars = pytest.importorskip("polars", reason="Polars is not installed")
@@ -408,6 +409,7 @@ async def test_no_row_holds_the_loop_for_long() -> None:
     assert cast("int", sum([batch.num_rows async for batch in batches])) == 2_000
 
 
+@pytest.mark.untraced
 async def test_a_mirror_and_its_site_tell_the_same(site: Sandbox, mirror_url: str) -> None:
     """Both ways to a table have the same rows, but for what only one of them knows."""
     account = Account(site.url, site.api_key, name="one")

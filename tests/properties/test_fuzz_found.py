@@ -114,6 +114,7 @@ def test_rows_that_stand_twice_where_a_window_is_cut_are_forgotten_once() -> Non
     assert sorted(read.rows) == [3, 4, 5, 6, 7]
 
 
+@pytest.mark.untraced
 async def test_a_row_that_moves_past_newer_windows_is_told_once() -> None:
     """From new to old with windows read at once: told at its new place, and at its old one, too.
 

@@ -278,6 +278,7 @@ def test_what_is_called_items_elsewhere_is_none() -> None:
         ]
 
 
+@pytest.mark.untraced
 def test_histories_are_read_with_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their keys are counted, too, whatever a row beside them has of its own."""
     no_more("_slices", monkeypatch)
@@ -410,6 +411,7 @@ def test_a_value_of_a_sites_own_that_is_refused_hides_no_other_row(value: str) -
     assert [row.extra for row in page.records if row.id != 1] == [{"own": 1}] * 2
 
 
+@pytest.mark.untraced
 def test_a_turn_of_the_loop_decodes_so_many_bytes() -> None:
     """Rows of 60 kilobytes with thousands of keys come a few at a time."""
     row = row_of(Link, **{f"{n:05}": n for n in range(4_000)})
@@ -417,6 +419,7 @@ def test_a_turn_of_the_loop_decodes_so_many_bytes() -> None:
     assert sum(1 for _ in steps) >= 20
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("own", [{}, {"own": 1}])
 def test_a_turn_of_the_loop_decodes_so_many_rows(own: RowJson) -> None:
     """However short they are: 14,000 of them are a quarter of a megabyte."""

@@ -327,6 +327,7 @@ def test_generated_books_are_the_same_for_the_same_seed() -> None:
     assert list(one.orders) != list(other.orders)
 
 
+@pytest.mark.untraced
 def test_generated_books_balance() -> None:
     """What accrued is the balance, what is waiting and what was paid."""
     books = Books.generate(3, 5000, START, END)
@@ -336,6 +337,7 @@ def test_generated_books_balance() -> None:
     assert accrued == Decimal(books.partner.balance) + out
 
 
+@pytest.mark.untraced
 def test_generated_orders_are_varied() -> None:
     """There are bursts, reversals, statuses of the site's own, and open orders."""
     books = Books.generate(1, 5000, START, END)
@@ -379,6 +381,7 @@ async def test_live_books_show_what_happened(dialect: Dialect) -> None:
     assert after == [order.id for order in truth]
 
 
+@pytest.mark.untraced
 def test_live_books_do_not_mind_how_often_they_are_asked() -> None:
     """Advancing in one leap or in many steps comes to the same."""
     leaping, stepping = (

@@ -44,6 +44,7 @@ def _result(run: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return run.runpytest_inprocess(*arguments, plugins=[testing])
 
 
+@pytest.mark.untraced
 @_BOTH_MODES
 def test_the_fixtures_work_in_both_modes(run: pytest.Pytester, mode: str) -> None:
     """A test gets a running sandbox, 100 exchanges and an account on it."""
@@ -64,6 +65,7 @@ async def test_all(ppapi_sandbox, ppapi_account):
     _result(run).assert_outcomes(passed=1)
 
 
+@pytest.mark.untraced
 def test_the_auto_mode_needs_no_asyncio_marker(run: pytest.Pytester) -> None:
     """In auto mode a bare async test will do, and sync tests go on beside it."""
     _configure(run, "auto")
@@ -81,6 +83,7 @@ def test_sync():
     _result(run).assert_outcomes(passed=2)
 
 
+@pytest.mark.untraced
 @_BOTH_MODES
 def test_the_marker_sets_the_sandbox_up(run: pytest.Pytester, mode: str) -> None:
     """Dialect, rows and zone are the sandbox's; the account follows, so that times are true."""
@@ -136,6 +139,7 @@ async def test_parameter(ppapi_sandbox, rows):
     _result(run).assert_outcomes(passed=4)
 
 
+@pytest.mark.untraced
 @_BOTH_MODES
 @pytest.mark.parametrize("scope", ["function", "class", "module", "package", "session"])
 def test_the_sandbox_runs_in_the_loop_of_the_test(
@@ -196,6 +200,7 @@ async def test_own_books(session):
     _result(run).assert_outcomes(passed=1)
 
 
+@pytest.mark.untraced
 @_BOTH_MODES
 def test_several_sandboxes_at_once(run: pytest.Pytester, mode: str) -> None:
     """A fleet over three sites, each with books of its own; they end with the test."""
@@ -270,6 +275,7 @@ async def test_week(ppapi_clock, ppapi_sandbox, ppapi_account, tmp_path):
     _result(run).assert_outcomes(passed=1)
 
 
+@pytest.mark.untraced
 @_BOTH_MODES
 def test_a_fleet_and_its_sites_go_by_one_clock(run: pytest.Pytester, mode: str) -> None:
     """What a site books in the next hour comes in the next hour; retries wait without waiting."""

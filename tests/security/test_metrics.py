@@ -53,6 +53,7 @@ def observed(run: Callable[[Callable[[RequestFacts], object]], object]) -> tuple
     return len(observer.spans), "\n".join(texts)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_trouble_tells_a_metric_the_key(part: int, key: str) -> None:
     """Whatever a site answers, and echoes; each error's class is told."""

@@ -362,6 +362,7 @@ def test_no_walk_through_frames_finds_the_key(name: str, key: str) -> None:
 # --- logs
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("part", range(4))
 def test_nothing_logs_the_key(part: int, key: str, caplog: pytest.LogCaptureFixture) -> None:
     """All loggers at DEBUG, asyncio's debug mode, warnings as log records, errors with traces."""

@@ -211,6 +211,7 @@ CHANGES = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.untraced
 def test_a_file_is_a_dictionary(path: Path) -> None:
     """Whatever is saved, one by one or at once, with or without closing: as in a dict of dicts."""
     examples = itertools.count()
@@ -305,6 +306,7 @@ async def test_two_processes_share_a_file(path: Path) -> None:
         assert await steps_in(path, lane) == dict.fromkeys(WATCHES, 60)
 
 
+@pytest.mark.untraced
 async def test_killed_at_any_moment(path: Path) -> None:
     """SIGKILL, again and again, of two processes that share a file: nothing told is lost."""
     before = {lane: dict.fromkeys(WATCHES, 0) for lane in "ab"}
@@ -321,6 +323,7 @@ async def test_killed_at_any_moment(path: Path) -> None:
     assert names_in(path.parent) == {path.name}
 
 
+@pytest.mark.untraced
 async def test_killed_while_the_file_is_made(path: Path) -> None:
     """SIGKILL as soon as there is a file: the next one makes it whole, and goes on."""
     for turn in range(10):
@@ -332,6 +335,7 @@ async def test_killed_while_the_file_is_made(path: Path) -> None:
         assert Child(file, steps=goal).finish() == dict.fromkeys(WATCHES, goal)
 
 
+@pytest.mark.untraced
 async def test_killed_before_each_statement(tmp_path: Path) -> None:
     """A process that dies before its first, second, … statement leaves whole saves only."""
     die_everywhere(tmp_path)

@@ -468,6 +468,7 @@ async def test_what_others_put_beside_a_state_is_refused(
     assert "it belongs to another user; what it says is believed" in caplog.messages[-1]
 
 
+@pytest.mark.untraced
 def test_a_tampered_checkpoint_is_an_error_at_once(path: Path) -> None:
     """One that is nested deeply, of huge numbers, of no text, or without an end."""
     checkpoint = FileCheckpoint(path)

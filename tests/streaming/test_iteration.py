@@ -66,6 +66,7 @@ async def drain(items: Items[object], into: list[object]) -> None:
 # --- closing
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 def test_promise_6_closing_from_another_task_ends_the_loop(kind: str) -> None:
     """The loop that waits ends as if there were no more; what is closed has cleaned up."""
@@ -86,6 +87,7 @@ def test_promise_6_closing_from_another_task_ends_the_loop(kind: str) -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 def test_closing_twice_at_once_and_again(kind: str) -> None:
     """Every call waits for the same end, and calls after it have nothing to do."""
@@ -119,6 +121,7 @@ def test_what_is_closed_before_it_begins_ends_at_once(kind: str) -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 def test_closing_in_the_body_of_the_loop_ends_it(kind: str) -> None:
     """The item in hand is the last one."""
@@ -135,6 +138,7 @@ def test_closing_in_the_body_of_the_loop_ends_it(kind: str) -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", ["rows", "windows", "merged"])
 def test_closing_after_the_end_does_nothing(kind: str) -> None:
     """And who asks on gets nothing more."""
@@ -230,6 +234,7 @@ def test_one_task_at_a_time_waits_for_the_next() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("times", [1, 20])
 def test_promise_6_cancelling_the_loop_ends_everything(kind: str, times: int) -> None:
@@ -388,6 +393,7 @@ def test_a_position_that_cannot_be_saved_is_a_warning_when_the_iterator_is_dropp
     assert caplog.records[0].levelno == logging.WARNING
 
 
+@pytest.mark.untraced
 def test_an_iterator_that_is_dropped_outside_its_loop_saves_its_position() -> None:
     """Also after the loop has been closed."""
     checkpoint, kept = MemoryCheckpoint(), list[object]()

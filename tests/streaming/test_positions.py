@@ -63,6 +63,7 @@ async def test_a_tampered_position_is_an_error_at_once(name: str, tmp_path: Path
             assert server.count("get_links") == asked
 
 
+@pytest.mark.untraced
 def test_a_bomb_is_not_unpacked() -> None:
     """160 KB that stand for 160 MB take a few MB at the most."""
     bomb = _packed(b"1 " * 80_000_000)
@@ -75,6 +76,7 @@ def test_a_bomb_is_not_unpacked() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.untraced
 def test_positions_of_many_rows_come_back() -> None:
     """What is packed is taken back, also ids of the longest kind."""
     handed_out, again = HandedOut(), HandedOut()

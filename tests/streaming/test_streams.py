@@ -121,6 +121,7 @@ async def test_promise_2_few_requests_on_a_capped_server(start: int | None) -> N
         assert sandbox.requests_count <= 1.15 * -(-rows // 500) + 5
 
 
+@pytest.mark.untraced
 async def test_overfull_second_without_offset_is_incomplete() -> None:
     """What cannot be proven is named, after all rows before it."""
     at = START + 1_000_000
@@ -249,6 +250,7 @@ async def test_windows_are_handed_out_whole() -> None:
     assert [window.requests for window in windows] == [2] + [1] * 8
 
 
+@pytest.mark.untraced
 async def test_live_rows_are_met_at_the_edge() -> None:
     """Orders that come and change while the stream runs are not lost and not repeated."""
     clock = [float(NOW)]
@@ -337,6 +339,7 @@ async def test_promise_1_a_row_dated_ahead_does_not_carry_the_checkpoint_away(
         assert await read() == []
 
 
+@pytest.mark.untraced
 async def test_promise_1_a_checkpoint_of_weeks_ago_goes_on() -> None:
     """What came since is not taken for dated ahead, however much it is."""
     then = NOW - 60 * DAY
@@ -375,6 +378,7 @@ async def test_a_range_of_the_past_is_read_once() -> None:
             assert [row async for row in again] == []
 
 
+@pytest.mark.untraced
 async def test_checkpoint_within_windows(tmp_path: Path) -> None:
     """Window by window, closed in the middle of the range."""
     checkpoint = MemoryCheckpoint()
@@ -491,6 +495,7 @@ async def test_burst_larger_than_an_answer_should_be() -> None:
         assert len(await session.get_exchanges(START)) == 9_000
 
 
+@pytest.mark.untraced
 async def test_promise_6_a_window_takes_two_megabytes_at_the_most() -> None:
     """A window with more is narrowed, however wide it was asked for and however patient we are."""
     facts: list[RequestFacts] = []
@@ -504,6 +509,7 @@ async def test_promise_6_a_window_takes_two_megabytes_at_the_most() -> None:
     assert max(one.received for one in facts if not one.error) <= 2 * 1024 * 1024
 
 
+@pytest.mark.untraced
 async def test_ignored_filter_still_gives_the_range() -> None:
     """A server that answers every range with everything is recognised, and answered for."""
     books = Books.uniform(1_000, START, NOW)

@@ -50,6 +50,7 @@ class Endless(Site):
         return page_of({s: s for s in range(newest, max(first, newest - 499) - 1, -1)})
 
 
+@pytest.mark.untraced
 def test_promise_6_an_endless_second_is_given_up() -> None:
     """An offset walk handed out nothing and took 1.4 GB in 12 seconds."""
     site = Endless({}, order="one second", now=10_000)
@@ -191,6 +192,7 @@ def test_promise_1_pages_of_nothing_but_unreadable_rows_are_passed() -> None:
     assert reader.unreadable == {i if i % 3 else (f"digest {i}", 1) for i in odd}
 
 
+@pytest.mark.untraced
 def test_promise_6_who_follows_reads_nothing_dated_ahead() -> None:
     """Without `ahead`, the range ends where a wrong zone cannot reach."""
     rows = {i: NOW - 3_000 + 10 * i for i in range(100_000)}

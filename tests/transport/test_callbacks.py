@@ -63,6 +63,7 @@ def test_async_progress_is_waited_for() -> None:
     run(main())
 
 
+@pytest.mark.untraced
 def test_async_on_unreadable_and_on_error_are_awaited() -> None:
     """A stream waits for the one; polls go on beside the other."""
 

@@ -439,6 +439,7 @@ async def test_connection_refused() -> None:
 PAYING = Books.generate(3, 200, 1_750_000_000, 1_760_000_000)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("dialect", list(Dialect))
 async def test_payout_on_all_dialects(dialect: Dialect) -> None:
     """The whole balance is requested once, and found again."""
@@ -618,6 +619,7 @@ async def test_tls_asks_for_a_host_of_another_script_in_punycode() -> None:
     assert hellos
 
 
+@pytest.mark.untraced
 def test_promise_6_one_session_in_one_loop_after_another() -> None:
     """Opened, used by many tasks at once and closed; then the same object in the next loop."""
     session: Session | None = None

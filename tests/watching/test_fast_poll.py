@@ -179,6 +179,7 @@ def test_a_quiet_info_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> N
     run(main)
 
 
+@pytest.mark.untraced
 def test_what_does_not_fit_is_read_by_a_stream() -> None:
     """A full page proves nothing: all rows are delivered all the same, and once."""
 

@@ -33,6 +33,7 @@ def reader_of(session: Session, *, repeats: bool) -> RangeReader[Exchange]:
     )
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("repeats", [True, False])
 async def test_a_row_that_moves_while_a_stream_runs_is_handed_out_again(*, repeats: bool) -> None:
     """Whoever keeps rows by their ids gets it as it is now; others get each row once."""

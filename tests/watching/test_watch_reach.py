@@ -115,6 +115,7 @@ def test_polls_of_a_site_with_many_orders_read_few_of_them(dialect: Dialect) -> 
     run(main)
 
 
+@pytest.mark.untraced
 def test_a_restart_reads_what_is_overdue() -> None:
     """A change of an old row, made while nobody watched, is delivered by the first poll."""
 
@@ -137,6 +138,7 @@ def test_a_restart_reads_what_is_overdue() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_an_old_part_that_cannot_be_read_does_not_keep_new_rows_back() -> None:
     """Reading far back fails for hours: what is new is delivered all the while."""
 
@@ -228,6 +230,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if "ahead" in r.getMessage()]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("site_zone", "zone", "named"),
     [
@@ -463,6 +466,7 @@ def test_a_site_with_rows_until_2096_does_not_keep_a_poll_going(
     assert sum("dated after" in r.getMessage() for r in caplog.records) == 1
 
 
+@pytest.mark.untraced
 def test_a_first_look_is_saved_window_by_window() -> None:
     """A process that ends in the middle of it does not begin anew; the past is not delivered."""
 
@@ -505,6 +509,7 @@ def test_a_first_look_is_saved_window_by_window() -> None:
 # --- what an answer proves
 
 
+@pytest.mark.untraced
 def test_a_watch_does_not_deliver_100_of_250_new_orders() -> None:
     """A site lowers its cap while a watch runs: what earlier answers held proves nothing of it."""
 

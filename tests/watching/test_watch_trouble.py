@@ -160,6 +160,7 @@ def test_a_method_that_the_site_lacks_is_raised_at_once() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "fault", [Fault.HTML_502, Fault.CLOSED, Fault.HANG, Fault.TRUNCATED_JSON, Fault.HTML_429]
 )
@@ -229,6 +230,7 @@ def test_polls_of_a_failing_site_become_rare() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_intervals_have_jitter() -> None:
     """A tenth either way, around the interval."""
 
@@ -248,6 +250,7 @@ def test_intervals_have_jitter() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_a_hook_that_fails_does_not_end_the_watch() -> None:
     """It goes to the loop's exception handler."""
 

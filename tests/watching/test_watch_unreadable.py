@@ -116,6 +116,7 @@ def test_what_was_reported_is_not_reported_again_after_a_restart() -> None:
     run(main)
 
 
+@pytest.mark.untraced
 def test_a_fleet_tells_of_unreadable_rows_and_goes_on() -> None:
     """As an event of its own: the account has not failed."""
 

@@ -294,6 +294,7 @@ async def test_a_balance_that_does_not_add_up(url: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.untraced
 async def test_a_balance_that_adds_up(url: str) -> None:
     """Whatever part of it the report is about."""
     with connected(url) as connection:
@@ -405,6 +406,7 @@ async def test_rows_that_cannot_be_read(url: str) -> None:
     assert report.accounts[0].unreadable == 8
 
 
+@pytest.mark.untraced
 async def test_what_came_before_the_report_says_what_is_usual(url: str) -> None:
     """A report about a day tells that nothing has come for a week."""
     with connected(url) as connection:
@@ -422,6 +424,7 @@ async def test_what_came_before_the_report_says_what_is_usual(url: str) -> None:
     assert await findings_of(url, start=NOW - 20 * DAY, end=NOW - 7 * DAY) == {}
 
 
+@pytest.mark.untraced
 async def test_orders_that_stay_away(url: str) -> None:
     """Clicks come as before."""
     with connected(url) as connection:
@@ -473,6 +476,7 @@ async def test_who_is_behind_without_a_sync(url: str) -> None:
     assert behind == {"late": 30 * HOUR, "begun": 3 * DAY}
 
 
+@pytest.mark.untraced
 async def test_odd_texts_come_as_they_were(url: str) -> None:
     """Characters that databases do not take, and hostile ones, are told as they are."""
     with connected(url) as connection:

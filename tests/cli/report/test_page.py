@@ -149,6 +149,7 @@ def test_the_page_stays_small(language: Language, accounts: int) -> None:
     assert re.search(r"and 1,\d\d\d more" if language == "en" else r"и ещё 1\u202f\d\d\d", drawn)
 
 
+@pytest.mark.untraced
 def test_a_page_of_long_texts_stays_small() -> None:
     """Lists become shorter where each of their rows is long."""
     drawn = page_of("ru").draw(made_up(100, text=lambda text: text + "<\u00e9\u4e00&'\">" * 40))
@@ -174,6 +175,7 @@ def plain() -> Seen:
     return Seen(page_of("en").draw(made_up(2, days=3)))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     "text",
     [
