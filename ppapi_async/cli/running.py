@@ -44,11 +44,18 @@ def run(work: Callable[[], Coroutine[object, object, T]]) -> T:
         numbers = [signal.SIGTERM]
         if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)  # the terminal was closed, and nohup is not there
+        loop = asyncio.get_running_loop()
         # Not on Windows, and not in other threads than the main one.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             for number in numbers:
-                asyncio.get_running_loop().add_signal_handler(number, stop)
-        return await work()
+                loop.add_signal_handler(number, stop)
+        try:
+            return await work()
+        finally:
+            # A loop that closes shuts its pipe first, and Python complains of a signal in between.
+            with contextlib.suppress(NotImplementedError):
+                for number in numbers:
+                    loop.remove_signal_handler(number)
 
     try:
         return asyncio.run(until_stopped())

@@ -231,6 +231,24 @@ def test_closed_streams_are_as_dev_null(monkeypatch: pytest.MonkeyPatch) -> None
                 opened.push(getattr(sys, name))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its loops have no handlers of signals")
+def test_no_signal_finds_the_pipe_of_a_loop_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop closes it before it lets go of signals; one that came in between was a traceback."""
+    handlers: list[object] = []
+    close = asyncio.BaseEventLoop.close  # which comes after the pipe
+
+    def closing(loop: asyncio.BaseEventLoop) -> None:
+        handlers.append(signal.set_wakeup_fd(-1))
+        close(loop)
+
+    async def work() -> None:
+        handlers.append(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "close", closing)
+    run(work)
+    assert handlers == [True, -1]
+
+
 def test_an_interrupt_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """While modules are loaded, which on a slow disk takes a while."""
 
