@@ -185,6 +185,7 @@ async def test_an_account_that_is_being_read_is_not_deferred_again(queue: Queue)
         await queue.defer("sync_due")
         await queue.until("one", "succeeded")
         await queue.until("two", "doing")
+        await queue.until("three", "succeeded")  # or that would not be deferred either
         await queue.defer("sync_due")
         await queue.until("one", "succeeded", "succeeded")
         await queue.until("three", "succeeded", "succeeded")
