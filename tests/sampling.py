@@ -50,7 +50,7 @@ def _choices(item: pytest.Item) -> frozenset[Choice]:
     if callspec is None:
         return frozenset()
     params: dict[str, object] = dict(callspec.params)
-    found = set[Choice]({("", None)})
+    found = set[Choice]({("", None)})  # which one case has to have, if nothing else asks for any
     if item.get_closest_marker("either_database") is not None:
         params = {name: value for name, value in params.items() if name not in _DATABASES}
     for mark in item.iter_markers("parametrize"):

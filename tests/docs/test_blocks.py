@@ -126,7 +126,6 @@ async def _take(blocks: list[Block], name: str, folder: Path, database: str) -> 
                 raise
 
 
-@pytest.mark.untraced
 @pytest.mark.usefixtures("_flying")
 @pytest.mark.parametrize("name", PAGES_WITH_BLOCKS)
 def test_the_blocks_of_a_page_work(

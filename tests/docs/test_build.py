@@ -9,8 +9,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 PUBLIC = [
     "ppapi_async",
@@ -42,7 +40,6 @@ def documented_names(inventory: Path) -> set[str]:
     return {line.split(" ")[0] for line in zlib.decompress(packed).decode().splitlines()}
 
 
-@pytest.mark.untraced
 def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
     """Each reference is found, each page is in a table of contents, each name has a place."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html"]

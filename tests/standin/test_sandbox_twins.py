@@ -131,7 +131,6 @@ def question(draw: random.Random) -> tuple[str, dict[str, str], dict[str, str]]:
     return draw.choice((*["/api.html"] * 30, "/API.html", "/x/api.html", "/")), query, form
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(6))
 async def test_both_answer_alike(seed: int) -> None:
     """Status, cookies and body of 120 calls are the same, bytes and all."""

@@ -17,8 +17,6 @@ from tests.sites.standin import ZERO_DATE, StandIn
 from tests.sites.standin.server import Method, User
 from tests.sites.standin.texts import escaped, through_float
 
-pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
-
 SAMPLES = Path(__file__).parents[1] / "samples" / "delegating-2.7.json"
 NOW = 1_780_000_000
 

@@ -11,8 +11,6 @@ from tests.sites.raw import instantly
 from tests.sites.standin import StandIn
 from tests.sites.standin.tables import Ties
 
-pytestmark = pytest.mark.untraced  # takes twice as long with; other tests go through all lines, too
-
 NOW = 1_780_000_000
 PAGE_SIZES = (500, 400, 300, 250, 200, 100, 50, 20)
 

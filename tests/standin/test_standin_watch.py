@@ -163,7 +163,6 @@ def test_promise_7_every_change_of_an_exchange_is_told_in_time(seed: int) -> Non
     virtual_time.run(main())
 
 
-@pytest.mark.untraced
 def test_promise_7_payouts_that_vanish_and_return_are_told_in_time() -> None:
     """What changes in the operator's basket is delivered when it is out of it again; none twice."""
     draw = random.Random(5)
@@ -204,7 +203,6 @@ def test_promise_7_payouts_that_vanish_and_return_are_told_in_time() -> None:
     virtual_time.run(main())
 
 
-@pytest.mark.untraced
 def test_promise_7_clicks_are_told_once_and_in_time() -> None:
     """Hundreds of them in one second too, in whatever order they come."""
 
