@@ -10,7 +10,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["LOOPS", "cancel_often", "run", "sockets", "tasks_of_ours"]
+from ppapi_async import Exchange
+
+__all__ = ["LOOPS", "cancel_often", "living_rows", "run", "sockets", "tasks_of_ours"]
 
 T = TypeVar("T")
 _DEADLINE = 30.0
@@ -68,3 +70,10 @@ def _is_socket(path: Path) -> bool:
         return str(path.readlink()).startswith("socket:")
     except OSError:  # the descriptor that the list itself was read by
         return False
+
+
+def living_rows(*, collect: bool = True) -> int:
+    """Count the exchanges that are in memory, after garbage is gone if asked to."""
+    if collect:
+        gc.collect()
+    return sum(type(one) is Exchange for one in gc.get_objects())

@@ -175,6 +175,20 @@ class Terminal:
                 raise AssertionError(f"no {text!r} in {self.text!r}")
         return self.text
 
+    def wait_for_hidden(self, text: str) -> None:
+        """Wait until a text was written and what is typed does not show.
+
+        The one comes before the other, or after it: getpass and click differ by their versions.
+        """
+        import termios
+
+        self.wait_for(text)
+        until = time.monotonic() + _PATIENCE
+        while termios.tcgetattr(self._ours)[3] & termios.ECHO:
+            if time.monotonic() > until:
+                raise AssertionError(f"what is typed shows after {self.text!r}")
+            self._read(time.monotonic() + 0.001)
+
     def end(self) -> int:
         """Wait for the end; return the exit code."""
         until = time.monotonic() + _PATIENCE

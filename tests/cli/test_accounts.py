@@ -422,7 +422,7 @@ def test_name_and_zone_are_asked_for_where_the_key_is_elsewhere(
 def test_the_link_is_not_echoed_on_a_terminal(file: Path) -> None:
     """What is pasted does not show; the rest is asked for, and what comes next is told."""
     with Terminal("init", env={"TZ": "Europe/Moscow"}) as terminal:
-        terminal.wait_for("Link (not shown)")
+        terminal.wait_for_hidden("Link (not shown)")
         terminal.type(f"{LINK}\n")
         terminal.wait_for("Name [one.example]")
         terminal.type("main\n")
@@ -439,7 +439,7 @@ def test_the_link_is_not_echoed_on_a_terminal(file: Path) -> None:
 def test_ctrl_c_at_a_prompt_leaves_nothing(home: Path) -> None:
     """Not even a folder, and the terminal echoes again."""
     with Terminal("init") as terminal:
-        terminal.wait_for("Link (not shown)")
+        terminal.wait_for_hidden("Link (not shown)")
         terminal.type(f"{LINK}\n")
         terminal.wait_for("Name [one.example]: ")
         terminal.type("\x03")
