@@ -39,7 +39,7 @@ __all__ = [
 
 T = TypeVar("T", bound=Hashable)
 
-settings.register_profile("fast", max_examples=40, deadline=None)
+settings.register_profile("fast", max_examples=30, deadline=None)
 settings.register_profile(
     "thorough",
     max_examples=50_000,
@@ -55,6 +55,8 @@ COLLECTED = pytest.StashKey[list[str]]()
 """The ids of the tests in the order in which this process found them."""
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
 _TRACING = pytest.StashKey[Tracing]()
+_RUN = pytest.StashKey[int]()
+_OFTEN = 100
 _REPEATING = (
     *("examples", "fleet", "house", "mirror", "pipelines", "properties"),
     *("sandbox", "security", "storage", "watching"),
@@ -185,13 +187,20 @@ def pytest_collection_finish() -> None:
 
     Of nine thousand tests and their modules that is a third of a second, and many tests look.
     """
+    _freeze()
+
+
+def _freeze() -> None:
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Do not trace pytest."""
+    """Do not trace pytest; now and then let be what tests have loaded and cached since."""
+    item.config.stash[_RUN] = number = item.config.stash.get(_RUN, 0) + 1
+    if number % _OFTEN == 0:
+        _freeze()
     with untraced():
         return (yield)
 

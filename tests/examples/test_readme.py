@@ -48,7 +48,6 @@ case "$said" in "$BAD"*) test -z "$BAD" || exit 3;; esac
         ("ruff format", "ruff format"),
         ("mypy", "mypy"),
         ("python -m pytest", "python -m pytest"),
-        ("coverage", "coverage report"),
         ("python -m tests.coverage_floors", "python -m tests.coverage_floors"),
     ],
 )
@@ -57,7 +56,7 @@ def test_the_test_command_fails_when_any_part_does(tmp_path: Path, bad: str, las
     [command] = re.findall(r"<!-- test command -->\n```bash\n(.*)\n```\n<!-- end -->", README)
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
-    for name in ("coverage", "mypy", "pip", "python", "python3", "ruff", "uv"):
+    for name in ("mypy", "pip", "python", "python3", "ruff", "uv"):
         program = programs / name
         program.write_text(STUB)
         program.chmod(0o755)

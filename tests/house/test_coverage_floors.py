@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.coverage_floors import File, below
+from tests.coverage_floors import File, below, lines_of
 from tests.house.test_layers import FILES, PACKAGE, PURE, names_of
 
 ROOT = PACKAGE.parent
@@ -52,6 +52,12 @@ def files(**shares: float) -> dict[Path, File]:
 def test_floors(shares: dict[str, float], covered: list[str]) -> None:
     """Pure modules are covered wholly, each other module to 95 %."""
     assert list(below(files(**shares))) == covered
+
+
+def test_what_is_not_run_is_shown_above_the_floor_too() -> None:
+    """Whoever changes a module sees which of its lines no test goes through."""
+    [line] = lines_of(files(stream=97.5))
+    assert line.split(maxsplit=3) == ["streaming/stream.py", "97.50", "%", "7, 9->11, 12->exit"]
 
 
 def test_a_module_without_tests_is_told() -> None:

@@ -43,14 +43,14 @@ LASTING = [name for name, trouble in WATCHED.items() if trouble.on_bytes is None
 
 
 def _some(names: Sequence[str], first: int) -> list[str]:
-    """Return those of each outcome, and of the others a fifth."""
+    """Return those of each outcome, and of the others a tenth."""
     others = [name for name in names if name not in OUTCOMES]
-    chosen = {*OUTCOMES, *(others if IS_THOROUGH else others[first::5])}
+    chosen = {*OUTCOMES, *(others if IS_THOROUGH else others[first::10])}
     return [name for name in names if name in chosen]
 
 
 BEGINNING = _some([name for name in WATCHED if name not in HIDING], 0)
-LATER = _some(LASTING, 1)
+LATER = _some(LASTING, 5)
 IN_FLEETS = [name for name in LASTING if IS_THOROUGH or name in FIRSTS]
 DIALECTS = list(Dialect) if IS_THOROUGH else [Dialect.DELEGATING]
 ALIKE = {"get_exchanges", "get_payouts", "iter_links"}
