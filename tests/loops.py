@@ -6,13 +6,17 @@ import asyncio
 import gc
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ppapi_async import Exchange
 
-__all__ = ["LOOPS", "cancel_often", "living_rows", "run", "sockets", "tasks_of_ours"]
+__all__ = [
+    "LOOPS", "cancel_often", "living_rows", "run", "sockets", "tasks_of_ours", "threads_but",
+]  # fmt: skip
 
 T = TypeVar("T")
 _DEADLINE = 30.0
@@ -57,6 +61,17 @@ def tasks_of_ours() -> set[str]:
     running = asyncio.current_task()
     tasks = {repr(task) for task in asyncio.all_tasks() if task is not running}
     return {task for task in tasks if "RequestHandler" not in task and "Sandbox" not in task}
+
+
+async def threads_but(most: int) -> int:
+    """Return how many threads there are once these are all, else after some seconds.
+
+    One that says that its connection is closed has still a step to go.
+    """
+    until = time.monotonic() + _DEADLINE / 10
+    while threading.active_count() > most and time.monotonic() < until:  # noqa: ASYNC110 # no event tells of it
+        await asyncio.sleep(0.001)
+    return threading.active_count()
 
 
 def sockets() -> int:
