@@ -428,7 +428,7 @@ def test_the_link_is_not_echoed_on_a_terminal(file: Path) -> None:
         terminal.type("main\n")
         terminal.wait_for("Time zone [Europe/Moscow]")
         terminal.type("\n")
-        terminal.wait_for("One more link")
+        terminal.wait_for_hidden("One more link")
         terminal.type("\n")
         assert terminal.end() == 0
         assert "ppapi doctor" in terminal.text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -36,6 +38,24 @@ ORDER = Exchange(
     accrued=False, partner_reward=Decimal("0.000000000001"), user_hash="a\0",
     statuses=(StatusChange(NOON, "new"),), extra={"fee": Decimal("0.10")},
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _loops_of_dlt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the event loops that dlt makes: 1.12 stops them only.
+
+    Else Python would complain of them in whichever test comes when it looks for garbage.
+    """
+    make, made = asyncio.new_event_loop, list[asyncio.AbstractEventLoop]()
+
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr("asyncio.new_event_loop", new_event_loop)
+    yield
+    for loop in made:
+        loop.close()
 
 
 def test_rows_are_as_dlt_takes_them() -> None:
