@@ -58,8 +58,8 @@ class Differences(Generic[RowT]):
     """Rows that are as they were, although by their time the window does not hold them."""
     absent: list[int] = field(factory=list)
     """Rows that are not gone, and that the answer should have held."""
-    seen_again: int = 0
-    """Rows of the window that are as they were."""
+    seen_again: bool = False
+    """Whether any row of the window is as it was."""
 
     def compare(
         self,
@@ -99,7 +99,7 @@ class Differences(Generic[RowT]):
     def _see(self, row_id: int, known: Stored) -> None:
         """Take a row as being there as it was."""
         if known.in_window:
-            self.seen_again += 1
+            self.seen_again = True
         else:
             self.seen_elsewhere.append(row_id)
 

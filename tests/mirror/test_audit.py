@@ -18,7 +18,8 @@ from ppapi_async.mirror.audit import audit
 from ppapi_async.mirror.records import Audit, DifferenceKind
 from ppapi_async.mirror.schema import exchanges
 from ppapi_async.mirror.store import MirrorStore
-from ppapi_async.sandbox import Books, Click, Order, Partner, Sandbox
+from ppapi_async.sandbox import BookedPayout, Books, Click, Order, Partner, Sandbox
+from ppapi_async.watching.resources import ResourceName
 from tests.mirror.copying import BEGUN, DAY, Clock, commit, copy, session_at, site_of
 from tests.mirror.tables import connected
 
@@ -101,12 +102,14 @@ async def test_what_was_changed_here_is_found(
         gone = update(exchanges).where(row(40)).values(gone_at=clock.instant)
         added = insert(exchanges).values(copied | {"id": 1000})
         moved = update(exchanges).where(row(5)).values(time=clock.instant - timedelta(days=400))
+        later = update(exchanges).where(row(6)).values(time=clock.instant - timedelta(days=2))
         remove = delete(exchanges).where(row(10))
-        by_hand(mirror_url, remove, altered, gone, added, moved)
+        by_hand(mirror_url, remove, altered, gone, added, moved, later)
         result = await audited(store, session, clock)
         there = {one.id: one for one in await session.get_exchanges()}
     assert found(result) == [
         (5, DIFFERING, ("time",)),
+        (6, DIFFERING, ("time",)),
         (10, MISSING, ()),
         (30, DIFFERING, ("partner_reward", "status")),
         (40, MISSING, ()),
@@ -119,7 +122,7 @@ async def test_what_was_changed_here_is_found(
     for one in result.differences:
         assert one.there == there.get(one.id)
         assert (one.account, one.resource, one.proven_at) == ("one", "exchanges", clock.instant)
-    altered_row = result.differing[1]
+    altered_row = result.differing[2]
     assert isinstance(altered_row.here, Exchange)
     assert altered_row.here.partner_reward == 9
 
@@ -238,6 +241,56 @@ async def test_both_sides_are_read_window_by_window(
     assert max(sizes) <= 71
 
 
+async def test_a_row_that_stands_in_another_window_here_differs_in_its_time(
+    store: MirrorStore, clock: Clock, mirror_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later or earlier: it is met in both windows, and is neither missing nor more."""
+    async with site_of(clock, Dialect.DELEGATING) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        changed = update(exchanges)
+        by_hand(
+            mirror_url,
+            changed.where(row(6)).values(time=clock.instant - timedelta(days=20)),
+            changed.where(row(36)).values(time=clock.instant - timedelta(days=70)),
+        )
+        week = functools.partial(session.iter_exchanges, window=timedelta(days=7))
+        monkeypatch.setattr(session, "iter_exchanges", week)
+        result = await audited(store, session, clock)
+    assert found(result) == [(6, DIFFERING, ("time",)), (36, DIFFERING, ("time",))]
+
+
+@pytest.mark.parametrize("resource", ["links", "payouts"])
+async def test_clicks_and_payouts_are_compared_in_a_range_too(
+    store: MirrorStore, clock: Clock, resource: ResourceName
+) -> None:
+    """As orders are; those that cannot be read are counted."""
+    books = Books(
+        clicks=[Click(id=number, created=BEGUN - number * DAY) for number in range(2, 12)],
+        payouts=[
+            BookedPayout(
+                id=number, created=BEGUN - number * DAY, method_id=1, account="TX",
+                pay_amount="1", pay_currency="USDT", original_amount="1",
+            )
+            for number in range(2, 12)
+        ],
+    )  # fmt: skip
+    async with Sandbox(books=books, clock=clock) as site, session_at(site, clock) as session:
+        await copy(store, session, resource, at=clock.instant)
+        shelf = books.clicks if resource == "links" else books.payouts
+        for number in (3, 6, 9):
+            shelf.remove(number)
+        start, end = (clock.instant - timedelta(days=days) for days in (8, 4))
+        result = await audited(store, session, clock, resource, start=start, end=end)
+        assert ([one.id for one in result.extra], result.rows) == ([6], 3)
+
+        def spoil(method: str, one: dict[str, Any]) -> dict[str, Any]:
+            return one | {"time": "x"} if str(one["id"]) == "7" else one
+
+        alter_rows(site, spoil)
+        result = await audited(store, session, clock, resource)
+    assert ([one.id for one in result.extra], result.unreadable) == ([3, 6, 9], 1)
+
+
 def alter_rows(site: Sandbox, alter: Callable[[str, Any], Any]) -> None:
     """Have a site alter rows before they go out."""
     site._site.manner = evolve(site._site.manner, row_filter=alter)
@@ -354,13 +407,13 @@ async def test_what_the_site_moves_meanwhile_is_no_difference(
 async def test_what_never_stands_still_is_said_not_to(
     store: MirrorStore, clock: Clock, mirror_url: str
 ) -> None:
-    """A row with another amount in each answer is no difference, and counts."""
+    """Rows with another amount in each answer are no difference, and count."""
     async with site_of(clock) as site, session_at(site, clock) as session:
         await copy(store, session, at=clock.instant)
         rewards = iter(range(1000))
 
         def restless(method: str, one: dict[str, Any]) -> dict[str, Any]:
-            if str(one["id"]) == "7":
+            if str(one["id"]) in {"7", "8"}:
                 one["partner_reward"] = str(next(rewards))
             return one
 
@@ -368,7 +421,21 @@ async def test_what_never_stands_still_is_said_not_to(
         by_hand(mirror_url, delete(exchanges).where(row(9)))
         result = await audited(store, session, clock)
     assert found(result) == [(9, MISSING, ())]
-    assert result.unsettled == 1
+    assert result.unsettled == 2
+
+
+async def test_what_stands_still_at_last_is_judged(store: MirrorStore, clock: Clock) -> None:
+    """A row that differs in two answers in one way and then in another, twice the same."""
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        rewards = iter([7, *[8] * 9])
+
+        def restless(method: str, one: dict[str, Any]) -> dict[str, Any]:
+            return one | {"partner_reward": str(next(rewards))} if str(one["id"]) == "7" else one
+
+        alter_rows(site, restless)
+        result = await audited(store, session, clock, interval=MINUTE)
+    assert found(result) == [(7, DIFFERING, ("partner_reward",))]
 
 
 # --- while the mirror is followed
@@ -381,6 +448,7 @@ async def test_what_never_stands_still_is_said_not_to(
         (10 * DAY, HOUR, False),  # it is read again within six hours
         (10 * DAY, 7 * HOUR, True),  # and is late
         (2 * HOUR, 10 * 60, False),  # within a quarter of an hour
+        (2 * HOUR, 19 * 60, False),  # and two intervals, for a poll that is late
         (2 * HOUR, 20 * 60, True),
         (40 * DAY, HOUR, True),  # older than `lookback`: it never is
     ],
@@ -407,14 +475,15 @@ async def test_a_follow_of_another_process_is_noticed(
     async with site_of(clock) as site, session_at(site, clock) as session:
         place = await copy(store, session, at=clock.instant)
         clock.now += 600
-        site.books.set_by_hand(39, accrued=False, reward="7")
+        for number in (38, 39):
+            site.books.set_by_hand(number, accrued=False, reward="7")
 
         async def follow() -> None:
             await store.save(place, "{}")
 
         when_rows_are_read(monkeypatch, follow)
         result = await audited(store, session, clock)
-    assert (found(result), result.unsettled) == ([], 1)
+    assert (found(result), result.unsettled) == ([], 2)
 
 
 async def test_what_was_read_since_and_still_differs_is_reported(
@@ -442,7 +511,7 @@ async def test_a_row_that_a_follow_is_about_to_give_up_is_left_to_it(
     """It has missed it, and reads on before it says so: the row may only have moved."""
     async with site_of(clock) as site, session_at(site, clock) as session:
         place = await copy(store, session, at=clock.instant)
-        site.books.hidden_orders.add(39)
+        site.books.hidden_orders |= {38, 39}
         clock.now += 60
         listed = await session.get_exchanges()
 
@@ -452,8 +521,33 @@ async def test_a_row_that_a_follow_is_about_to_give_up_is_left_to_it(
 
         when_rows_are_read(monkeypatch, follow)
         result = await audited(store, session, clock, interval=MINUTE)
-        assert (found(result), result.unsettled) == ([], 1)
-        assert found(await audited(store, session, clock)) == [(39, EXTRA, ())]
+        assert (found(result), result.unsettled) == ([], 2)
+        again = await audited(store, session, clock)
+        assert found(again) == [(38, EXTRA, ()), (39, EXTRA, ())]
+
+
+async def test_rows_that_no_follow_reads_again_are_not_left_to_it(
+    store: MirrorStore, clock: Clock, mirror_url: str
+) -> None:
+    """One is gone from the site, another differs and was missed once; another account misses both.
+
+    That is no reading that is about to say that they are gone.
+    """
+    async with site_of(clock) as site, session_at(site, clock) as session:
+        await copy(store, session, at=clock.instant)
+        async with site_of(clock) as other, session_at(other, clock, "two") as two:
+            await copy(store, two, at=clock.instant)
+        account = await store.account(session.account)
+        of_two, missed = exchanges.c.account != account, {"missing_since": clock.instant}
+        altered = {"accrued": False, **missed}
+        by_hand(
+            mirror_url,
+            update(exchanges).where(of_two, exchanges.c.id.in_([1, 2])).values(missed),
+            update(exchanges).where(exchanges.c.account == account, row(2)).values(altered),
+        )
+        site.books.hidden_orders.add(1)
+        result = await audited(store, session, clock, interval=MINUTE)
+    assert found(result) == [(1, EXTRA, ()), (2, DIFFERING, ("accrued",))]
 
 
 async def test_clicks_are_left_to_a_follow_for_a_day(store: MirrorStore, clock: Clock) -> None:
@@ -509,6 +603,7 @@ async def test_one_account_that_fails_does_not_hide_the_others(
     assert isinstance(result.errors["wrong"], AuthError)
     assert isinstance(result.errors["new"], StateError)
     assert "sync first" in str(result.errors["new"])
+    assert result.errors["new"].account == "new"
     assert not result.ok
 
 

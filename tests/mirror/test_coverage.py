@@ -45,16 +45,39 @@ def test_ranges_are_merged(
     assert found == [proven(*one) for one in expected]
 
 
+@pytest.mark.parametrize("start", [None, 3])
+def test_a_range_holds_its_start_and_not_its_end(start: int | None) -> None:
+    """Two that touch do not both speak for one instant."""
+    one, moment = proven(start, 5, 9), timedelta(microseconds=1)
+    first, end = NOON + timedelta(hours=3), NOON + timedelta(hours=5)
+    assert one.holds(first)
+    assert one.holds(first - moment) == (start is None)
+    assert one.holds(end - moment)
+    assert not one.holds(end)
+
+
 def test_polls_leave_no_piece_each() -> None:
     """Each begins later than the one before: what is left behind is one range an hour."""
     ranges: list[Proven] = []
     for poll in range(180):
-        at = NOON + timedelta(minutes=poll)
+        at = NOON + timedelta(minutes=poll, seconds=poll % 7, microseconds=poll)
         ranges = merged(ranges, Proven(at - timedelta(minutes=25), at, at))
     assert len(ranges) == 4
     assert [one.proven_at.hour for one in ranges] == [12, 13, 14, 14]
     assert ranges[-1].proven_at == ranges[-1].end
     assert all(one.end == other.start for one, other in pairwise(ranges))
+
+
+@pytest.mark.parametrize("minutes", [(10, 30), (30, 10)])
+def test_older_ranges_that_become_one_have_the_earlier_proof(minutes: tuple[int, int]) -> None:
+    """The audit counts on what is said to be read since."""
+    known = [
+        Proven(one.start, one.end, one.proven_at + timedelta(minutes=late))
+        for one, late in zip((proven(1, 3, 9), proven(3, 5, 9)), minutes, strict=True)
+    ]
+    found = merged(known, proven(7, 8, 10))
+    early = proven(1, 5, 9).proven_at + timedelta(minutes=10)
+    assert found == [Proven(known[0].start, known[1].end, early), proven(7, 8, 10)]
 
 
 HOURS = st.integers(0, 12)

@@ -354,3 +354,7 @@ async def test_arguments_of_rewards_are_checked(store: MirrorStore) -> None:
             await rewards(store, by)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="accounts: pass a list of names"):
         await rewards(store, accounts="one")
+    for argument in ("start", "end"):
+        wrong: dict[str, Any] = {argument: "2026"}
+        with pytest.raises(TypeError, match=f"^{argument}: pass an aware datetime"):
+            await rewards(store, **wrong)
