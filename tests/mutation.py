@@ -16,6 +16,7 @@ _OWN = {
     "transport.connector": ("test_payout_faults", "test_session"),
     "protocol": ("test_codec", "test_responses", "test_values", "test_serialization"),
     "transport.body": ("test_body",),
+    "mirror": ("test_audit", "test_coverage", "test_queries", "test_store.py", "test_windows.py"),
     "payouts": ("test_payout_faults", "test_session"),
     "storage": ("test_state", "test_state_trouble", "test_streams"),
     "transport.retry": ("test_retry", "few_requests_find_out"),
@@ -35,6 +36,7 @@ _SLOW = (
     "test_state.py::test_ends_with_its_process",
     "test_state.py::test_killed_",
     "test_state.py::test_two_processes_share_a_file",
+    "postgres",  # SQLite has the same tests
 )
 """They would take longer than all the others together."""
 
