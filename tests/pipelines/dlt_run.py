@@ -1,4 +1,6 @@
-"""A program that loads two sandboxes by dlt into DuckDB, twice, and compares with the books.
+"""A program that loads two sandboxes by dlt into a database, twice, and compares with the books.
+
+The database is a file of DuckDB, or the url of a database in PostgreSQL.
 
 A process of its own: dlt keeps settings and threads for as long as its process lives.
 """
@@ -7,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import dlt
@@ -17,7 +18,7 @@ from ppapi_async.dlt_source import ppapi_source
 from ppapi_async.sandbox import Order, Sandbox
 from tests.cli.sites import running
 
-FOLDER = Path(sys.argv[-1])
+DATABASE = sys.argv[-1]
 SITES = {
     "one": Sandbox(Dialect.CLASSIC, rows=60, seed=3, timezone="Europe/Moscow"),
     "two": Sandbox(Dialect.DELEGATING, rows=40, seed=4, own_keys=True),
@@ -53,11 +54,10 @@ def load(pipeline: Any) -> str:
 def main() -> None:
     """Load, change the books, and load again."""
     with running(*SITES.values()):
-        pipeline = dlt.pipeline(
-            "partner",
-            destination=dlt.destinations.duckdb(str(FOLDER / "file.duckdb")),
-            dataset_name="partner",
-        )
+        destinations = dlt.destinations
+        is_postgres = DATABASE.startswith("postgresql:")
+        make: Any = destinations.postgres if is_postgres else destinations.duckdb
+        pipeline = dlt.pipeline("partner", destination=make(DATABASE), dataset_name="partner")
         sys.stdout.write(f"first run: {load(pipeline)}\n")
         for site in SITES.values():
             books = site.books

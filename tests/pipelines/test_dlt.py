@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -139,10 +140,21 @@ def test_rows_of_sites_come(
 
 
 @pytest.mark.untraced
-def test_two_runs_into_duckdb(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("database", "driver"),
+    [("DuckDB", "duckdb"), ("PostgreSQL", "psycopg2")],
+    ids=["duckdb", "postgres"],
+)
+def test_two_runs_into_a_database(
+    database: str, driver: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Equal to the books, each row once, with what changed between the two."""
-    pytest.importorskip("duckdb", reason="DuckDB is not installed")
-    command = [sys.executable, "-m", "tests.pipelines.dlt_run", str(tmp_path)]
+    pytest.importorskip(driver, reason=f"{driver} is not installed, which dlt needs for {database}")
+    is_file = database == "DuckDB"
+    url: str = str(tmp_path / "file.duckdb") if is_file else request.getfixturevalue("postgres_url")
+    if not is_file and urlsplit(url).password is None:
+        url = url.replace("@", ":none@", 1)  # the server asks for none, but dlt does
+    command = [sys.executable, "-m", "tests.pipelines.dlt_run", url]
     quiet = {
         "RUNTIME__DLTHUB_TELEMETRY": "false",  # nothing leaves loopback
         "DLT_DATA_DIR": str(tmp_path / "dlt"),
