@@ -56,7 +56,9 @@ COLLECTED = pytest.StashKey[list[str]]()
 _FIRST_CASES = pytest.StashKey[frozenset[str]]()
 _TRACING = pytest.StashKey[Tracing]()
 _RUN = pytest.StashKey[int]()
+"""How many tests this process has run."""
 _OFTEN = 100
+"""After so many tests what is in memory is let be."""
 _REPEATING = (
     *("examples", "fleet", "house", "mirror", "pipelines", "properties"),
     *("sandbox", "security", "storage", "watching"),

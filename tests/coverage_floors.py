@@ -19,7 +19,7 @@ from coverage import Coverage
 
 from tests.house.test_layers import FILES, PACKAGE, is_pure
 
-__all__ = ["File", "Summary", "below", "floor_of", "lines_of"]
+__all__ = ["File", "below", "floor_of", "lines_of"]
 
 _WHOLE, _FLOOR = 100.0, 95.0
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ppapi_async import Exchange
 
 __all__ = [
-    "LOOPS", "cancel_often", "living_rows", "run", "sockets", "tasks_of_ours", "threads_but",
+    "LOOPS", "cancel_often", "living_rows", "run", "sockets", "tasks_of_ours", "threads_down_to",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -63,13 +63,14 @@ def tasks_of_ours() -> set[str]:
     return {task for task in tasks if "RequestHandler" not in task and "Sandbox" not in task}
 
 
-async def threads_but(most: int) -> int:
-    """Return how many threads there are once these are all, else after some seconds.
+async def threads_down_to(most: int) -> int:
+    """Wait some seconds until no more threads run than so many; return how many do.
 
     One that says that its connection is closed has still a step to go.
     """
     until = time.monotonic() + _DEADLINE / 10
-    while threading.active_count() > most and time.monotonic() < until:  # noqa: ASYNC110 # no event tells of it
+    # No event tells of the end of a thread.
+    while threading.active_count() > most and time.monotonic() < until:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     return threading.active_count()
 

@@ -18,7 +18,7 @@ from ppapi_async.mirror.database import MirrorDatabase, parse_url
 from ppapi_async.mirror.store import MirrorConflict, MirrorStore
 from ppapi_async.sandbox import Order, Sandbox
 from ppapi_async.watching.resources import Record
-from tests.loops import threads_but
+from tests.loops import threads_down_to
 from tests.mirror.clock import NOW, Clock
 from tests.mirror.test_mirror import account_of, assert_like_books, changes_of, rows_of, site
 from tests.mirror.test_store import ACCOUNT, count, exchange, place_of, reading
@@ -238,7 +238,7 @@ async def test_connections_that_are_lent_while_it_is_closed(mirror_url: str) -> 
     await store.aclose()
     gc.collect()
     if store.engine.dialect.name == "sqlite":
-        assert await threads_but(before - 1) < before
+        assert await threads_down_to(before - 1) < before
 
 
 async def close_while_given_back(url: str) -> None:
@@ -282,7 +282,7 @@ async def test_a_mirror_that_is_closed_while_it_is_brought_up_to_date(
         await mirror.aclose()
         assert (await syncing).accounts["one"].error is not None
         gc.collect()
-        assert await threads_but(threads) <= threads
+        assert await threads_down_to(threads) <= threads
         async with Mirror(mirror_url, [account], hooks=clock.hooks()) as mirror:
             assert (await mirror.sync()).ok
             assert_like_books(await rows_of(mirror), sandbox.books)

@@ -18,7 +18,7 @@ from ppapi_async.mirror import queries
 from ppapi_async.mirror.queries import changes, rewards
 from ppapi_async.mirror.store import MirrorStore, Place
 from ppapi_async.watching.changes import ChangeKind
-from tests.loops import threads_but
+from tests.loops import threads_down_to
 from tests.mirror.copying import commit
 from tests.mirror.tables import NOON, connected, put_exchange
 
@@ -165,7 +165,7 @@ async def test_it_is_left_without_a_trace(store: MirrorStore) -> None:
     await changes(store).aclose()
     gc.collect()
     await asyncio.sleep(0)
-    assert (asyncio.all_tasks(), await threads_but(before[1])) == before
+    assert (asyncio.all_tasks(), await threads_down_to(before[1])) == before
     assert repr(kept) == "<Changes of exchanges>"
 
 
